@@ -1,0 +1,152 @@
+"""Planning: one batch and one connection in, calls and skips out; all of them or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from gateway.destinations import Connection
+from gateway.sdk import Batch, Call, Event, Session, Skip
+
+METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+
+
+class PluginFault(Exception):
+    """A plugin raised or returned nonsense. Names plugin, version, hook and kind of fault, never a value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One thing a batch says, and the hook that is asked about it.
+
+    ``id`` names it in the ledger: an event's own id, ``identities``, ``attributes``,
+    ``membership:<audience>:<action>`` and the like.
+    """
+
+    id: str
+    hook: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What is to be done about one fact: its calls in order, and what is deliberately not sent."""
+
+    fact: str
+    calls: tuple[Call, ...] = ()
+    skips: tuple[Skip, ...] = ()
+
+
+def facts(batch: Batch) -> Iterator[Fact]:
+    """Everything the batch says, in the order in which it must take effect.
+
+    Erasure alone; else who the user is, then what is known of them, then what happened, in order of time.
+    """
+    if batch.erasure is not None:
+        yield Fact(id=f"erasure:{batch.erasure.request_id}", hook="on_erasure", arguments={"erasure": batch.erasure})
+        return
+    if batch.user.identities or batch.identity_changes:
+        yield Fact(id="identities", hook="on_identity", arguments={"changes": batch.identity_changes})
+    if batch.user.attributes or batch.attribute_changes or batch.user.removed_attributes:
+        yield Fact(id="attributes", hook="on_attributes", arguments={"changes": batch.attribute_changes})
+    if batch.audience is not None:
+        yield Fact(id=f"audience:{batch.audience.id}", hook="on_audience", arguments={"audience": batch.audience})
+    for membership in batch.memberships:
+        name = f"membership:{membership.audience_id}:{membership.action}"
+        yield Fact(id=name, hook="on_membership", arguments={"membership": membership})
+    for event in batch.events:
+        yield event_fact(event)
+
+
+def event_fact(event: Event) -> Fact:
+    """The fact that an event happened, or that a session started or ended."""
+    if isinstance(event, Session):
+        return Fact(id=event.id, hook="on_session", arguments={"session": event})
+    return Fact(id=event.id, hook="on_event", arguments={"event": event})
+
+
+def plan(batch: Batch, connection: Connection, facts: Iterable[Fact]) -> list[Planned]:
+    """Ask the connection's plugin about each fact of the batch.
+
+    Raises PluginFault where a hook raises or returns what is no plan; then nothing of the batch is sent.
+    """
+    common = {"user": batch.user, "batch": batch, "settings": connection.settings}
+    planned: list[Planned] = []
+    position = 0
+    for fact in facts:
+        hook = connection.plugin.hooks.get(fact.hook)
+        if hook is None:
+            planned.append(Planned(fact=fact.id, skips=(Skip(reason="not_supported"),)))
+            continue
+        calls, skips = ask(connection, fact.hook, {**common, **fact.arguments})
+        named = tuple(
+            msgspec.structs.replace(call, id=call_id(batch, connection.name, position + offset))
+            for offset, call in enumerate(calls)
+        )
+        position += len(named)
+        planned.append(
+            Planned(fact=fact.id, calls=named, skips=skips or (() if named else (Skip(reason="nothing_to_send"),)))
+        )
+    return planned
+
+
+def call_id(batch: Batch, connection: str, position: int) -> str:
+    """32 hexadecimal digits, equal whenever the same batch is planned for the same connection."""
+    text = "\0".join((batch.id, str(batch.part), connection, str(position)))
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def ask(connection: Connection, hook: str, arguments: dict[str, Any]) -> tuple[tuple[Call, ...], tuple[Skip, ...]]:
+    """Call a planning hook and sort its answer. Raises PluginFault."""
+    try:
+        return sort(connection.plugin.hooks[hook](**arguments))
+    except Exception as error:
+        raise fault(connection, hook, error) from error
+
+
+def fault(connection: Connection, hook: str, error: Exception) -> PluginFault:
+    """Describe what a hook raised, without its message: that could hold a user's data or a secret."""
+    trace, line = error.__traceback__, 0
+    while trace is not None:
+        line, trace = trace.tb_lineno, trace.tb_next
+    detail = f": {error}" if isinstance(error, NoPlan) else f" at line {line}"
+    plugin = connection.plugin
+    return PluginFault(f"{plugin.name} {plugin.version} {hook}: {type(error).__name__}{detail}")
+
+
+class NoPlan(TypeError):
+    """A hook returned something that is no plan."""
+
+
+def sort(answer: Any) -> tuple[tuple[Call, ...], tuple[Skip, ...]]:
+    """The calls and the skips of whatever a planning hook returned. Raises NoPlan."""
+    if answer is None:
+        return (), ()
+    items = [answer] if isinstance(answer, (Call, Skip)) else answer
+    if isinstance(items, (str, bytes, dict)) or not isinstance(items, Iterable):
+        raise NoPlan(f"expected calls and skips, got {type(answer).__name__}")
+    calls: list[Call] = []
+    skips: list[Skip] = []
+    for item in items:
+        if isinstance(item, Call):
+            calls.append(checked(item))
+        elif isinstance(item, Skip):
+            skips.append(item)
+        else:
+            raise NoPlan(f"expected a Call or a Skip, got {type(item).__name__}")
+    return tuple(calls), tuple(skips)
+
+
+def checked(call: Call) -> Call:
+    """The call, if it can only go where its path says. Raises NoPlan."""
+    if call.method not in METHODS:
+        raise NoPlan(f"{call.method!r} is no method")
+    if any(mark in call.path for mark in "?#\\") or any(part in ("", ".", "..") for part in call.path.split("/")):
+        raise NoPlan("the path must be relative and made of plain segments; build it with path()")
+    if call.json is not None and (call.form is not None or call.file is not None):
+        raise NoPlan("a call has either json or a form")
+    return call

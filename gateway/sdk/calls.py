@@ -1,0 +1,135 @@
+"""What a plugin answers with: calls to make, facts to skip, and verdicts on replies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeAlias
+from urllib.parse import quote
+
+import msgspec
+
+Form: TypeAlias = Mapping[str, str]
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True):
+    """A file sent as the part ``field`` of a multipart form, next to the fields of ``Call.form``."""
+
+    field: str
+    name: str
+    content: bytes
+    type: str = "application/octet-stream"
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One request to make to the destination.
+
+    ``path`` is relative to the connection's base URL; build it with ``path()``. At most one of
+    ``json`` and ``form`` is sent (``file`` makes the form multipart). ``scope`` names the rate limit
+    that the call draws on, ``memo`` is the plugin's own note: carried to ``on_reply``, never sent.
+
+    The gateway fills in ``id``: made of message, connection and position, equal on every attempt.
+    ``covers`` are the ids of the calls that this one stands for, set by ``coalesce`` and empty otherwise.
+    """
+
+    method: str
+    path: str
+    json: Any = None
+    form: Form | None = None
+    file: File | None = None
+    params: Mapping[str, str] = {}
+    headers: Mapping[str, str] = {}
+    scope: str = ""
+    memo: Any = None
+    id: str = ""
+    covers: tuple[str, ...] = ()
+
+
+class Skip(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something is deliberately not sent.
+
+    Without ``what`` it is the fact itself; with it, a named part of the fact (an attribute, say) that was
+    left out of what is sent. ``reason`` is one short word in snake_case; both appear in the ledger, so
+    neither may hold a value of the user's.
+    """
+
+    reason: str
+    what: str | None = None
+
+
+PlanItem: TypeAlias = Call | Skip
+Plan: TypeAlias = Iterable[PlanItem] | PlanItem | None
+"""What a planning hook may return: nothing, one call or skip, or many (a generator will do)."""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a reply means for its call. Build it with ``delivered``, ``retry``, ``rejected`` or ``refused``."""
+
+    word: Literal["delivered", "retry", "rejected", "refused"]
+    reason: str = ""
+    after_s: float | None = None
+    holds: Literal["lane", "scope", "connection"] = "lane"
+
+
+def delivered(note: str = "") -> Verdict:
+    """The destination has it."""
+    return Verdict(word="delivered", reason=note)
+
+
+def retry(
+    reason: str, *, after_s: float | None = None, holds: Literal["lane", "scope", "connection"] = "lane"
+) -> Verdict:
+    """Try again later: after ``after_s`` seconds, or after a growing, jittered wait where that is None.
+
+    ``holds`` says what has to wait: this user's lane, everything of the call's rate-limit ``scope``
+    (the destination said "too many"), or the whole connection.
+    """
+    return Verdict(word="retry", reason=reason, after_s=after_s, holds=holds)
+
+
+def rejected(reason: str) -> Verdict:
+    """The destination will never take this call: it becomes a dead letter. ``reason`` must hold no user's value."""
+    return Verdict(word="rejected", reason=reason)
+
+
+def refused(reason: str) -> Verdict:
+    """The credentials or the set-up are wrong: the connection pauses, keeps its work and burns no attempts."""
+    return Verdict(word="refused", reason=reason)
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What came back for a call.
+
+    ``status`` is None where no answer came; ``failure`` then says how (``connect``, ``timeout``,
+    ``closed``, ``garbage``) and ``sent`` whether the destination may have seen the call. Header names
+    are in lower case. ``at_ms`` is when it came, ``attempt`` counts from 1.
+    """
+
+    status: int | None
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+    failure: str | None = None
+    sent: bool = True
+    at_ms: int = 0
+    attempt: int = 1
+
+    def json(self) -> Any:
+        """The body as JSON, or None where it is not JSON."""
+        try:
+            return msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+
+
+class BadPath(ValueError):
+    """A path segment that would aim a call at something else: empty, ``.`` or ``..``."""
+
+
+def path(*segments: str) -> str:
+    """Join segments into a path, each percent-encoded whole, nothing left as a separator.
+
+    Raises BadPath for an empty segment and for ``.`` and ``..``, which proxies collapse.
+    """
+    for segment in segments:
+        if segment in ("", ".", ".."):
+            raise BadPath(f"{segment!r} cannot be a path segment")
+    return "/".join(quote(segment, safe="") for segment in segments)

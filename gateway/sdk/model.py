@@ -1,0 +1,244 @@
+"""The facts: what mParticle says about one user, the same whichever dialect it was said in.
+
+Everything here is frozen and keyword-only. Names are mParticle's own nouns, spelled as its Events
+batches spell them (``customer_id``, ``other_id_2``, ``custom_event``). Types of identities and
+events are open strings: something new at mParticle is data, not an error. Ids of 64 bits are
+decimal strings and never pass through a float. Times are integers, milliseconds since 1970 UTC.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from gateway.sdk.events import Event
+
+JSON: TypeAlias = Any
+"""A JSON value: ``None``, ``bool``, ``int``, ``float``, ``str``, or a list or dict of them."""
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One identifier of a user or a device.
+
+    ``encoding`` is ``raw``, or the hash that made the value (``md5``, ``sha1``, ``sha256``): a hashed
+    value must never be used where the plain one is meant. ``since_ms`` is when mParticle first knew it.
+    """
+
+    type: str
+    value: str
+    encoding: str = "raw"
+    since_ms: int | None = None
+    created_this_batch: bool | None = None
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the value is the identifier itself and not a hash of it."""
+        return self.encoding == "raw"
+
+
+class IdentityChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An identifier gained (``old`` is None), lost (``new`` is None) or changed from old to new."""
+
+    type: str
+    old: Identity | None = None
+    new: Identity | None = None
+    time_ms: int | None = None
+
+
+class AttributeChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A user attribute set to ``value``, or ``removed``.
+
+    A ``None`` value that is not ``removed`` is a *tag*: an attribute whose presence is its meaning.
+    ``old`` is the value before, where mParticle says it (Events batches only).
+    """
+
+    name: str
+    value: JSON = None
+    removed: bool = False
+    old: JSON = None
+    is_new: bool | None = None
+    time_ms: int | None = None
+
+
+class ConsentRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a user decided about one purpose. For CCPA, ``consented`` means: opted out of sale."""
+
+    consented: bool
+    document: str | None = None
+    time_ms: int | None = None
+    location: str | None = None
+    hardware_id: str | None = None
+
+
+class Consent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A user's consent, purpose to record, for each regulation."""
+
+    gdpr: dict[str, ConsentRecord] = {}
+    ccpa: dict[str, ConsentRecord] = {}
+
+
+class ConsentChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A consent given, withdrawn or changed. ``regulation`` is ``gdpr`` or ``ccpa``."""
+
+    regulation: str
+    purpose: str
+    old: ConsentRecord | None = None
+    new: ConsentRecord | None = None
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The user a batch is about: the whole profile as mParticle sees it now, not a difference.
+
+    ``attributes`` keeps the order in which they were posted. ``removed_attributes`` are names that
+    this batch deletes.
+    """
+
+    mpid: str | None = None
+    identities: tuple[Identity, ...] = ()
+    partner_identities: tuple[Identity, ...] = ()
+    attributes: dict[str, JSON] = {}
+    removed_attributes: tuple[str, ...] = ()
+    consent: Consent = Consent()
+
+    def identity(self, type: str) -> str | None:
+        """The first plain (never hashed), non-blank value of that identity type, or None."""
+        for identity in self.identities:
+            if identity.type == type and identity.is_raw and identity.value.strip():
+                return identity.value
+        return None
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The device or server that an input ran on.
+
+    ``platform`` is one of ios, android, web, tvos, roku, alexa, smart_tv, fire_tv, xbox, desktop,
+    out_of_band (a custom feed), unknown, another word that mParticle may add, or None (no device at
+    all). ``details`` holds every further field as it was posted, under its own name.
+    """
+
+    platform: str | None = None
+    identities: tuple[Identity, ...] = ()
+    is_debug: bool | None = None
+    user_agent: str | None = None
+    ip: str | None = None
+    sdk_version: str | None = None
+    details: dict[str, JSON] = {}
+
+
+class App(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The application that collected the data; ``details`` as in Device."""
+
+    name: str | None = None
+    version: str | None = None
+    package: str | None = None
+    details: dict[str, JSON] = {}
+
+
+class Workspace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where in mParticle the data came from (Firehose ``platform_fields``)."""
+
+    account_id: str | None = None
+    account_name: str | None = None
+    workspace_id: str | None = None
+    workspace_name: str | None = None
+    app_name: str | None = None
+    app_version: str | None = None
+
+
+class DataPlan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The data plan that a batch was validated against."""
+
+    id: str | None = None
+    name: str | None = None
+    version: int | None = None
+
+
+class Audience(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An audience was connected (``add``), renamed or reconfigured (``update``), or taken away (``remove``).
+
+    ``settings`` are the audience's own subscription settings, names to values.
+    """
+
+    id: str
+    name: str
+    action: str
+    description: str | None = None
+    settings: dict[str, JSON] = {}
+    previous_settings: dict[str, JSON] = {}
+
+
+class AudienceAttribute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A user attribute shared with an audience: set to ``value`` (scalar, list, or None for a tag) or removed."""
+
+    name: str
+    value: JSON = None
+    removed: bool = False
+
+
+class Membership(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The user entered (``add``) or left (``delete``) an audience, or attributes shared with it changed.
+
+    The last is ``attribute_update``; attributes may come with an ``add`` too.
+    """
+
+    audience_id: str
+    audience_name: str
+    action: str
+    settings: dict[str, JSON] = {}
+    attributes: tuple[AudienceAttribute, ...] = ()
+
+
+class Erasure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The user asked to be forgotten. ``regulation`` is gdpr, ccpa or unknown."""
+
+    request_id: str
+    regulation: str = "unknown"
+    submitted_ms: int | None = None
+    api_version: str | None = None
+
+
+class Quarantined(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An event that could not be read: set aside, with where and what the ``problem`` is. Nothing is sent for it."""
+
+    id: str
+    type: str | None = None
+    problem: str
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One user's worth of what mParticle posted, normalised.
+
+    ``id`` is the message's id and ``part`` this user's place in it (a message may carry many users).
+    ``dialect`` is ``firehose`` or ``events``. ``events`` are in order of time; those without a time
+    stay behind the one they followed. ``environment`` is development, production or None.
+    ``integration_attributes`` stay as posted: flat in Firehose, nested by module in Events batches.
+    """
+
+    id: str
+    part: int = 0
+    dialect: str
+    source_id: str | None = None
+    received_ms: int | None = None
+    environment: str | None = None
+    is_historical: bool = False
+    account_id: str | None = None
+    workspace: Workspace = Workspace()
+    channel: str | None = None
+    input_name: str | None = None
+    data_plan: DataPlan = DataPlan()
+    device_stamp: str | None = None
+    device: Device = Device()
+    app: App = App()
+    user: User = User()
+    identity_changes: tuple[IdentityChange, ...] = ()
+    attribute_changes: tuple[AttributeChange, ...] = ()
+    consent_changes: tuple[ConsentChange, ...] = ()
+    events: tuple[Event, ...] = ()
+    quarantined: tuple[Quarantined, ...] = ()
+    audience: Audience | None = None
+    memberships: tuple[Membership, ...] = ()
+    erasure: Erasure | None = None
+    integration_attributes: dict[str, JSON] = {}
+    attribution: dict[str, JSON] = {}
+    context: dict[str, JSON] = {}

@@ -1,0 +1,220 @@
+"""The gateway's configuration: one TOML file, overridden by secret files and by the environment.
+
+``GATEWAY_INGRESS__BIND`` overrides ``bind`` in ``[ingress]``, and so on down: two underscores between
+levels. A directory named by ``GATEWAY_SECRETS_DIR`` may hold one file a value, named the same way without
+the prefix (``connections__loyalty__settings__api_secret``).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used. ``problems`` has one line for each thing that is wrong."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class Section(BaseModel):
+    """A table of the configuration file; a key it does not know is an error that names the key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def _bind(value: str) -> str:
+    parts = urlsplit(f"//{value}")
+    try:
+        fine = bool(parts.hostname) and parts.port is not None
+    except ValueError:
+        fine = False
+    if not fine:
+        raise ValueError("must be HOST:PORT, for example 127.0.0.1:8080 or [::1]:8080")
+    return value
+
+
+def _journal_url(value: str) -> str:
+    if not value.startswith("sqlite:///"):
+        raise ValueError("must start with sqlite:/// and name a file, for example sqlite:///gateway.db")
+    if len(value) == len("sqlite:///"):
+        raise ValueError("names no file")
+    return value
+
+
+class Ingress(Section):
+    """``[ingress]``: where mParticle posts to."""
+
+    bind: Annotated[str, AfterValidator(_bind)] = Field(
+        "127.0.0.1:8080", description="Host and port to listen on; port 0 takes any free one."
+    )
+    authorization: tuple[SecretStr, ...] = Field(
+        (),
+        description="Whole Authorization header values; any one is accepted, so that several work while rotating.",
+    )
+    anonymous: bool = Field(
+        False, description="Accept posts without any Authorization header (only on a closed network)."
+    )
+    max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest body accepted, after decompression.")
+    processes: int = Field(1, ge=1, le=64, description="How many processes answer.")
+    max_waiting: int = Field(4096, ge=1, description="Posts waiting for the disk beyond which more are answered 503.")
+    shutdown_s: float = Field(10.0, gt=0, description="How long a stop waits for what is in hand.")
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Ingress:
+        if not self.authorization and not self.anonymous:
+            raise ValueError("authorization is empty: give at least one value, or set anonymous = true")
+        if any(not value.get_secret_value().strip() for value in self.authorization):
+            raise ValueError("authorization has a blank value")
+        return self
+
+
+class Journal(Section):
+    """``[journal]``: where everything accepted is kept until it has been delivered, and for a while after."""
+
+    url: Annotated[str, AfterValidator(_journal_url)] = Field(
+        "sqlite:///gateway.db", description="The journal's database."
+    )
+    retention_hours: float = Field(
+        72.0, gt=0, description="How long finished batches and their ledger are kept, and repeated messages recognised."
+    )
+
+
+class Delivery(Section):
+    """``[delivery]``: how calls are made and repeated."""
+
+    in_flight: int = Field(64, ge=1, description="Lanes of one connection worked on at once.")
+    retry_first_s: float = Field(
+        1.0, gt=0, description="Upper bound of the first wait before a retry; it doubles each time."
+    )
+    retry_most_s: float = Field(300.0, gt=0, description="Upper bound of any such wait.")
+    give_up_after_hours: float = Field(72.0, gt=0, description="A call retried for so long becomes a dead letter.")
+    pause_s: float = Field(
+        30.0, gt=0, description="How long a connection rests after refused credentials, before one call tries again."
+    )
+    hook_timeout_s: float = Field(2.0, gt=0, description="How long one hook may run before it is interrupted.")
+
+
+class Log(Section):
+    """``[log]``: what is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level that is written.")
+    format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for people.")
+
+
+Switches = dict[str, bool]
+
+
+class Filter(Section):
+    """``[connections.NAME.filter]``: which data points are sent. Names are mParticle's original ones."""
+
+    new_data_points: bool | None = Field(
+        None, description="Whether names not listed here are sent; left out: the plugin's default."
+    )
+    event_types: Switches = Field({}, description="Event types; a type that is off takes its events with it.")
+    events: Switches = Field({}, description="Custom events by name.")
+    event_attributes: dict[str, Switches] = Field({}, description="Attributes of a custom event, by event name.")
+    screens: Switches = Field({}, description="Screen views by screen name.")
+    screen_attributes: dict[str, Switches] = Field({}, description="Attributes of a screen view, by screen name.")
+    user_attributes: Switches = Field({}, description="User attributes by name.")
+    user_identities: Switches = Field({}, description="User identities by type.")
+
+
+class ConnectionSettings(Section):
+    """``[connections.NAME]``: a destination with its settings, filter and rules."""
+
+    plugin: str = Field(description="The plugin's name, as `gateway plugins` lists it.")
+    settings: dict[str, Any] = Field({}, repr=False, description="The plugin's own settings.")
+    filter: Filter = Field(Filter(), description="The data filter.")
+    login_identities: tuple[str, ...] | None = Field(
+        None, description="Only users with one of these are sent; [] sends everyone; left out: the plugin's default."
+    )
+    max_age_hours: float | None = Field(
+        None, description="Events older than this are not sent; 0 sends all; left out: the plugin's default."
+    )
+
+
+class Rules(Section):
+    """``[rules]``: packages that rewrite batches before planning."""
+
+    packages: tuple[str, ...] = Field((), description="Entry points in the group gateway.rules, applied in this order.")
+
+
+NAME = r"^[a-z][a-z0-9_]{0,39}$"
+
+
+class Settings(BaseSettings):
+    """The whole configuration. Build it with ``load``."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="GATEWAY_", env_nested_delimiter="__", hide_input_in_errors=True
+    )
+
+    ingress: Ingress
+    journal: Journal = Journal()
+    delivery: Delivery = Delivery()
+    log: Log = Log()
+    rules: Rules = Rules()
+    connections: dict[Annotated[str, Field(pattern=NAME)], ConnectionSettings] = {}
+
+
+def load(file: Path | None, environ_secrets: str | None = None) -> Settings:
+    """Read the configuration from a TOML file, secret files and the environment, the later winning.
+
+    Raises ConfigurationError with every problem found, each naming its key.
+    """
+    secrets = environ_secrets or os.environ.get("GATEWAY_SECRETS_DIR")
+
+    class Sourced(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            sources: list[PydanticBaseSettingsSource] = [EnvSettingsSource(settings_cls)]
+            if secrets:
+                sources.append(
+                    NestedSecretsSettingsSource(
+                        file_secret_settings, secrets_dir=secrets, secrets_nested_delimiter="__", env_prefix=""
+                    )
+                )
+            if file is not None:
+                sources.append(TomlConfigSettingsSource(settings_cls, toml_file=file))
+            return tuple(sources)
+
+    if file is not None and not file.is_file():
+        raise ConfigurationError([f"{file}: no such file"])
+    try:
+        return Sourced()  # its values come from the sources
+    except ValidationError as error:
+        raise ConfigurationError(problems(error)) from None
+    except ValueError as error:  # not TOML, or an environment value that is not JSON
+        raise ConfigurationError([f"{file or 'environment'}: {error}"]) from None
+
+
+def problems(error: ValidationError, prefix: str = "") -> list[str]:
+    """One line for each problem of a validation, with the dotted key and never the value."""
+    lines = []
+    for item in error.errors(include_url=False, include_context=False, include_input=False):
+        key = ".".join([prefix, *map(str, item["loc"])] if prefix else map(str, item["loc"]))
+        message = "no such setting" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+        lines.append(f"{key}: {message}")
+    return lines

@@ -1,0 +1,22 @@
+"""The plugin test kit: builders of facts, planning without a gateway, and a chassis for fake vendors."""
+
+from gateway.testing.builders import batch, custom_event, identity, membership, screen_view, session, user
+from gateway.testing.planning import connection, plan_with
+from gateway.testing.vendor import Answer, FakeVendor, Request, main, running
+
+__all__ = [
+    "Answer",
+    "FakeVendor",
+    "Request",
+    "batch",
+    "connection",
+    "custom_event",
+    "identity",
+    "main",
+    "membership",
+    "plan_with",
+    "running",
+    "screen_view",
+    "session",
+    "user",
+]

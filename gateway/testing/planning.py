@@ -1,0 +1,37 @@
+"""Planning as the gateway does it, with nothing else of the gateway running."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gateway import destinations, plan, settings
+from gateway.sdk import Batch, Call, Skip
+
+
+def connection(plugin: object, values: dict[str, Any], *, name: str = "test") -> destinations.Connection:
+    """A connection of a plugin (its module) with these values for its settings.
+
+    Raises ConfigurationError naming every setting that is wrong.
+    """
+    adopted = destinations.adopt(name, plugin, version="0")
+    return destinations.connect(name, adopted, settings.ConnectionSettings(plugin=name, settings=values))
+
+
+def plan_with(plugin: object, batch: Batch, values: dict[str, Any], *, ids: bool = False) -> list[Call | Skip]:
+    """Everything the plugin plans for a batch, in order, the batch being exactly what its hooks see.
+
+    No filter or rule is applied. Call ids are left out unless ``ids``, to make plans easy to compare.
+    Raises PluginFault as the gateway would record it.
+    """
+    planned = plan.plan(batch, connection(plugin, values), plan.facts(batch))
+    items: list[Call | Skip] = []
+    for fact in planned:
+        items.extend(fact.calls if ids else (_without_id(call) for call in fact.calls))
+        items.extend(fact.skips)
+    return items
+
+
+def _without_id(call: Call) -> Call:
+    return msgspec.structs.replace(call, id="")

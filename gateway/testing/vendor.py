@@ -1,0 +1,345 @@
+"""The chassis of a fake vendor: a real HTTP server on loopback that keeps state and can misbehave.
+
+A plugin ships its fake by subclassing FakeVendor. Paths below ``/__fake__/`` inspect and steer it:
+
+====================== =============================================================================
+GET  /__fake__/journal every request in order, as ``record`` describes it
+GET  /__fake__/state   what the vendor has stored
+POST /__fake__/seed    put things into it
+POST /__fake__/config  change its options
+POST /__fake__/faults  queue a fault (see Fault)
+POST /__fake__/clock   ``{"now": seconds}`` stops the clock there, ``{"advance": seconds}`` moves it
+POST /__fake__/reset   forget everything but the options
+====================== =============================================================================
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Literal
+from urllib.parse import parse_qsl
+
+import h11
+import msgspec
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A request as it came: ``path`` still percent-encoded, header names in lower case."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: bytes
+
+    def params(self) -> dict[str, str]:
+        """The query string's fields, decoded; of a repeated one the last."""
+        return dict(parse_qsl(self.query, keep_blank_values=True))
+
+    def form(self) -> dict[str, str]:
+        """An urlencoded body's fields, decoded; of a repeated one the last."""
+        return dict(parse_qsl(self.body.decode(), keep_blank_values=True))
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer: JSON where ``json`` is not None, else ``body``. ``note`` is what the journal shall say of it."""
+
+    status: int = 200
+    json: Any = None
+    body: bytes = b""
+    headers: dict[str, str] = {}
+    note: dict[str, Any] = {}
+
+    def content(self) -> tuple[bytes, dict[str, str]]:
+        """The bytes to send and their headers."""
+        if self.json is None:
+            return self.body, self.headers
+        return msgspec.json.encode(self.json), {"content-type": "application/json", **self.headers}
+
+
+class Match(msgspec.Struct, frozen=True):
+    """Which requests a fault is for: all, or those of a method, of a path (a regular expression), or the nth."""
+
+    method: str | None = None
+    path_regex: str | None = None
+    nth: int | None = None
+
+
+class Action(msgspec.Struct, frozen=True):
+    """What a fault does. ``after``: the request takes effect first, and only its answer is spoilt."""
+
+    status: int | None = None
+    headers: dict[str, str] = {}
+    body: str = ""
+    delay_ms: float = 0
+    close: bool = False
+    after: bool = False
+    truncate: bool = False
+    garbage: bool = False
+    error_code: str | None = None
+
+
+class Fault(msgspec.Struct):
+    """A scripted misbehaviour, used up after ``times`` requests that match."""
+
+    action: Action
+    match: Match = Match()
+    times: int = 1
+    seen: int = 0
+
+    def hits(self, request: Request) -> bool:
+        """Whether this request is to be spoilt; counts it."""
+        if self.match.method not in (None, request.method):
+            return False
+        if self.match.path_regex is not None and not re.search(self.match.path_regex, request.path):
+            return False
+        self.seen += 1
+        if self.match.nth is not None and self.seen != self.match.nth:
+            return False
+        self.times -= 1
+        return True
+
+
+class Clock:
+    """Time in seconds since 1970; stands still once it has been set, and can be moved."""
+
+    def __init__(self) -> None:
+        self._fixed: float | None = None
+
+    def now(self) -> float:
+        """The time it shows."""
+        return time.time() if self._fixed is None else self._fixed
+
+    def set(self, now: float) -> None:
+        """Stop at this time."""
+        self._fixed = now
+
+    def advance(self, seconds: float) -> None:
+        """Stop so many seconds after what it shows."""
+        self._fixed = self.now() + seconds
+
+
+class FakeVendor:
+    """A vendor. Subclasses give ``answer`` and whatever of the other methods they need."""
+
+    def __init__(self) -> None:
+        self.journal: list[dict[str, Any]] = []
+        self.faults: list[Fault] = []
+        self.clock = Clock()
+        self.latency_ms: float = 0
+
+    def answer(self, request: Request) -> Answer:
+        """Do what the request asks and say how it went."""
+        raise NotImplementedError
+
+    def error(self, code: str) -> Answer:
+        """The answer that the vendor gives for this error code of its own; used by scripted faults."""
+        raise NotImplementedError
+
+    def record(self, request: Request, answer: Answer | None) -> dict[str, Any]:
+        """The journal's entry for a request; ``answer`` is None where a fault kept it from taking effect."""
+        return {
+            "method": request.method,
+            "path": request.path,
+            "status": answer.status if answer else None,
+            **(answer.note if answer else {}),
+        }
+
+    def state(self) -> Any:
+        """Everything stored, as JSON."""
+        return {}
+
+    def seed(self, data: dict[str, Any]) -> None:
+        """Put things in."""
+        raise NotImplementedError
+
+    def configure(self, options: dict[str, Any]) -> None:
+        """Change options. Raises ValueError for one that does not exist."""
+        for name, value in options.items():
+            if name != "latency_ms":
+                raise ValueError(f"no option named {name!r}")
+            self.latency_ms = float(value)
+
+    def reset(self) -> None:
+        """Forget everything but the options."""
+        self.journal.clear()
+        self.faults.clear()
+        self.clock = Clock()
+
+    def take_fault(self, request: Request) -> Action | None:
+        """The first queued fault that is for this request, used up by it."""
+        for fault in self.faults:
+            if fault.hits(request):
+                if fault.times <= 0:
+                    self.faults.remove(fault)
+                return fault.action
+        return None
+
+
+Outcome = Answer | Literal["close"]
+
+
+def handle(vendor: FakeVendor, request: Request) -> tuple[Outcome, Action]:
+    """Answer one request, with what a scripted fault makes of it."""
+    if request.path.startswith("/__fake__/"):
+        return steer(vendor, request), Action()
+    action = vendor.take_fault(request) or Action()
+    spoilt = action.close or action.status is not None or action.error_code is not None
+    answer = None if spoilt and not action.after else vendor.answer(request)
+    outcome: Outcome
+    if action.close:
+        outcome = "close"
+    elif action.status is not None:
+        outcome = Answer(status=action.status, body=action.body.encode(), headers=action.headers)
+    elif action.error_code is not None:
+        outcome = vendor.error(action.error_code)
+    else:
+        assert answer is not None
+        outcome = answer
+    vendor.journal.append(vendor.record(request, answer if outcome == "close" else outcome))
+    return outcome, action
+
+
+def steer(vendor: FakeVendor, request: Request) -> Answer:
+    """Answer a request below ``/__fake__/``."""
+    what = (request.method, request.path.removeprefix("/__fake__/"))
+    if what == ("GET", "journal"):
+        return Answer(json=vendor.journal)
+    if what == ("GET", "state"):
+        return Answer(json=vendor.state())
+    if what == ("POST", "reset"):
+        vendor.reset()
+        return Answer(json={"ok": True})
+    try:
+        data = msgspec.json.decode(request.body, type=dict[str, Any])
+        _steer_with(vendor, what, data)
+    except (msgspec.MsgspecError, ValueError, LookupError) as error:
+        return Answer(status=400, json={"error": str(error)})
+    return Answer(json={"ok": True})
+
+
+def _steer_with(vendor: FakeVendor, what: tuple[str, str], data: dict[str, Any]) -> None:
+    if what == ("POST", "seed"):
+        vendor.seed(data)
+    elif what == ("POST", "config"):
+        vendor.configure(data)
+    elif what == ("POST", "faults"):
+        vendor.faults.append(msgspec.convert(data, Fault))
+    elif what == ("POST", "clock") and "now" in data:
+        vendor.clock.set(float(data["now"]))
+    elif what == ("POST", "clock"):
+        vendor.clock.advance(float(data["advance"]))
+    else:
+        raise LookupError("no such request; see gateway.testing.vendor")
+
+
+class Server:
+    """A fake vendor served on loopback. Use ``running`` or ``main``."""
+
+    def __init__(self, vendor: FakeVendor) -> None:
+        self.vendor = vendor
+        self._open: set[asyncio.Task[None]] = set()
+
+    async def start(self, port: int) -> str:
+        """Listen on this port (0: any free one); returns the base URL. Raises OSError where it is taken."""
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", port)
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def stop(self) -> None:
+        """Stop listening and drop every connection."""
+        self._server.close()
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        try:
+            await self._converse(reader, writer)
+        except (OSError, h11.RemoteProtocolError, asyncio.CancelledError):
+            pass
+        finally:
+            self._open.discard(task)
+            writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        wire = h11.Connection(h11.SERVER)
+        while (request := await _read(wire, reader)) is not None:
+            outcome, action = handle(self.vendor, request)
+            await asyncio.sleep((action.delay_ms + self.vendor.latency_ms) / 1000)
+            if outcome == "close" or action.garbage:
+                writer.write(b"\x16\x03garbage\r\n\r\n" if action.garbage else b"")
+                return
+            body, headers = outcome.content()
+            head = h11.Response(
+                status_code=outcome.status, headers=[*headers.items(), ("content-length", str(len(body)))]
+            )
+            writer.write(wire.send(head) or b"")
+            if action.truncate:
+                writer.write(body[: len(body) // 2])
+                return
+            writer.write((wire.send(h11.Data(data=body)) or b"") + (wire.send(h11.EndOfMessage()) or b""))
+            await writer.drain()
+            if wire.our_state is not h11.DONE:
+                return
+            wire.start_next_cycle()
+
+
+async def _read(wire: h11.Connection, reader: asyncio.StreamReader) -> Request | None:
+    head: h11.Request | None = None
+    body = bytearray()
+    while True:
+        event = wire.next_event()
+        if event is h11.NEED_DATA:
+            wire.receive_data(await reader.read(65536))
+        elif isinstance(event, h11.Request):
+            head = event
+        elif isinstance(event, h11.Data):
+            body += event.data
+        elif isinstance(event, h11.EndOfMessage) and head is not None:
+            path, _, query = head.target.decode("latin-1").partition("?")
+            headers = {name.decode(): value.decode("latin-1") for name, value in head.headers}
+            return Request(method=head.method.decode(), path=path, query=query, headers=headers, body=bytes(body))
+        else:
+            return None
+
+
+@contextmanager
+def running(vendor: FakeVendor, *, port: int = 0) -> Iterator[str]:
+    """Serve a fake vendor from a thread of its own; yields its base URL. Raises OSError where the port is taken."""
+    loop = asyncio.new_event_loop()
+    server = Server(vendor)
+    thread = threading.Thread(target=loop.run_forever, name="fake-vendor", daemon=True)
+    thread.start()
+    try:
+        yield asyncio.run_coroutine_threadsafe(server.start(port), loop).result()
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def main(make: Callable[[str, str], FakeVendor], argv: list[str] | None = None) -> None:
+    """Run a fake vendor from the command line until interrupted: ``--port N --api-key K --api-secret S``."""
+    parser = argparse.ArgumentParser(description="A fake vendor on loopback, for tests and trials.")
+    parser.add_argument("--port", type=int, default=0, help="0, the default, takes any free one")
+    parser.add_argument("--api-key", default="test-key")
+    parser.add_argument("--api-secret", default="test-secret")
+    options = parser.parse_args(argv)
+
+    async def serve() -> None:
+        url = await Server(make(options.api_key, options.api_secret)).start(options.port)
+        print(f"listening on {url}", flush=True)
+        await asyncio.Event().wait()
+
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve())

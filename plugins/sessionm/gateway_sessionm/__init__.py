@@ -1,0 +1,1 @@
+"""A destination plugin of mparticle-gateway for SessionM."""
