@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
 from gateway.destinations import Connection
-from gateway.sdk import Batch, Call, Event, Session, Skip
+from gateway.sdk import Batch, Call, Memory, Remember, Session, Skip
 
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+NOTHING = Memory()
 
 
 class PluginFault(Exception):
@@ -34,18 +35,27 @@ class Fact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """What is to be done about one fact: its calls in order, and what is deliberately not sent."""
+    """What is to be done about one fact: its calls in order, what is deliberately not sent, what to remember."""
 
     fact: str
     calls: tuple[Call, ...] = ()
     skips: tuple[Skip, ...] = ()
+    memories: tuple[Remember, ...] = ()
 
 
 def facts(batch: Batch) -> Iterator[Fact]:
     """Everything the batch says, in the order in which it must take effect.
 
     Erasure alone; else who the user is, then what is known of them, then what happened, in order of time.
+    Each id occurs once: what repeats one has its number appended.
     """
+    seen: dict[str, int] = {}
+    for fact in _facts(batch):
+        seen[fact.id] = count = seen.get(fact.id, 0) + 1
+        yield fact if count == 1 else replace(fact, id=f"{fact.id}#{count}")
+
+
+def _facts(batch: Batch) -> Iterator[Fact]:
     if batch.erasure is not None:
         yield Fact(id=f"erasure:{batch.erasure.request_id}", hook="on_erasure", arguments={"erasure": batch.erasure})
         return
@@ -59,48 +69,40 @@ def facts(batch: Batch) -> Iterator[Fact]:
         name = f"membership:{membership.audience_id}:{membership.action}"
         yield Fact(id=name, hook="on_membership", arguments={"membership": membership})
     for event in batch.events:
-        yield event_fact(event)
+        if isinstance(event, Session):
+            yield Fact(id=event.id, hook="on_session", arguments={"session": event})
+        else:
+            yield Fact(id=event.id, hook="on_event", arguments={"event": event})
 
 
-def event_fact(event: Event) -> Fact:
-    """The fact that an event happened, or that a session started or ended."""
-    if isinstance(event, Session):
-        return Fact(id=event.id, hook="on_session", arguments={"session": event})
-    return Fact(id=event.id, hook="on_event", arguments={"event": event})
-
-
-def plan(batch: Batch, connection: Connection, facts: Iterable[Fact]) -> list[Planned]:
+def plan(batch: Batch, connection: Connection, facts: Iterable[Fact], memory: Memory = NOTHING) -> list[Planned]:
     """Ask the connection's plugin about each fact of the batch.
 
     Raises PluginFault where a hook raises or returns what is no plan; then nothing of the batch is sent.
     """
-    common = {"user": batch.user, "batch": batch, "settings": connection.settings}
-    planned: list[Planned] = []
-    position = 0
+    common = {"user": batch.user, "batch": batch, "memory": memory, "settings": connection.settings}
+    planned = []
     for fact in facts:
-        hook = connection.plugin.hooks.get(fact.hook)
-        if hook is None:
+        if fact.hook not in connection.plugin.hooks:
             planned.append(Planned(fact=fact.id, skips=(Skip(reason="not_supported"),)))
             continue
-        calls, skips = ask(connection, fact.hook, {**common, **fact.arguments})
-        named = tuple(
-            msgspec.structs.replace(call, id=call_id(batch, connection.name, position + offset))
-            for offset, call in enumerate(calls)
+        answer = ask(connection, fact.hook, {**common, **fact.arguments})
+        calls = tuple(
+            msgspec.structs.replace(call, id=call_id(batch, connection.name, fact.id, position))
+            for position, call in enumerate(answer.calls)
         )
-        position += len(named)
-        planned.append(
-            Planned(fact=fact.id, calls=named, skips=skips or (() if named else (Skip(reason="nothing_to_send"),)))
-        )
+        skips = answer.skips or (() if calls else (Skip(reason="nothing_to_send"),))
+        planned.append(Planned(fact=fact.id, calls=calls, skips=skips, memories=answer.memories))
     return planned
 
 
-def call_id(batch: Batch, connection: str, position: int) -> str:
-    """32 hexadecimal digits, equal whenever the same batch is planned for the same connection."""
-    text = "\0".join((batch.id, str(batch.part), connection, str(position)))
+def call_id(batch: Batch, connection: str, fact: str, position: int) -> str:
+    """32 hexadecimal digits, equal whenever the same fact is planned for the same connection."""
+    text = "\0".join((batch.id, str(batch.part), connection, fact, str(position)))
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def ask(connection: Connection, hook: str, arguments: dict[str, Any]) -> tuple[tuple[Call, ...], tuple[Skip, ...]]:
+def ask(connection: Connection, hook: str, arguments: dict[str, Any]) -> Planned:
     """Call a planning hook and sort its answer. Raises PluginFault."""
     try:
         return sort(connection.plugin.hooks[hook](**arguments))
@@ -122,23 +124,17 @@ class NoPlan(TypeError):
     """A hook returned something that is no plan."""
 
 
-def sort(answer: Any) -> tuple[tuple[Call, ...], tuple[Skip, ...]]:
-    """The calls and the skips of whatever a planning hook returned. Raises NoPlan."""
-    if answer is None:
-        return (), ()
-    items = [answer] if isinstance(answer, (Call, Skip)) else answer
+def sort(answer: Any) -> Planned:
+    """Whatever a planning hook returned, sorted, for a fact yet to be named. Raises NoPlan."""
+    items = () if answer is None else (answer,) if isinstance(answer, (Call, Skip, Remember)) else answer
     if isinstance(items, (str, bytes, dict)) or not isinstance(items, Iterable):
         raise NoPlan(f"expected calls and skips, got {type(answer).__name__}")
-    calls: list[Call] = []
-    skips: list[Skip] = []
+    kinds: dict[type, list[Any]] = {Call: [], Skip: [], Remember: []}
     for item in items:
-        if isinstance(item, Call):
-            calls.append(checked(item))
-        elif isinstance(item, Skip):
-            skips.append(item)
-        else:
-            raise NoPlan(f"expected a Call or a Skip, got {type(item).__name__}")
-    return tuple(calls), tuple(skips)
+        if type(item) not in kinds:
+            raise NoPlan(f"expected a Call, a Skip or a Remember, got {type(item).__name__}")
+        kinds[type(item)].append(checked(item) if isinstance(item, Call) else item)
+    return Planned(fact="", calls=tuple(kinds[Call]), skips=tuple(kinds[Skip]), memories=tuple(kinds[Remember]))
 
 
 def checked(call: Call) -> Call:

@@ -67,7 +67,7 @@ class Ingress(Section):
         description="Whole Authorization header values; any one is accepted, so that several work while rotating.",
     )
     anonymous: bool = Field(
-        False, description="Accept posts without any Authorization header (only on a closed network)."
+        default=False, description="Accept posts without any Authorization header (only on a closed network)."
     )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest body accepted, after decompression.")
     processes: int = Field(1, ge=1, le=64, description="How many processes answer.")

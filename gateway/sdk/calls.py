@@ -27,8 +27,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``json`` and ``form`` is sent (``file`` makes the form multipart). ``scope`` names the rate limit
     that the call draws on, ``memo`` is the plugin's own note: carried to ``on_reply``, never sent.
 
-    The gateway fills in ``id``: made of message, connection and position, equal on every attempt.
-    ``covers`` are the ids of the calls that this one stands for, set by ``coalesce`` and empty otherwise.
+    The gateway fills in ``id``, made of message, connection, fact and position and equal on every attempt,
+    and ``lane``, equal for all that waits for one user. ``covers`` is set by ``coalesce`` alone: the ids of
+    all the calls that this one stands for, its own included.
     """
 
     method: str
@@ -41,6 +42,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scope: str = ""
     memo: Any = None
     id: str = ""
+    lane: str = ""
     covers: tuple[str, ...] = ()
 
 
@@ -56,9 +58,28 @@ class Skip(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     what: str | None = None
 
 
-PlanItem: TypeAlias = Call | Skip
+class Remember(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Keep a value for later plans: of this user on this connection, or (``shared``) of the whole connection.
+
+    It is stored together with the outcome of the fact that it was planned for, and a ``value`` of None
+    forgets it. Later hooks find it in ``memory``. Keep it small, and never put a credential there.
+    """
+
+    key: str
+    value: Any = None
+    shared: bool = False
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """What this plugin remembered: ``user`` for the user at hand, ``shared`` for the connection."""
+
+    user: Mapping[str, Any] = {}
+    shared: Mapping[str, Any] = {}
+
+
+PlanItem: TypeAlias = Call | Skip | Remember
 Plan: TypeAlias = Iterable[PlanItem] | PlanItem | None
-"""What a planning hook may return: nothing, one call or skip, or many (a generator will do)."""
+"""What a planning hook may return: nothing, one item, or many in order (a generator will do)."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

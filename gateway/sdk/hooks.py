@@ -10,7 +10,7 @@ from typing import Any
 
 import pluggy
 
-from gateway.sdk.calls import Call, Plan, Reply, Verdict
+from gateway.sdk.calls import Call, Memory, Plan, Reply, Verdict
 from gateway.sdk.destination import Destination
 from gateway.sdk.events import Event, Session
 from gateway.sdk.model import (
@@ -36,36 +36,40 @@ class Hooks:
         raise NotImplementedError
 
     @hookspec(firstresult=True)
-    def on_identity(self, changes: tuple[IdentityChange, ...], user: User, batch: Batch, settings: Any) -> Plan:
+    def on_identity(
+        self, changes: tuple[IdentityChange, ...], user: User, batch: Batch, memory: Memory, settings: Any
+    ) -> Plan:
         """A batch told the user's identities; ``changes`` are those gained, changed or lost, often none."""
 
     @hookspec(firstresult=True)
-    def on_attributes(self, changes: tuple[AttributeChange, ...], user: User, batch: Batch, settings: Any) -> Plan:
+    def on_attributes(
+        self, changes: tuple[AttributeChange, ...], user: User, batch: Batch, memory: Memory, settings: Any
+    ) -> Plan:
         """A batch told the user's whole profile; ``changes`` are the attributes set or removed, often none."""
 
     @hookspec(firstresult=True)
-    def on_event(self, event: Event, user: User, batch: Batch, settings: Any) -> Plan:
+    def on_event(self, event: Event, user: User, batch: Batch, memory: Memory, settings: Any) -> Plan:
         """The user did something: a custom event, a screen view, commerce, and every other kind but sessions."""
 
     @hookspec(firstresult=True)
-    def on_session(self, session: Session, user: User, batch: Batch, settings: Any) -> Plan:
+    def on_session(self, session: Session, user: User, batch: Batch, memory: Memory, settings: Any) -> Plan:
         """A session of the user's started or ended."""
 
     @hookspec(firstresult=True)
-    def on_audience(self, audience: Audience, batch: Batch, settings: Any) -> Plan:
+    def on_audience(self, audience: Audience, batch: Batch, memory: Memory, settings: Any) -> Plan:
         """An audience was connected, renamed or removed."""
 
     @hookspec(firstresult=True)
-    def on_membership(self, membership: Membership, user: User, batch: Batch, settings: Any) -> Plan:
+    def on_membership(self, membership: Membership, user: User, batch: Batch, memory: Memory, settings: Any) -> Plan:
         """The user entered or left an audience, or attributes shared with it changed."""
 
     @hookspec(firstresult=True)
-    def on_erasure(self, erasure: Erasure, user: User, batch: Batch, settings: Any) -> Plan:
+    def on_erasure(self, erasure: Erasure, user: User, batch: Batch, memory: Memory, settings: Any) -> Plan:
         """The user asked to be forgotten."""
 
     @hookspec(firstresult=True)
     def coalesce(self, calls: tuple[Call, ...], settings: Any) -> list[Call] | None:
-        """Several calls wait together, in order: return fewer, each merged one saying which ids it ``covers``."""
+        """Several calls wait together, each lane's in order: return fewer, a merged one saying what it ``covers``."""
 
     @hookspec(firstresult=True)
     def sign(self, call: Call, settings: Any) -> Call:

@@ -1,6 +1,7 @@
 """The plugin test kit: builders of facts, planning without a gateway, and a chassis for fake vendors."""
 
 from gateway.testing.builders import batch, custom_event, identity, membership, screen_view, session, user
+from gateway.testing.driving import drive
 from gateway.testing.planning import connection, plan_with
 from gateway.testing.vendor import Answer, FakeVendor, Request, main, running
 
@@ -11,6 +12,7 @@ __all__ = [
     "batch",
     "connection",
     "custom_event",
+    "drive",
     "identity",
     "main",
     "membership",

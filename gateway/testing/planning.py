@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from gateway import destinations, plan, settings
-from gateway.sdk import Batch, Call, Skip
+from gateway.sdk import Batch, Call, Memory, Remember, Skip
 
 
 def connection(plugin: object, values: dict[str, Any], *, name: str = "test") -> destinations.Connection:
@@ -19,17 +19,19 @@ def connection(plugin: object, values: dict[str, Any], *, name: str = "test") ->
     return destinations.connect(name, adopted, settings.ConnectionSettings(plugin=name, settings=values))
 
 
-def plan_with(plugin: object, batch: Batch, values: dict[str, Any], *, ids: bool = False) -> list[Call | Skip]:
-    """Everything the plugin plans for a batch, in order, the batch being exactly what its hooks see.
+def plan_with(
+    plugin: object, batch: Batch, values: dict[str, Any], *, memory: Memory = plan.NOTHING, ids: bool = False
+) -> list[Call | Skip | Remember]:
+    """Everything the plugin plans for a batch, fact by fact: calls, then skips, then what it remembers.
 
-    No filter or rule is applied. Call ids are left out unless ``ids``, to make plans easy to compare.
-    Raises PluginFault as the gateway would record it.
+    The batch is exactly what its hooks see: no filter or rule is applied. Call ids are left out unless
+    ``ids``, to make plans easy to compare. Raises PluginFault as the gateway would record it.
     """
-    planned = plan.plan(batch, connection(plugin, values), plan.facts(batch))
-    items: list[Call | Skip] = []
-    for fact in planned:
+    items: list[Call | Skip | Remember] = []
+    for fact in plan.plan(batch, connection(plugin, values), plan.facts(batch), memory):
         items.extend(fact.calls if ids else (_without_id(call) for call in fact.calls))
         items.extend(fact.skips)
+        items.extend(fact.memories)
     return items
 
 

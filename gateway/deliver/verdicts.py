@@ -1,0 +1,48 @@
+"""Verdicts: what a reply means where the plugin does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+from gateway.sdk import Reply, Verdict, delivered, refused, rejected, retry
+
+RETRIED = frozenset({408, 425, 429})
+REFUSED = frozenset({401, 403})
+
+
+def default(reply: Reply) -> Verdict:
+    """The verdict on a reply by its status alone.
+
+    2xx delivered; 408, 425, 429, 5xx and no answer at all are retried, as ``Retry-After`` says; 401 and
+    403 are refused; everything else, redirects included, is rejected.
+    """
+    status = reply.status
+    if status is None:
+        return retry(reply.failure or "no_answer", holds="lane" if reply.sent else "connection")
+    if 200 <= status < 300:
+        return delivered()
+    if status in RETRIED or status >= 500:
+        wait = retry_after_s(reply.headers, reply.at_ms)
+        return retry(f"status_{status}", after_s=wait, holds="scope" if status == 429 or wait is not None else "lane")
+    if status in REFUSED:
+        return refused(f"status_{status}")
+    return rejected(f"status_{status}")
+
+
+def retry_after_s(headers: Mapping[str, str], now_ms: int) -> float | None:
+    """Seconds that ``Retry-After`` asks to wait, said as a number or as a date; None where it says nothing sensible."""
+    value = headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    try:
+        return max(0.0, float(value)) if float(value) < float("inf") else None
+    except ValueError:
+        pass
+    try:
+        when = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return max(0.0, when.timestamp() - now_ms / 1000)
