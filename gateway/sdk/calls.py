@@ -89,6 +89,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
     after_s: float | None = None
     holds: Literal["lane", "scope", "connection"] = "lane"
+    restart: bool = False
 
 
 def delivered(note: str = "") -> Verdict:
@@ -97,14 +98,19 @@ def delivered(note: str = "") -> Verdict:
 
 
 def retry(
-    reason: str, *, after_s: float | None = None, holds: Literal["lane", "scope", "connection"] = "lane"
+    reason: str,
+    *,
+    after_s: float | None = None,
+    holds: Literal["lane", "scope", "connection"] = "lane",
+    restart: bool = False,
 ) -> Verdict:
     """Try again later: after ``after_s`` seconds, or after a growing, jittered wait where that is None.
 
     ``holds`` says what has to wait: this user's lane, everything of the call's rate-limit ``scope``
-    (the destination said "too many"), or the whole connection.
+    (the destination said "too many"), or the whole connection. ``restart``, on the reply to a further call that
+    ``on_reply`` asked for, begins again with the planned call that it stands in for.
     """
-    return Verdict(word="retry", reason=reason, after_s=after_s, holds=holds)
+    return Verdict(word="retry", reason=reason, after_s=after_s, holds=holds, restart=restart)
 
 
 def rejected(reason: str) -> Verdict:
