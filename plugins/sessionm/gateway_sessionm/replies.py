@@ -1,0 +1,101 @@
+"""The meaning of a SessionM reply, whose errors often come with status 200."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import msgspec
+
+from gateway.sdk import Reply, Verdict, refused, rejected, retry
+
+RETRIED = frozenset({"internal_server_error"})
+REFUSED = frozenset({"https_only", "invalid_auth_token", "invalid_api_key", "access_denied"})
+UNKNOWN_USER = frozenset({"user_not_found", "requires_registered_user"})
+MOST_UNCLEAR = 5
+"""Attempts after which a reply that cannot be read is taken for a refusal of the call."""
+
+Word = Literal["ok", "unknown_user", "declined", "retry", "refused", "unclear", "by_status"]
+
+
+class Meaning(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reply says: ``word`` in general, ``code`` as SessionM named it, ``user`` as it shows them.
+
+    ``by_status`` leaves the verdict to the gateway: no answer came, or one that asks to come back later.
+    ``unclear`` is success by status with a body that does not say so.
+    """
+
+    word: Word
+    code: str = ""
+    user: dict[str, Any] = {}
+
+
+def meaning(reply: Reply) -> Meaning:
+    """Read a reply."""
+    status = reply.status
+    if status is None or status >= 500 or status in (408, 425, 429):
+        return Meaning(word="by_status")
+    body = reply.json()
+    code = error_code(body)
+    if 300 <= status < 400 or status in (401, 403):
+        return Meaning(word="refused", code=code or f"status_{status}")
+    if 200 <= status < 300:
+        return _of_success(body, code)
+    if code is not None:
+        return _of_error(code)
+    if status == 404 and not isinstance(body, dict):
+        return Meaning(word="refused", code="status_404")
+    return Meaning(word="declined", code=f"status_{status}")
+
+
+def verdict(meaning: Meaning, reply: Reply) -> Verdict | None:
+    """What becomes of a call that such a reply ends; None leaves it to the gateway's rules for statuses."""
+    if meaning.word == "by_status":
+        return None
+    if meaning.word == "retry":
+        return retry(meaning.code)
+    if meaning.word == "refused":
+        return refused(meaning.code)
+    if meaning.word == "unclear" and reply.attempt < MOST_UNCLEAR:
+        return retry("unclear_reply")
+    return rejected(meaning.code or "unclear_reply")
+
+
+def error_code(body: Any) -> str | None:
+    """The error that a body names, in lower case; None where it names none.
+
+    ``errors`` is documented as an object with a ``code``, yet a text or a list is understood as well. What
+    does not look like a code is not repeated, since it might quote a value.
+    """
+    if not isinstance(body, dict):
+        return None
+    errors = body.get("errors") or body.get("error")
+    if not errors and str(body.get("status")).lower() != "error":
+        return None
+    code = _code(errors)
+    return code if code is not None and re.fullmatch(r"[a-z][a-z0-9_]{0,63}", code) else "unnamed_error"
+
+
+def _code(errors: Any) -> str | None:
+    if isinstance(errors, list):
+        return next((code for code in map(_code, errors) if code is not None), None)
+    if isinstance(errors, dict):
+        errors = errors.get("code")
+    return errors.strip().lower() if isinstance(errors, str) else None
+
+
+def _of_success(body: Any, code: str | None) -> Meaning:
+    if code is not None:
+        return _of_error(code)
+    if not isinstance(body, dict) or str(body.get("status")).lower() != "ok":
+        return Meaning(word="unclear")
+    user = body.get("user")
+    return Meaning(word="ok", user=user if isinstance(user, dict) else {})
+
+
+def _of_error(code: str) -> Meaning:
+    if code in RETRIED:
+        return Meaning(word="retry", code=code)
+    if code in REFUSED:
+        return Meaning(word="refused", code=code)
+    return Meaning(word="unknown_user" if code in UNKNOWN_USER else "declined", code=code)

@@ -1,0 +1,99 @@
+"""The next step of an errand, once the reply to the last one has come."""
+
+from __future__ import annotations
+
+from gateway.sdk import Call, Plan, Reply, Skip, Verdict, delivered, rejected
+from gateway_sessionm import errand as errands
+from gateway_sessionm.errand import Errand, Step
+from gateway_sessionm.identities import confirmed, missing, shown
+from gateway_sessionm.replies import Meaning, meaning, verdict
+from gateway_sessionm.settings import SessionMSettings
+
+MOST_LOOKS = 5
+"""With the call itself, the creation and what follows it no chain exceeds eight calls."""
+
+
+def judge(call: Call, reply: Reply, settings: SessionMSettings) -> Verdict | Plan:
+    """A verdict, the calls to make in this call's place, or None for the gateway's own rules."""
+    errand, said = errands.errand_of(call), meaning(reply)
+    if said.word == "ok":
+        return _done(errand, said, settings, reply)
+    if said.word == "unknown_user":
+        return _unknown(errand, said.code, settings)
+    if errand.step is Step.ERASE and said.word == "unclear" and not reply.body:
+        return delivered()  # a deletion may well answer with nothing
+    if errand.step is Step.CREATE and _may_be_too_late(said, reply):
+        return _create_declined(errand, said.code)
+    return verdict(said, reply)
+
+
+def _done(errand: Errand, said: Meaning, settings: SessionMSettings, reply: Reply) -> Verdict | Plan:
+    match errand.step:
+        case Step.UPDATE if errand.unconfirmed:
+            return errands.compare(errand)
+        case Step.IDENTIFY | Step.COMPARE:
+            return _compared(errand, said)
+        case Step.LOOK:
+            return _found(errand, said, settings, reply)
+        case Step.ADOPT | Step.CREATE | Step.EXTEND:
+            return _settled(errand)
+        case _:
+            return delivered()
+
+
+def _unknown(errand: Errand, code: str, settings: SessionMSettings) -> Verdict | Plan:
+    match errand.step:
+        case Step.UPDATE | Step.IDENTIFY | Step.SEND:
+            looks = tuple(dict.fromkeys(identifier.external_id for identifier in errand.identifiers))[:MOST_LOOKS]
+            return _look_on(errand.at(errand.step, looks=looks), settings)
+        case Step.LOOK:
+            return _look_on(errand, settings)
+        case Step.ERASE:
+            return delivered(code)
+        case _:
+            return rejected(errand.declined or code)
+
+
+def _compared(errand: Errand, said: Meaning) -> Verdict | Plan:
+    known = shown(said.user)
+    if known is None:
+        return rejected("identifiers_not_shown")  # writing a list that may be shorter would take ids away
+    new = missing(errand.identifiers, known)
+    return errands.extend(errand, [*known, *new]) if new else confirmed(errand.mpid, errand.identifiers)
+
+
+def _found(errand: Errand, said: Meaning, settings: SessionMSettings, reply: Reply) -> Verdict | Plan:
+    found = said.user.get("id")
+    if not isinstance(found, str) or not found:
+        return verdict(Meaning(word="unclear"), reply)
+    if errand.found not in (None, found):
+        return rejected("identity_conflict")
+    return _look_on(errand.at(errand.step, found=found, known=shown(said.user)), settings)
+
+
+def _look_on(errand: Errand, settings: SessionMSettings) -> Plan:
+    """Look under the next id; after the last one adopt who was found, or create the user, or skip."""
+    if errand.looks:
+        return errands.look(errand)
+    if errand.found is not None:
+        return errands.adopt(errand, settings.external_id_type)
+    if settings.on_unknown_user == "skip":
+        return Skip(reason="unknown_user")
+    return errands.create(errand, settings.external_id_type)
+
+
+def _may_be_too_late(said: Meaning, reply: Reply) -> bool:
+    return said.word == "declined" and (said.code == "validation" or reply.status in (400, 409, 422))
+
+
+def _create_declined(errand: Errand, code: str) -> Plan:
+    declined = errand.at(errand.step, declined=code)
+    return errands.send(declined) if errand.events else errands.write_profile(declined)
+
+
+def _settled(errand: Errand) -> Verdict | Plan:
+    """The user is known by MPID: remember the ids, and post the event that was waiting for it."""
+    if errand.step is Step.ADOPT and errand.known is None:
+        return errands.send(errand) if errand.events else delivered()  # ids not shown are not known to be complete
+    memory = confirmed(errand.mpid, errand.identifiers)
+    return [memory, errands.send(errand)] if errand.events else memory

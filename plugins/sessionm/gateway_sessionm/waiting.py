@@ -1,0 +1,52 @@
+"""The calls that wait for one user, with fewer profile writes among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from gateway.sdk import Call
+from gateway_sessionm.errand import Errand, Step, errand_of, write_profile
+from gateway_sessionm.profile import MOST_ATTRIBUTES, merged, size
+
+
+def folded(calls: Iterable[Call]) -> list[Call]:
+    """The same calls with each user's profile writes made one, in the first one's place.
+
+    Events keep their number and their order. Nothing is moved across a call of another kind (an
+    erasure, a step of an errand already begun), and no write grows beyond what one may carry.
+    """
+    kept: list[Call] = []
+    open_writes: dict[tuple[str, str], int] = {}
+    for call in calls:
+        errand = errand_of(call)
+        user = (call.lane, errand.mpid)
+        if errand.step in (Step.UPDATE, Step.IDENTIFY):
+            at = open_writes.get(user)
+            both = None if at is None else _both(kept[at], call)
+            if at is not None and both is not None:
+                kept[at] = both
+                continue
+            open_writes[user] = len(kept)
+        elif errand.step is not Step.SEND:
+            open_writes = {key: at for key, at in open_writes.items() if key[0] != call.lane}
+        kept.append(call)
+    return kept
+
+
+def _both(first: Call, second: Call) -> Call | None:
+    """One call with the effect of both, the second winning, or None where it would carry too much."""
+    earlier, later = errand_of(first), errand_of(second)
+    user = merged(earlier.user, later.user)
+    if size(user) > MOST_ATTRIBUTES:
+        return None
+    both = Errand(
+        step=Step.UPDATE,
+        mpid=earlier.mpid,
+        identifiers=tuple(dict.fromkeys((*earlier.identifiers, *later.identifiers))),
+        unconfirmed=earlier.unconfirmed or later.unconfirmed,
+        user=user,
+    )
+    covers = tuple(dict.fromkeys((*(first.covers or (first.id,)), *(second.covers or (second.id,)))))
+    return msgspec.structs.replace(write_profile(both), id=first.id, lane=first.lane, covers=covers)
