@@ -1,0 +1,54 @@
+"""Checkpoints: SQLite's write-ahead log folded into its database, beside the writers instead of in their way."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How often to look at the log, how long it must be to be folded, and how long before writers must wait for it."""
+
+    every_s: float = 0.5
+    worth_folding_bytes: int = 4 << 20
+    too_long_bytes: int = 64 << 20
+
+
+class Checkpointer:
+    """A thread that folds the log whenever it has grown. Only a log that will not shrink makes writers wait."""
+
+    def __init__(
+        self,
+        path: Path,
+        connect: Callable[[Path], sqlite3.Connection],
+        turn: Callable[[], AbstractContextManager[None]],
+        limits: Limits = Limits(),  # noqa: B008  # frozen
+    ) -> None:
+        self._limits = limits
+        self._log = Path(f"{path}-wal")
+        self._database = connect(path)
+        self._turn = turn
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="journal-checkpoint", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closing.set()
+        self._thread.join()
+        self._database.close()
+
+    def _run(self) -> None:
+        while not self._closing.wait(self._limits.every_s):
+            with suppress(sqlite3.Error, OSError):  # busy or full now; the next round tries again
+                size = self._log.stat().st_size
+                if size > self._limits.worth_folding_bytes:
+                    self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if size > self._limits.too_long_bytes:
+                    with self._turn():
+                        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

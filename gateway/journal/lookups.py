@@ -1,0 +1,157 @@
+"""Looking things up in the journal, and forgetting what is old."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.journal.port import Count, Found, Outcome, Sighting, hash_ref
+from gateway.journal.settlements import SHARED
+
+FOUND = """
+    SELECT seq, user, message, part, dialect, received_ms, body FROM batches
+    WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq
+"""
+OUTCOMES = msgspec.json.Decoder(tuple[Outcome, ...])
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Prove that the journal can be written, by writing."""
+
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Forget up to ``limit`` finished batches that are older than these times."""
+
+    before_ms: int
+    dead_before_ms: int
+    limit: int
+
+
+PING = """
+    INSERT INTO memory (user, connection, key, value) VALUES (0, '', 'ping', ?)
+    ON CONFLICT DO UPDATE SET value = excluded.value
+"""
+OLDER = "SELECT 1 FROM work WHERE user = ? AND connection = ? AND seq < ? LIMIT 1"
+OLD = """
+    SELECT b.seq FROM batches b
+    WHERE b.received_ms < :before_ms
+    AND NOT EXISTS (SELECT 1 FROM work w WHERE w.user = b.user AND w.seq = b.seq)
+    AND NOT EXISTS (
+        SELECT 1 FROM ledger l WHERE l.seq = b.seq AND l.dead > 0 AND b.received_ms >= :dead_before_ms
+    )
+    ORDER BY b.seq LIMIT :limit
+"""
+FORGETTING = (
+    "DELETE FROM ledger WHERE seq IN (SELECT value FROM json_each(:seqs))",
+    "DELETE FROM batches WHERE seq IN (SELECT value FROM json_each(:seqs))",
+    """
+    DELETE FROM refs WHERE first_seq <= (SELECT max(value) FROM json_each(:seqs))
+    AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.seq BETWEEN refs.first_seq AND refs.last_seq)
+    """,
+)
+
+
+def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
+    """Carry out the Pings and Prunes among these operations."""
+    for index, operation in enumerate(operations):
+        if isinstance(operation, Ping):
+            database.execute(PING, (operation.now_ms,))
+        elif isinstance(operation, Prune):
+            results[index] = _prune(database, operation)
+
+
+def _prune(database: sqlite3.Connection, prune: Prune) -> int:
+    given = {"before_ms": prune.before_ms, "dead_before_ms": prune.dead_before_ms, "limit": prune.limit}
+    seqs = [seq for (seq,) in database.execute(OLD, given).fetchall()]
+    if seqs:
+        for statement in FORGETTING:
+            database.execute(statement, {"seqs": msgspec.json.encode(seqs).decode()})
+    return len(seqs)
+
+
+def any_due(database: sqlite3.Connection, connections: Sequence[str], now_ms: int) -> bool:
+    """Whether one of these connections has a lane that is due."""
+    return any(
+        database.execute("SELECT 1 FROM lanes WHERE connection = ? AND due_ms <= ? LIMIT 1", (name, now_ms)).fetchone()
+        for name in connections
+    )
+
+
+def shared_memory(database: sqlite3.Connection, connection: str) -> dict[str, Any]:
+    """What a plugin remembers for its whole connection."""
+    rows = database.execute("SELECT key, value FROM memory WHERE user = ? AND connection = ?", (SHARED, connection))
+    return {key: msgspec.json.decode(value) for key, value in rows.fetchall()}
+
+
+def lane_is_empty(database: sqlite3.Connection, connection: str, user: int, before_seq: int) -> bool:
+    """Whether no work older than ``before_seq`` is left in a lane."""
+    return database.execute(OLDER, (user, connection, before_seq)).fetchone() is None
+
+
+def counts(database: sqlite3.Connection) -> list[Count]:
+    """Counts of facts by connection, word and reason."""
+    rows = database.execute("SELECT connection, word, reason, facts FROM counts ORDER BY connection, word, reason")
+    return [Count(connection=c, word=w, reason=r, facts=n) for c, w, r, n in rows.fetchall()]
+
+
+def find(database: sqlite3.Connection, ref: str, limit: int) -> list[Found]:
+    """Batches that an id was found in, oldest first."""
+    seqs = _seqs(database, hash_ref(ref))[:limit]
+    rows = database.execute(FOUND, (msgspec.json.encode(seqs).decode(),)).fetchall()
+    return [
+        Found(
+            seq=seq,
+            message=message,
+            part=part,
+            dialect=dialect,
+            received_ms=received_ms,
+            body=body,
+            sightings=(*_finished(database, seq), *_waiting(database, seq, user)),
+        )
+        for seq, user, message, part, dialect, received_ms, body in rows
+    ]
+
+
+def _seqs(database: sqlite3.Connection, wanted: bytes) -> list[int]:
+    """The batches that an id belongs to, by scanning the rows of ids."""
+    seqs = []
+    query = "SELECT first_seq, hashes, offsets FROM refs WHERE instr(hashes, ?) ORDER BY first_seq"
+    for first, hashes, offsets in database.execute(query, (wanted,)):
+        of = memoryview(offsets).cast("I")
+        seqs += [first + of[place // 8] for place in range(0, len(hashes), 8) if hashes[place : place + 8] == wanted]
+    return seqs
+
+
+def _finished(database: sqlite3.Connection, seq: int) -> list[Sighting]:
+    rows = database.execute("SELECT connection, at_ms, outcomes FROM ledger WHERE seq = ? ORDER BY connection", (seq,))
+    return [Sighting(connection=c, at_ms=at, outcomes=OUTCOMES.decode(o)) for c, at, o in rows.fetchall()]
+
+
+def _waiting(database: sqlite3.Connection, seq: int, user: int) -> list[Sighting]:
+    rows = database.execute(
+        """
+        SELECT w.connection, w.progress, l.due_ms, l.attempts, l.reason, l.owner IS NOT NULL
+        FROM work w JOIN lanes l ON l.user = w.user AND l.connection = w.connection
+        WHERE w.user = ? AND w.seq = ? ORDER BY w.connection
+        """,
+        (user, seq),
+    )
+    return [
+        Sighting(
+            connection=connection,
+            progress=msgspec.json.decode(progress) if progress else {},
+            due_ms=due_ms,
+            attempts=attempts,
+            reason=reason,
+            claimed=bool(claimed),
+        )
+        for connection, progress, due_ms, attempts, reason, claimed in rows.fetchall()
+    ]

@@ -1,0 +1,208 @@
+"""The journal's port: what is durable, in words that any engine can keep.
+
+A *batch* is stored once. For each connection that shall have it there is a piece of *work* in the *lane* of
+its user. A lane is claimed whole, by one owner at a time, for as long as its lease lasts; every claim
+raises the lane's fence, and what an owner settles under an older fence changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any, Protocol
+
+import msgspec
+
+
+class JournalUnavailable(Exception):
+    """The journal cannot be read or written now (disk full, locked, gone); nothing was stored. Try again later."""
+
+
+class JournalUnusable(Exception):
+    """The journal is not one that this version can use; says why."""
+
+
+def hash64(text: str) -> int:
+    """A signed 64-bit hash, the same on every machine and in every version."""
+    return int.from_bytes(blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), signed=True)
+
+
+def hash_ref(text: str) -> bytes:
+    """An 8-byte hash of an id by which batches are found, the same on every machine and in every version."""
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+
+
+def hash128(text: str) -> bytes:
+    """A 16-byte hash, the same on every machine and in every version."""
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch to store. ``user`` is the hash of the lane's user, ``scope`` the one connection it is for (None: all).
+
+    ``refs`` are the hashed ids by which it shall be found. A batch whose ``dedupe`` is stored already is
+    passed over.
+    """
+
+    dedupe: bytes
+    user: int
+    message: str
+    part: int
+    dialect: str
+    received_ms: int
+    facts: int
+    refs: tuple[bytes, ...]
+    body: bytes
+    scope: str | None = None
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored batch waiting in a lane. ``progress`` is what was recorded of it so far, by call id."""
+
+    seq: int
+    message: str
+    part: int
+    dialect: str
+    received_ms: int
+    facts: int
+    body: bytes
+    progress: dict[str, Any] = {}
+
+
+class Lane(msgspec.Struct, frozen=True, kw_only=True):
+    """A claimed lane: its oldest items, in order. ``more``: it holds others behind them.
+
+    ``attempts`` and ``failing_since_ms`` speak of the call that the lane stopped at (0: none).
+    """
+
+    connection: str
+    user: int
+    fence: int
+    attempts: int
+    failing_since_ms: int
+    items: tuple[Item, ...]
+    memory: dict[str, Any] = {}
+
+
+class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """The terminal word for one fact on one connection: ``delivered``, ``skipped`` or ``dead``, and why.
+
+    ``left_out`` lists parts that were not sent, each with its reason; ``detail`` says more of a dead letter.
+    """
+
+    fact: str
+    word: str
+    reason: str = ""
+    left_out: tuple[tuple[str, str], ...] = ()
+    detail: str = ""
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
+    """An item that is done with. ``outcomes`` has a word for every fact it was found to hold."""
+
+    seq: int
+    facts: int
+    outcomes: tuple[Outcome, ...]
+
+
+class Memo(msgspec.Struct, frozen=True, kw_only=True):
+    """A value that a plugin remembers; ``shared`` by the whole connection, or of the lane's user. None forgets it."""
+
+    key: str
+    value: Any
+    shared: bool = False
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a claimed lane. Everything in it is stored together, or (under an old fence) not at all.
+
+    ``progress`` maps an item's seq to all that is known of its calls. ``release`` gives the lane back: it is
+    claimable again from ``due_ms`` on, or gone if nothing is left in it; otherwise the lease goes on.
+    """
+
+    connection: str
+    user: int
+    fence: int
+    finished: tuple[Finished, ...] = ()
+    progress: dict[int, dict[str, Any]] = {}
+    memos: tuple[Memo, ...] = ()
+    release: bool = False
+    due_ms: int = 0
+    attempts: int = 0
+    failing_since_ms: int = 0
+    reason: str = ""
+
+
+class Sighting(msgspec.Struct, frozen=True, kw_only=True):
+    """What the journal knows of a stored batch on one connection.
+
+    ``at_ms`` and ``outcomes`` where it is finished; else how it waits: until ``due_ms``, after so many
+    ``attempts``, for what ``reason``.
+    """
+
+    connection: str
+    at_ms: int | None = None
+    outcomes: tuple[Outcome, ...] = ()
+    progress: dict[str, Any] = {}
+    due_ms: int | None = None
+    attempts: int = 0
+    reason: str = ""
+    claimed: bool = False
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored batch that an id was found in."""
+
+    seq: int
+    message: str
+    part: int
+    dialect: str
+    received_ms: int
+    body: bytes
+    sightings: tuple[Sighting, ...]
+
+
+class Count(msgspec.Struct, frozen=True, kw_only=True):
+    """How many facts of a connection met a word (``received``, ``delivered``, ``skipped``, ``dead``) for a reason."""
+
+    connection: str
+    word: str
+    reason: str
+    facts: int
+
+
+class Journal(Protocol):
+    """An engine that keeps the journal. All methods raise JournalUnavailable."""
+
+    async def accept(self, entries: Sequence[Entry], connections: Sequence[str]) -> int:
+        """Store batches durably, with work for these connections; returns how many were new."""
+
+    async def claim(self, connection: str, *, now_ms: int, lanes: int, items: int) -> list[Lane]:
+        """Claim up to so many lanes that are due, longest due first, each with so many items at most."""
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """Record durably what became of a lane; False where the claim was no longer ours."""
+
+    async def shared_memory(self, connection: str) -> dict[str, Any]:
+        """What a plugin remembers for its whole connection."""
+
+    async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
+        """Whether no work older than ``before_seq`` is left in a lane."""
+
+    async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
+        """Return once a lane of these connections may be due, at the latest after the timeout."""
+
+    async def find(self, ref: str, *, limit: int = 100) -> list[Found]:
+        """Batches that an id (message, event, ``mpid:…``) was found in, oldest first."""
+
+    async def counts(self) -> list[Count]:
+        """Counts of facts since the journal was made: exact, and true after any crash."""
+
+    async def prune(self, *, before_ms: int, dead_before_ms: int, limit: int) -> int:
+        """Forget finished batches received before these times (the second for dead letters); returns how many."""
+
+    async def ping(self) -> None:
+        """Return if the journal can be written now."""
+
+    async def close(self) -> None:
+        """Finish what is in hand and let go of the database."""

@@ -1,0 +1,114 @@
+"""The schema of the journal in SQLite, and its history: one script for each version.
+
+A released script is never edited; a change is a new script at the end. The number of scripts applied is the
+database's ``user_version``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from gateway.journal.port import JournalUnusable
+
+OLDEST_SQLITE = (3, 38, 0)
+
+MIGRATIONS = (
+    """
+    CREATE TABLE batches (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order of acceptance
+        user INTEGER NOT NULL,                  -- hash of whose lane it is
+        dedupe BLOB NOT NULL UNIQUE,
+        message TEXT NOT NULL,
+        part INTEGER NOT NULL,
+        dialect TEXT NOT NULL,
+        received_ms INTEGER NOT NULL,
+        scope TEXT,                             -- only this connection, or NULL
+        facts INTEGER NOT NULL,
+        body BLOB NOT NULL                      -- as posted, one user, without credentials
+    );
+    CREATE TABLE work (                         -- a row for each connection that has yet to finish a batch
+        user INTEGER NOT NULL,
+        connection TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        progress TEXT,
+        PRIMARY KEY (user, connection, seq)
+    ) WITHOUT ROWID;
+    CREATE TABLE lanes (                        -- a row for each (user, connection) that has work
+        user INTEGER NOT NULL,
+        connection TEXT NOT NULL,
+        due_ms INTEGER NOT NULL,                -- claimable from then on; while claimed, the end of the lease
+        owner TEXT,
+        fence INTEGER NOT NULL DEFAULT 0,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        failing_since_ms INTEGER NOT NULL DEFAULT 0,
+        reason TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (user, connection)
+    ) WITHOUT ROWID;
+    CREATE INDEX lanes_due ON lanes (connection, due_ms);
+    CREATE TABLE ledger (                       -- what became of a batch on a connection
+        seq INTEGER NOT NULL,
+        connection TEXT NOT NULL,
+        at_ms INTEGER NOT NULL,
+        dead INTEGER NOT NULL,                  -- how many of its facts are dead letters
+        outcomes TEXT NOT NULL,
+        PRIMARY KEY (seq, connection)
+    ) WITHOUT ROWID;
+    CREATE TABLE refs (                         -- the ids by which batches are found: a row for each commit
+        first_seq INTEGER PRIMARY KEY,
+        last_seq INTEGER NOT NULL,
+        hashes BLOB NOT NULL,                   -- eight bytes an id; scanned, for that beats writing an index
+        offsets BLOB NOT NULL                   -- four bytes an id: whose it is, counted from first_seq
+    );
+    CREATE TABLE memory (
+        user INTEGER NOT NULL,                  -- 0: shared by the connection
+        connection TEXT NOT NULL,
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (user, connection, key)
+    ) WITHOUT ROWID;
+    CREATE TABLE counts (
+        connection TEXT NOT NULL,
+        word TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        facts INTEGER NOT NULL,
+        PRIMARY KEY (connection, word, reason)
+    ) WITHOUT ROWID;
+    """,
+)
+
+
+def migrate(database: sqlite3.Connection) -> None:
+    """Bring a database to the newest version, or make a new one; does nothing where it is up to date.
+
+    Raises JournalUnusable where a newer gateway wrote it, or SQLite is too old.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        wanted = ".".join(map(str, OLDEST_SQLITE))
+        raise JournalUnusable(f"SQLite {sqlite3.sqlite_version} is too old; {wanted} or newer is needed")
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        version = _version(database)
+        for script in MIGRATIONS[version:]:
+            for statement in _statements(script):
+                database.execute(statement)
+        database.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        database.execute("COMMIT")
+    except BaseException:
+        database.execute("ROLLBACK")
+        raise
+
+
+def _version(database: sqlite3.Connection) -> int:
+    version: int = database.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        known = len(MIGRATIONS)
+        raise JournalUnusable(
+            f"the journal has schema version {version}, this gateway knows {known}: a newer one wrote it"
+        )
+    return version
+
+
+def _statements(script: str) -> list[str]:
+    """The statements of a script; none of them has a semicolon inside."""
+    bare = "\n".join(line.partition("--")[0] for line in script.splitlines())
+    return [statement for statement in bare.split(";") if statement.strip()]

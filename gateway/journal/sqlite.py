@@ -1,0 +1,203 @@
+"""The journal in one SQLite file: WAL, every commit synced, one writer at a time across processes."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gateway.journal import claims, entries, lookups, schema, settlements
+from gateway.journal.checkpoint import Checkpointer
+from gateway.journal.commit import Committer
+from gateway.journal.port import Count, Entry, Found, JournalUnavailable, JournalUnusable, Lane, Settlement
+
+T = TypeVar("T")
+LOOK_AGAIN_S = 0.005
+LEASE_MS = 24 * 3600 * 1000  # a dispatcher that dies leaves its leases to its successor, which holds its lock
+
+
+def path_of(url: str) -> Path:
+    """The file that a ``sqlite:///`` URL names."""
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection as every part of the gateway uses it. Raises JournalUnavailable."""
+    try:
+        database = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute("PRAGMA wal_autocheckpoint = 0")
+        database.execute("PRAGMA cache_size = -16384")
+    except sqlite3.Error as error:
+        raise JournalUnavailable(f"{path}: {error}") from error
+    return database
+
+
+def prepare(url: str) -> None:
+    """Make the journal, or bring an older one up to date. Raises JournalUnusable and JournalUnavailable."""
+    path = path_of(url)
+    try:
+        database = connect(path)
+        with writing(path):
+            schema.migrate(database)
+        database.close()
+    except sqlite3.DatabaseError as error:
+        raise JournalUnusable(f"{path}: {error}") from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Wait for one's turn to write. SQLite's own waiting polls, and starves one of two busy processes."""
+    descriptor = os.open(f"{path}-writer.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class Turn:
+    """The lock behind ``writing``, kept open for a connection that writes often."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(f"{path}-writer.lock", os.O_RDWR | os.O_CREAT, 0o600)
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Give the lock up for good."""
+        os.close(self._descriptor)
+
+
+class SqliteJournal:
+    """The journal port on SQLite. Make one inside a running event loop, after ``prepare``."""
+
+    def __init__(self, url: str) -> None:
+        self._path = path_of(url)
+        self._writer = connect(self._path)
+        self._reader = connect(self._path)
+        self._turn = Turn(self._path)
+        self._committer = Committer(self._transact)
+        self._checkpointer = Checkpointer(self._path, connect, self._turn_of_its_own)
+        self._owner: int | None = None
+
+    async def accept(self, new: Sequence[Entry], connections: Sequence[str]) -> int:
+        """Store batches durably; see the port."""
+        stored: int = await self._do(entries.Accept(tuple(new), tuple(connections)))
+        return stored
+
+    async def claim(self, connection: str, *, now_ms: int, lanes: int, items: int) -> list[Lane]:
+        """Claim lanes that are due; see the port."""
+        order = claims.Claim(connection, now_ms, now_ms + LEASE_MS, lanes, items, secrets.randbits(62))
+        claimed: list[Lane] = await self._do(order)
+        return claimed
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """Record what became of a lane; see the port."""
+        held: bool = await self._do(settlements.Settle(settlement, _now_ms()))
+        return held
+
+    async def prune(self, *, before_ms: int, dead_before_ms: int, limit: int) -> int:
+        """Forget finished batches; see the port."""
+        forgotten: int = await self._do(lookups.Prune(before_ms, dead_before_ms, limit))
+        return forgotten
+
+    async def ping(self) -> None:
+        """Return if the journal can be written now; see the port."""
+        await self._do(lookups.Ping(_now_ms()))
+
+    async def shared_memory(self, connection: str) -> dict[str, Any]:
+        """What a plugin remembers for its connection; see the port."""
+        return self._read(lookups.shared_memory, connection)
+
+    async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
+        """Whether nothing older is left in a lane; see the port."""
+        return self._read(lookups.lane_is_empty, connection, user, before_seq)
+
+    async def find(self, ref: str, *, limit: int = 100) -> list[Found]:
+        """Batches that an id was found in; see the port."""
+        return self._read(lookups.find, ref, limit)
+
+    async def counts(self) -> list[Count]:
+        """Counts of facts; see the port."""
+        return self._read(lookups.counts)
+
+    async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
+        """Return once a lane may be due; see the port."""
+        start = time.monotonic()
+        while time.monotonic() < start + timeout_s:
+            if self._read(lookups.any_due, connections, now_ms + int(1000 * (time.monotonic() - start))):
+                return
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    def take_over(self) -> bool:
+        """Become the one dispatcher of this journal, and free what a dead one held; False while another lives."""
+        if self._owner is None:
+            descriptor = os.open(f"{self._path}-dispatch.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                return False
+            self._owner = descriptor
+            with self._turn_of_its_own():
+                self._reader.execute("UPDATE lanes SET due_ms = 0, owner = NULL WHERE owner IS NOT NULL")
+        return True
+
+    async def close(self) -> None:
+        """Finish what is in hand and let go of the file."""
+        await self._committer.close()
+        self._checkpointer.close()
+        self._writer.close()
+        self._reader.close()
+        self._turn.close()
+        if self._owner is not None:
+            os.close(self._owner)
+
+    @property
+    def waiting(self) -> int:
+        """How many operations wait for the next commit."""
+        return self._committer.waiting
+
+    def _turn_of_its_own(self) -> Any:
+        return writing(self._path)
+
+    async def _do(self, operation: Any) -> Any:
+        return await self._committer.submit(operation)
+
+    def _read(self, look: Callable[..., T], *arguments: Any) -> T:
+        try:
+            return look(self._reader, *arguments)
+        except sqlite3.Error as error:
+            raise JournalUnavailable(f"{self._path}: {error}") from error
+
+    def _transact(self, operations: Sequence[Any]) -> Sequence[Any]:
+        """Run operations of all kinds in one transaction: those of a kind together, where that is cheaper."""
+        results: list[Any] = [None] * len(operations)
+        with self._turn:
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                for run in (entries.run, settlements.run, claims.run, lookups.run):
+                    run(self._writer, operations, results)
+                self._writer.execute("COMMIT")
+            except sqlite3.Error as error:
+                with suppress(sqlite3.Error):
+                    self._writer.execute("ROLLBACK")
+                raise JournalUnavailable(f"{self._path}: {error}") from error
+        return results
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,37 @@
+import pytest
+
+from gateway.journal.port import Entry, hash64, hash128, hash_ref
+from gateway.journal.sqlite import SqliteJournal, prepare
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/journal.db"
+
+
+@pytest.fixture
+async def journal(url, anyio_backend):
+    prepare(url)
+    opened = SqliteJournal(url)
+    assert opened.take_over()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def make_entry():
+    def make(name, *, user="ann", facts=1, scope=None, received_ms=1_000, refs=()):
+        return Entry(
+            dedupe=hash128(name),
+            user=hash64(user),
+            message=name,
+            part=0,
+            dialect="firehose",
+            received_ms=received_ms,
+            facts=facts,
+            refs=tuple(map(hash_ref, refs)),
+            body=name.encode(),
+            scope=scope,
+        )
+
+    return make

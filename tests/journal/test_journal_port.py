@@ -1,0 +1,210 @@
+"""What every engine must keep of the journal's port."""
+
+import pytest
+
+from gateway.journal.port import Count, Finished, Memo, Outcome, Settlement, hash64
+
+pytestmark = pytest.mark.anyio
+BOTH = ("loyalty", "email")
+DELIVERED = (Outcome("identities", "delivered"),)
+
+
+async def claim(journal, connection="loyalty", *, now_ms=10_000, lanes=10, items=10):
+    return await journal.claim(connection, now_ms=now_ms, lanes=lanes, items=items)
+
+
+def settle(lane, **fields):
+    return Settlement(connection=lane.connection, user=lane.user, fence=lane.fence, **fields)
+
+
+def finish(lane, *items, outcomes=DELIVERED, **fields):
+    finished = tuple(Finished(seq=item.seq, facts=item.facts, outcomes=outcomes) for item in items)
+    return settle(lane, finished=finished, **fields)
+
+
+async def test_a_batch_waits_on_every_connection(journal, make_entry):
+    assert await journal.accept([make_entry("m1")], BOTH) == 1
+    claimed = [lane for name in BOTH for lane in await claim(journal, name)]
+    assert [(lane.connection, [item.message for item in lane.items]) for lane in claimed] == [
+        ("loyalty", ["m1"]),
+        ("email", ["m1"]),
+    ]
+
+
+async def test_a_repeated_message_is_stored_once(journal, make_entry):
+    assert await journal.accept([make_entry("m1"), make_entry("m1"), make_entry("m2")], BOTH) == 2
+    assert await journal.accept([make_entry("m1")], BOTH) == 0
+    (lane,) = await claim(journal)
+    assert [item.message for item in lane.items] == ["m1", "m2"]
+
+
+async def test_a_scoped_batch_waits_on_its_connection_alone(journal, make_entry):
+    await journal.accept([make_entry("m1", scope="email")], BOTH)
+    assert await claim(journal, "loyalty") == []
+    assert len(await claim(journal, "email")) == 1
+
+
+async def test_a_lane_is_one_users_work_in_order_of_acceptance(journal, make_entry):
+    users = {"m1": "ann", "m2": "bob", "m3": "ann", "m4": "ann"}
+    for name, user in users.items():
+        await journal.accept([make_entry(name, user=user)], BOTH)
+    lanes = {lane.user: [item.message for item in lane.items] for lane in await claim(journal, items=2)}
+    assert lanes == {hash64("ann"): ["m1", "m3"], hash64("bob"): ["m2"]}
+
+
+async def test_a_claimed_lane_cannot_be_claimed_again_even_when_work_arrives(journal, make_entry):
+    await journal.accept([make_entry("m1")], BOTH)
+    assert len(await claim(journal)) == 1
+    await journal.accept([make_entry("m2")], BOTH)
+    assert await claim(journal) == []
+
+
+async def test_lanes_are_claimed_longest_due_first(journal, make_entry):
+    for name, received_ms in (("late", 3_000), ("early", 1_000), ("middle", 2_000)):
+        await journal.accept([make_entry(name, user=name, received_ms=received_ms)], BOTH)
+    claimed = [await claim(journal, lanes=1) for _ in range(3)]
+    assert [lanes[0].items[0].message for lanes in claimed] == ["early", "middle", "late"]
+
+
+async def test_a_lane_that_is_not_due_is_not_claimed(journal, make_entry):
+    await journal.accept([make_entry("m1")], BOTH)
+    (lane,) = await claim(journal)
+    await journal.settle(settle(lane, release=True, due_ms=20_000, attempts=3, failing_since_ms=9, reason="timeout"))
+    assert await claim(journal, now_ms=19_999) == []
+    (lane,) = await claim(journal, now_ms=20_000)
+    assert (lane.attempts, lane.failing_since_ms) == (3, 9)
+
+
+async def test_finished_work_is_gone_and_the_rest_of_the_lane_stays(journal, make_entry):
+    for name in ("m1", "m2"):
+        await journal.accept([make_entry(name)], BOTH)
+    (lane,) = await claim(journal, items=1)
+    assert await journal.settle(finish(lane, *lane.items, release=True, due_ms=0))
+    (lane,) = await claim(journal)
+    assert [item.message for item in lane.items] == ["m2"]
+    assert await journal.settle(finish(lane, *lane.items, release=True, due_ms=0))
+    assert await claim(journal) == []
+
+
+async def test_work_that_arrives_while_a_lane_is_worked_on_is_claimed_next(journal, make_entry):
+    await journal.accept([make_entry("m1")], BOTH)
+    (lane,) = await claim(journal)
+    await journal.accept([make_entry("m2")], BOTH)
+    await journal.settle(finish(lane, *lane.items, release=True, due_ms=0))
+    (lane,) = await claim(journal)
+    assert [item.message for item in lane.items] == ["m2"]
+
+
+async def test_progress_comes_back_with_the_item(journal, make_entry):
+    await journal.accept([make_entry("m1")], BOTH)
+    (lane,) = await claim(journal)
+    progress = {"c1": {"word": "delivered"}, "c2": {"next": [{"path": "users"}]}}
+    await journal.settle(settle(lane, progress={lane.items[0].seq: progress}))
+    await journal.settle(settle(lane, release=True, due_ms=0))
+    (lane,) = await claim(journal)
+    assert lane.items[0].progress == progress
+
+
+async def test_what_is_settled_under_an_old_claim_changes_nothing(journal, make_entry):
+    await journal.accept([make_entry("m1")], BOTH)
+    (old,) = await claim(journal)
+    await journal.settle(settle(old, release=True, due_ms=0))
+    (new,) = await claim(journal)
+    assert await journal.settle(finish(old, *old.items, release=True, due_ms=0)) is False
+    assert await journal.settle(finish(new, *new.items, release=True, due_ms=0)) is True
+
+
+async def test_a_claim_is_stale_even_after_its_lane_was_emptied_and_filled_again(journal, make_entry):
+    await journal.accept([make_entry("m1")], BOTH)
+    (old,) = await claim(journal)
+    await journal.settle(finish(old, *old.items, release=True, due_ms=0))
+    await journal.accept([make_entry("m2")], BOTH)
+    await claim(journal)
+    assert await journal.settle(settle(old, release=True, due_ms=0)) is False
+
+
+async def test_memory_is_of_the_user_or_shared_and_can_be_forgotten(journal, make_entry):
+    await journal.accept([make_entry("m1"), make_entry("m2")], BOTH)
+    (lane,) = await claim(journal)
+    memos = (Memo(key="seen", value={"a": [1]}), Memo(key="list", value="Gold", shared=True))
+    await journal.settle(settle(lane, memos=memos, release=True, due_ms=0))
+    (lane,) = await claim(journal)
+    assert (lane.memory, await journal.shared_memory("loyalty")) == ({"seen": {"a": [1]}}, {"list": "Gold"})
+    assert await journal.shared_memory("email") == {}
+    await journal.settle(settle(lane, memos=(Memo(key="seen", value=None),), release=True, due_ms=0))
+    (lane,) = await claim(journal)
+    assert lane.memory == {}
+
+
+async def test_a_lane_knows_whether_something_older_is_left_in_it(journal, make_entry):
+    await journal.accept([make_entry("m1", user="audience:1")], BOTH)
+    assert await journal.lane_is_empty("loyalty", hash64("audience:1"), 1)
+    assert not await journal.lane_is_empty("loyalty", hash64("audience:1"), 2)
+    assert await journal.lane_is_empty("loyalty", hash64("audience:2"), 2)
+
+
+async def test_received_equals_words_and_what_is_in_flight(journal, make_entry):
+    await journal.accept([make_entry("m1", facts=3), make_entry("m2", facts=2)], ("loyalty",))
+    (lane,) = await claim(journal, items=1)
+    outcomes = (
+        Outcome("a", "delivered"),
+        Outcome("b", "skipped", "filtered"),
+        Outcome("c", "dead", "rejected", (), "POST was answered 400"),
+    )
+    await journal.settle(finish(lane, *lane.items, outcomes=outcomes, release=True, due_ms=0))
+    assert await journal.counts() == [
+        Count(connection="loyalty", word="dead", reason="rejected", facts=1),
+        Count(connection="loyalty", word="delivered", reason="", facts=1),
+        Count(connection="loyalty", word="received", reason="", facts=5),
+        Count(connection="loyalty", word="skipped", reason="filtered", facts=1),
+    ]
+
+
+async def test_facts_that_a_rewrite_added_count_as_received(journal, make_entry):
+    await journal.accept([make_entry("m1", facts=1)], ("loyalty",))
+    (lane,) = await claim(journal)
+    outcomes = (Outcome("a", "delivered"), Outcome("b", "delivered"))
+    await journal.settle(finish(lane, *lane.items, outcomes=outcomes, release=True, due_ms=0))
+    counted = {(count.word, count.facts) for count in await journal.counts()}
+    assert counted == {("received", 2), ("delivered", 2)}
+
+
+async def test_a_batch_is_found_by_each_of_its_ids(journal, make_entry):
+    await journal.accept([make_entry(f"m{n}", refs=(f"m{n}", f"e{n}", "mpid:1")) for n in range(5)], ("loyalty",))
+    await journal.accept([make_entry("m9", refs=("mpid:1",))], ("loyalty",))
+    assert [found.message for found in await journal.find("e3")] == ["m3"]
+    assert [found.message for found in await journal.find("mpid:1")] == ["m0", "m1", "m2", "m3", "m4", "m9"]
+    assert await journal.find("e9") == []
+
+
+async def test_a_batch_found_tells_how_it_stands_on_each_connection(journal, make_entry):
+    await journal.accept([make_entry("m1", refs=("m1",))], BOTH)
+    (lane,) = await claim(journal, "loyalty")
+    await journal.settle(finish(lane, *lane.items, release=True, due_ms=0))
+    (lane,) = await claim(journal, "email")
+    await journal.settle(settle(lane, release=True, due_ms=77_000, attempts=2, reason="status_503"))
+    (found,) = await journal.find("m1")
+    finished, waiting = found.sightings
+    assert (finished.connection, finished.outcomes, found.body) == ("loyalty", DELIVERED, b"m1")
+    assert (waiting.connection, waiting.due_ms, waiting.attempts, waiting.reason) == ("email", 77_000, 2, "status_503")
+
+
+async def test_what_is_old_and_finished_is_forgotten_and_nothing_else(journal, make_entry):
+    names = {"old": 1_000, "young": 5_000, "waiting": 1_000, "dead": 1_000}
+    for name, received_ms in names.items():
+        await journal.accept([make_entry(name, user=name, received_ms=received_ms, refs=(name,))], ("loyalty",))
+    for lane in await claim(journal):
+        (item,) = lane.items
+        word = Outcome("a", "dead" if item.message == "dead" else "delivered")
+        if item.message != "waiting":
+            await journal.settle(finish(lane, item, outcomes=(word,), release=True, due_ms=0))
+    assert await journal.prune(before_ms=2_000, dead_before_ms=500, limit=10) == 1
+    assert [name for name in names if await journal.find(name)] == ["young", "waiting", "dead"]
+    assert await journal.prune(before_ms=2_000, dead_before_ms=2_000, limit=10) == 1
+    assert await journal.accept([make_entry("old")], ("loyalty",)) == 1
+
+
+async def test_waiting_ends_when_work_arrives(journal, make_entry):
+    await journal.accept([make_entry("m1", received_ms=0)], ("loyalty",))
+    await journal.wait(["email", "loyalty"], now_ms=1, timeout_s=60)
+    await journal.wait(["email"], now_ms=1, timeout_s=0.02)
