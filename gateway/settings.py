@@ -71,7 +71,10 @@ class Ingress(Section):
     )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest body accepted, after decompression.")
     processes: int = Field(1, ge=1, le=64, description="How many processes answer.")
-    max_waiting: int = Field(4096, ge=1, description="Posts waiting for the disk beyond which more are answered 503.")
+    max_waiting_bytes: int = Field(
+        67_108_864, ge=1024, description="Bytes of bodies in hand beyond which posts are answered 503."
+    )
+    read_timeout_s: float = Field(30.0, gt=0, description="How long a client may take to send a request.")
     shutdown_s: float = Field(10.0, gt=0, description="How long a stop waits for what is in hand.")
 
     @model_validator(mode="after")

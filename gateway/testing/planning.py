@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from gateway import destinations, plan, settings
+from gateway.facts import facts
 from gateway.sdk import Batch, Call, Memory, Remember, Skip
 
 
@@ -28,7 +29,7 @@ def plan_with(
     ``ids``, to make plans easy to compare. Raises PluginFault as the gateway would record it.
     """
     items: list[Call | Skip | Remember] = []
-    for fact in plan.plan(batch, connection(plugin, values), plan.facts(batch), memory):
+    for fact in plan.plan(batch, connection(plugin, values), facts(batch), memory):
         items.extend(fact.calls if ids else (_without_id(call) for call in fact.calls))
         items.extend(fact.skips)
         items.extend(fact.memories)

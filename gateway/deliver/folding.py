@@ -1,0 +1,36 @@
+"""Folding: several waiting calls become fewer, as the plugin says, and nothing is lost on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+from gateway.destinations import Connection
+from gateway.log import logger
+from gateway.plan import NoPlan, checked, fault
+from gateway.sdk import Call
+
+
+def fold(connection: Connection, calls: Sequence[Call], guard: AbstractContextManager[None]) -> Sequence[Call]:
+    """The calls as the plugin's ``coalesce`` folds them; as they were where it has none, or makes a mistake."""
+    hook = connection.plugin.hooks.get("coalesce")
+    if hook is None or len(calls) < 2:
+        return calls
+    try:
+        with guard:
+            folded = hook(calls=tuple(calls), settings=connection.settings)
+        return calls if folded is None else _covering(calls, folded)
+    except Exception as error:  # noqa: BLE001  # a plugin's mistake must not cost its user's data
+        logger.warning("coalesce failed", connection=connection.name, problem=str(fault(connection, "coalesce", error)))
+        return calls
+
+
+def _covering(offered: Sequence[Call], folded: Sequence[Call]) -> Sequence[Call]:
+    """The folded calls, if they stand for each of those offered exactly once. Raises NoPlan."""
+    covered = Counter(id for call in folded for id in (call.covers or (call.id,)))
+    if covered != Counter(call.id for call in offered):
+        raise NoPlan("coalesce must cover each call it is given exactly once")
+    if any(call.covers and call.id not in call.covers for call in folded):
+        raise NoPlan("a folded call must cover its own id too")
+    return [checked(call) for call in folded]

@@ -1,0 +1,249 @@
+"""A lane at work: its calls made one after another, each outcome on record before the next call is made."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from gateway.deliver.folding import fold
+from gateway.deliver.gates import Gates
+from gateway.deliver.judging import judge, numbered
+from gateway.deliver.progress import Chain, Ending, Undertaking
+from gateway.deliver.sending import Sender
+from gateway.destinations import Connection
+from gateway.journal.port import Lane, Memo, Settlement
+from gateway.log import logger
+from gateway.plan import Planned, PluginFault
+from gateway.sdk import Call, Remember, Reply, Verdict
+from gateway.settings import Delivery
+
+MOST_FOLLOW_UPS = 8
+HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """The lane cannot go on before so many seconds."""
+
+    seconds: float
+    reason: str
+
+
+class StaleClaim(Exception):
+    """The lane was claimed anew in the meantime: whoever did works on it now."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """One claimed lane while it is worked on."""
+
+    lane: Lane
+    work: Sequence[Undertaking]
+    attempts: int = 0
+    failing_since_ms: int = 0
+    memories: list[Remember] = field(default_factory=list)
+    owners: dict[str, Undertaking] = field(default_factory=dict)
+    reopened: Sequence[Undertaking] = ()
+
+    def __post_init__(self) -> None:
+        self.owners = {call.id: item for item in self.work for call in item.open_calls()}
+
+    def begin(self, call: Call) -> Chain:
+        """What is still to be made in this call's place: itself, or what its last answer led to."""
+        return self.owners[call.id].chains.get(call.id) or Chain(next=(call,), covers=call.covers, length=0)
+
+    def reopen(self, call: Call) -> None:
+        """Forget what a call's answers led to: it is to be made again itself."""
+        item = self.owners[call.id]
+        if item.chains.pop(call.id, None) is not None:
+            self.reopened = (item,)
+
+    def went_well(self) -> None:
+        """The lane is no longer stuck."""
+        self.attempts = self.failing_since_ms = 0
+
+    def note(self, call: Call, ending: Ending) -> Sequence[Undertaking]:
+        """Write the end of a call, and of those it covers, into their items; returns these."""
+        touched = []
+        for call_id in self.begin(call).covers or (call.id,):
+            item = self.owners[call_id]
+            item.ends[call_id] = ending if call_id == call.id else replace(ending, detail=f"with {call.id}")
+            item.chains.pop(call_id, None)
+            touched.append(item)
+        return touched
+
+    def settlement(
+        self, *, touched: Sequence[Undertaking] = (), due_ms: int | None = None, reason: str = ""
+    ) -> Settlement:
+        """What to record now; ``due_ms`` gives the lane back until then."""
+        finished = [item for item in self.work if item.is_done and not item.told]
+        for item in finished:
+            item.told = True
+        memories = [
+            *self.memories,
+            *(memory for item in finished for fact in item.planned for memory in fact.memories),
+        ]
+        self.memories.clear()
+        return Settlement(
+            connection=self.lane.connection,
+            user=self.lane.user,
+            fence=self.lane.fence,
+            finished=tuple(item.finished() for item in finished),
+            progress={item.item.seq: item.state() for item in touched if not item.is_done},
+            memos=tuple(Memo(key=memory.key, value=memory.value, shared=memory.shared) for memory in memories),
+            release=due_ms is not None,
+            due_ms=due_ms or 0,
+            attempts=self.attempts,
+            failing_since_ms=self.failing_since_ms,
+            reason=reason,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Courier:
+    """Works on one connection's lanes. ``settle`` records, ``stopping`` says to let go, ``guard`` bounds hooks."""
+
+    connection: Connection
+    sender: Sender
+    gates: Gates
+    delivery: Delivery
+    settle: Callable[[Settlement], Awaitable[bool]]
+    stopping: Callable[[], bool]
+    now_ms: Callable[[], int]
+    guard: AbstractContextManager[None]
+
+    async def deliver(self, lane: Lane, work: Sequence[Undertaking]) -> None:
+        """Make every open call of these items in order, record what becomes of them, and give the lane back.
+
+        Raises StaleClaim.
+        """
+        run = Run(lane=lane, work=work, attempts=lane.attempts, failing_since_ms=lane.failing_since_ms)
+        calls = self._calls(work)
+        for position, call in enumerate(calls):
+            end = await self._make(run, call)
+            if isinstance(end, Wait):
+                due_ms = self.now_ms() + int(end.seconds * 1000)
+                await self._record(run.settlement(touched=run.reopened, due_ms=due_ms, reason=end.reason))
+                return
+            touched = run.note(call, end)
+            if position < len(calls) - 1:
+                await self._record(run.settlement(touched=touched))
+        await self._record(run.settlement(due_ms=self.now_ms()))
+
+    async def _record(self, settlement: Settlement) -> None:
+        if not await self.settle(settlement):
+            raise StaleClaim
+
+    def _calls(self, work: Sequence[Undertaking]) -> Sequence[Call]:
+        """The calls to make. While a chain is under way nothing is folded, and what it covers is left to it."""
+        calls = [call for item in work for call in item.open_calls()]
+        heads = {head for item in work for head in item.chains}
+        if not heads:
+            return fold(self.connection, calls, self.guard)
+        covered = {id for item in work for chain in item.chains.values() for id in chain.covers}
+        return [call for call in calls if call.id in heads or call.id not in covered]
+
+    async def _make(self, run: Run, call: Call) -> Ending | Wait:
+        """Make a call and whatever its answers lead to, until it ends or has to wait."""
+        chain = run.begin(call)
+        while True:
+            current = chain.next[0]
+            reply = await self._send(run, current)
+            if isinstance(reply, Wait):
+                return reply
+            try:
+                judged = judge(self.connection, current, reply, self.guard)
+            except PluginFault as error:
+                return Ending(word="dead", reason="plugin_error", detail=str(error))
+            ended: Ending | Wait | None
+            if isinstance(judged, Verdict):
+                ended = self._weigh(run, current, reply, judged)
+                rest = chain.next[1:]
+                if judged.restart:
+                    run.reopen(call)
+            else:
+                ended = self._follow(run, current, judged)
+                rest = (*numbered(judged, call, chain.length + 1), *chain.next[1:])
+            if ended is not None and not (ended == Ending(word="delivered") and rest):
+                return ended
+            if chain.length == MOST_FOLLOW_UPS:
+                return Ending(word="dead", reason="endless", detail="the plugin's follow-up calls do not end")
+            chain = Chain(next=rest, covers=chain.covers, length=chain.length + 1)
+            run.owners[call.id].chains[call.id] = chain
+            await self._record(run.settlement(touched=(run.owners[call.id],)))
+
+    async def _send(self, run: Run, call: Call) -> Reply | Wait:
+        """Send one call when its gates let it."""
+        if self.stopping():
+            return Wait(seconds=0, reason="")
+        closed = await self.gates.enter(call.scope)
+        if closed is not None:
+            return Wait(seconds=closed.until - self.gates.clock(), reason=closed.reason)
+        try:
+            if self.stopping():
+                return Wait(seconds=0, reason="")
+            reply = await self.sender.send(call, attempt=run.attempts + 1)
+        except PluginFault as error:
+            return self._refuse(str(error))
+        finally:
+            self.gates.leave(call.scope)
+        self.gates.learn(call.scope, reply)
+        return reply
+
+    def _weigh(self, run: Run, call: Call, reply: Reply, verdict: Verdict) -> Ending | Wait:
+        """What a verdict makes of a call."""
+        if verdict.word == "refused":
+            return self._refuse(verdict.reason)
+        if verdict.word == "retry":
+            return self._retry(run, call, verdict)
+        self._went_well(run, call)
+        if verdict.word == "rejected":
+            status = f"{call.method} was answered {reply.status}"
+            return Ending(word="dead", reason=verdict.reason or "rejected", detail=status)
+        return Ending(word="delivered")
+
+    def _follow(self, run: Run, call: Call, planned: Planned) -> Ending | None:
+        """What a plan in the place of a verdict makes of a call; None where further calls must be made."""
+        self._went_well(run, call)
+        run.memories.extend(planned.memories)
+        if planned.calls:
+            return None
+        reason = next((skip.reason for skip in planned.skips if skip.what is None), None)
+        return Ending(word="delivered") if reason is None else Ending(word="skipped", reason=reason)
+
+    def _went_well(self, run: Run, call: Call) -> None:
+        self.gates.connection.worked()
+        self.gates.scope(call.scope).worked()
+        run.went_well()
+
+    def _refuse(self, reason: str) -> Wait:
+        """Rest the whole connection: its credentials or its set-up are wrong, and no attempt is spent on that."""
+        logger.error("connection refused", connection=self.connection.name, reason=reason, rest_s=self.delivery.pause_s)
+        self.gates.connection.rest(self.gates.clock() + self.delivery.pause_s, f"refused: {reason}")
+        return Wait(seconds=self.delivery.pause_s, reason=f"refused: {reason}")
+
+    def _retry(self, run: Run, call: Call, verdict: Verdict) -> Ending | Wait:
+        """Wait, and have everything wait that the verdict says has to; give up on what has failed for too long."""
+        now = self.gates.clock()
+        if verdict.holds == "connection":
+            self.gates.connection.failed(now)
+            return Wait(seconds=self._backoff_s(0, verdict), reason=verdict.reason)
+        if verdict.holds == "scope":
+            return Wait(seconds=self.gates.scope(call.scope).complained(now, verdict), reason=verdict.reason)
+        now_ms = self.now_ms()
+        run.failing_since_ms = run.failing_since_ms or now_ms
+        if now_ms - run.failing_since_ms > self.delivery.give_up_after_hours * HOUR_MS:
+            return Ending(word="dead", reason="gave_up", detail=verdict.reason)
+        run.attempts += 1
+        return Wait(seconds=self._backoff_s(run.attempts - 1, verdict), reason=verdict.reason)
+
+    def _backoff_s(self, attempts: int, verdict: Verdict) -> float:
+        """As long as the verdict says, else a random part of a bound that doubles with each attempt."""
+        if verdict.after_s is not None:
+            return verdict.after_s
+        bound = min(self.delivery.retry_most_s, self.delivery.retry_first_s * 2 ** min(attempts, 30))
+        return random.uniform(0, bound)  # noqa: S311

@@ -1,0 +1,82 @@
+"""Progress: what has become of the calls of one batch so far, kept by call id so that a restart goes on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from gateway.journal.port import Finished, Item, Outcome
+from gateway.plan import Planned
+from gateway.sdk import Call
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The end of one call: ``delivered``, ``skipped`` or ``dead``, and why."""
+
+    word: str
+    reason: str = ""
+    detail: str = ""
+
+
+class Chain(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Calls that take the place of one that was answered, the next first; ``covers`` as of the one answered."""
+
+    next: tuple[Call, ...]
+    covers: tuple[str, ...] = ()
+    length: int = 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Undertaking:
+    """One item in hand: what was planned for each of its facts, and how far that has come.
+
+    ``settled`` are the words of facts that nothing is planned for.
+    """
+
+    item: Item
+    planned: Sequence[Planned] = ()
+    settled: Sequence[Outcome] = ()
+    ends: dict[str, Ending] = field(default_factory=dict)
+    chains: dict[str, Chain] = field(default_factory=dict)
+    told: bool = False
+
+    def __post_init__(self) -> None:
+        for call_id, state in self.item.progress.items():
+            if "next" in state:
+                self.chains[call_id] = msgspec.convert(state, Chain)
+            else:
+                self.ends[call_id] = msgspec.convert(state, Ending)
+
+    def open_calls(self) -> Iterator[Call]:
+        """The calls that have not ended, in order."""
+        for fact in self.planned:
+            for call in fact.calls:
+                if call.id not in self.ends:
+                    yield call
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every call has ended."""
+        return next(self.open_calls(), None) is None
+
+    def state(self) -> dict[str, Any]:
+        """The progress as the journal keeps it."""
+        return {**msgspec.to_builtins(self.chains), **msgspec.to_builtins(self.ends)}
+
+    def finished(self) -> Finished:
+        """The item with a word for each of its facts."""
+        outcomes = (*self.settled, *(self._outcome(fact) for fact in self.planned))
+        return Finished(seq=self.item.seq, facts=self.item.facts, outcomes=outcomes)
+
+    def _outcome(self, fact: Planned) -> Outcome:
+        """One fact's word: dead if any of its calls is, else delivered if any is, else skipped."""
+        ends = [self.ends[call.id] for call in fact.calls]
+        worst = min(ends, key=lambda end: ("dead", "delivered", "skipped").index(end.word), default=None)
+        left_out = tuple((skip.what, skip.reason) for skip in fact.skips if skip.what is not None)
+        if worst is not None:
+            return Outcome(fact=fact.fact, word=worst.word, reason=worst.reason, left_out=left_out, detail=worst.detail)
+        reason = next((skip.reason for skip in fact.skips if skip.what is None), "nothing_to_send")
+        return Outcome(fact=fact.fact, word="skipped", reason=reason, left_out=left_out)

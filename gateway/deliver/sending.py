@@ -1,0 +1,98 @@
+"""Sending: one call signed, sent, and its reply brought back as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import httpx
+import msgspec
+
+from gateway import __version__
+from gateway.destinations import Connection
+from gateway.plan import NoPlan, fault
+from gateway.sdk import Call, Reply
+
+USER_AGENT = f"mparticle-gateway/{__version__}"
+NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)
+FAILURES: tuple[tuple[type[httpx.TransportError], str], ...] = (
+    (httpx.ConnectTimeout, "connect_timeout"),
+    (httpx.ConnectError, "connect"),
+    (httpx.TimeoutException, "timeout"),
+    (httpx.RemoteProtocolError, "garbage"),
+    (httpx.UnsupportedProtocol, "bad_url"),
+)
+
+
+def request(connection: Connection, call: Call) -> httpx.Request:
+    """The HTTP request that a signed call stands for."""
+    headers = {"user-agent": USER_AGENT, "accept": "application/json", **call.headers}
+    content = None
+    if call.json is not None:
+        content = msgspec.json.encode(call.json)
+        headers.setdefault("content-type", "application/json")
+    files = {call.file.field: (call.file.name, call.file.content, call.file.type)} if call.file else None
+    made = httpx.Request(
+        call.method,
+        f"{connection.base_url}/{call.path}",
+        params=dict(call.params) or None,
+        headers=headers,
+        content=content,
+        data=dict(call.form) if call.form is not None else None,
+        files=files,
+    )
+    made.read()
+    return made
+
+
+def sign(connection: Connection, call: Call) -> Call:
+    """The call with its credentials. Raises PluginFault."""
+    hook = connection.plugin.hooks.get("sign")
+    if hook is None:
+        return call
+    try:
+        signed = hook(call=call, settings=connection.settings)
+    except Exception as error:
+        raise fault(connection, "sign", error) from error
+    if not isinstance(signed, Call):
+        raise fault(connection, "sign", NoPlan(f"expected a Call, got {type(signed).__name__}"))
+    return signed
+
+
+class Sender:
+    """Sends one connection's calls. ``guard`` bounds how long its plugin may take to sign one."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        transport: httpx.AsyncBaseTransport,
+        *,
+        now_ms: Callable[[], int],
+        guard: AbstractContextManager[None],
+    ) -> None:
+        self._connection = connection
+        self._transport = transport
+        self._now_ms = now_ms
+        self._guard = guard
+
+    async def send(self, call: Call, *, attempt: int) -> Reply:
+        """Sign and send a call; whatever happens comes back as a Reply. Raises PluginFault where signing fails."""
+        with self._guard:
+            wire = request(self._connection, sign(self._connection, call))
+        try:
+            answer = await self._transport.handle_async_request(wire)
+        except httpx.TransportError as error:
+            failure = next((name for kind, name in FAILURES if isinstance(error, kind)), "closed")
+            sent = not isinstance(error, NEVER_SENT)
+            return Reply(status=None, failure=failure, sent=sent, at_ms=self._now_ms(), attempt=attempt)
+        return Reply(
+            status=answer.status_code,
+            headers={name.lower(): value for name, value in answer.headers.items()},
+            body=answer.content,
+            at_ms=self._now_ms(),
+            attempt=attempt,
+        )
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        await self._transport.aclose()

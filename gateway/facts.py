@@ -1,0 +1,54 @@
+"""Facts: the things one batch says, each to be asked about and answered for by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gateway.sdk import Batch, Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One thing a batch says, and the hook that is asked about it.
+
+    ``id`` names it in the ledger: an event's own id, ``identities``, ``attributes``,
+    ``membership:<audience>:<action>`` and the like.
+    """
+
+    id: str
+    hook: str
+    arguments: dict[str, Any]
+
+
+def facts(batch: Batch) -> Iterator[Fact]:
+    """Everything the batch says, in the order in which it must take effect.
+
+    Erasure alone; else who the user is, then what is known of them, then what happened, in order of time.
+    Each id occurs once: what repeats one has its number appended.
+    """
+    seen: dict[str, int] = {}
+    for fact in _facts(batch):
+        seen[fact.id] = count = seen.get(fact.id, 0) + 1
+        yield fact if count == 1 else replace(fact, id=f"{fact.id}#{count}")
+
+
+def _facts(batch: Batch) -> Iterator[Fact]:
+    if batch.erasure is not None:
+        yield Fact(id=f"erasure:{batch.erasure.request_id}", hook="on_erasure", arguments={"erasure": batch.erasure})
+        return
+    if batch.user.identities or batch.identity_changes:
+        yield Fact(id="identities", hook="on_identity", arguments={"changes": batch.identity_changes})
+    if batch.user.attributes or batch.attribute_changes or batch.user.removed_attributes:
+        yield Fact(id="attributes", hook="on_attributes", arguments={"changes": batch.attribute_changes})
+    if batch.audience is not None:
+        yield Fact(id=f"audience:{batch.audience.id}", hook="on_audience", arguments={"audience": batch.audience})
+    for membership in batch.memberships:
+        name = f"membership:{membership.audience_id}:{membership.action}"
+        yield Fact(id=name, hook="on_membership", arguments={"membership": membership})
+    for event in batch.events:
+        if isinstance(event, Session):
+            yield Fact(id=event.id, hook="on_session", arguments={"session": event})
+        else:
+            yield Fact(id=event.id, hook="on_event", arguments={"event": event})
