@@ -1,0 +1,65 @@
+"""Consent: what a user decided, and what changed of it, in either dialect's shape."""
+
+from __future__ import annotations
+
+from gateway.mparticle.fields import Fields, each, expected, flag, inner, integer, mapping, text, within, word
+from gateway.sdk import Consent, ConsentChange, ConsentRecord
+
+CCPA_PURPOSE = "data_sale_opt_out"
+"""The one purpose that CCPA has, which a change of it may leave unsaid."""
+
+
+def state(fields: Fields) -> Consent:
+    """The member ``consent_state``."""
+    return inner(fields, "consent_state", _state) or Consent()
+
+
+def _state(fields: Fields) -> Consent:
+    return Consent(gdpr=_records(fields, "gdpr"), ccpa=_records(fields, "ccpa"))
+
+
+def _records(fields: Fields, regulation: str) -> dict[str, ConsentRecord]:
+    """Purposes and records of ``gdpr`` in an Events batch, of ``gdpr_consent_state`` in Firehose."""
+    name = regulation if regulation in fields else f"{regulation}_consent_state"
+    found = {}
+    for purpose, value in mapping(fields, name).items():
+        if value is None:
+            continue
+        path = f"{name}[...]"
+        if type(value) is not dict:
+            raise expected(path, "an object", value)
+        record = within(path, _record, value)
+        if record is not None:
+            found[purpose] = record
+    return found
+
+
+def _record(fields: Fields) -> ConsentRecord | None:
+    """A record; None where it does not say what was decided."""
+    consented = flag(fields, "consented")
+    if consented is None:
+        return None
+    return ConsentRecord(
+        consented=consented,
+        document=text(fields, "document"),
+        time_ms=integer(fields, "timestamp_unixtime_ms"),
+        location=text(fields, "location"),
+        hardware_id=text(fields, "hardware_id"),
+    )
+
+
+def changes(fields: Fields) -> tuple[ConsentChange, ...]:
+    """The member ``system_notifications``: consents given, withdrawn or changed; other notifications say none."""
+    return each(fields, "system_notifications", _change)
+
+
+def _change(fields: Fields) -> ConsentChange | None:
+    type = word(fields, "type") or ""
+    data = mapping(fields, "data")
+    new = inner(data, "current", _record) or inner(fields, f"new_{type}", _record)
+    old = inner(data, "old", _record) or inner(fields, f"old_{type}", _record)
+    regulation = type.removesuffix("_consent_state").removesuffix("_change")
+    purpose = text(data, "purpose") or text(fields, "purpose") or (CCPA_PURPOSE if regulation == "ccpa" else None)
+    if purpose is None or (new is None and old is None):
+        return None
+    return ConsentChange(regulation=regulation, purpose=purpose, old=old, new=new)

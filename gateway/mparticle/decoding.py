@@ -1,0 +1,135 @@
+"""Decoding: one user's part of a post, in whichever dialect, into its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf
+from operator import itemgetter
+from typing import Any, Protocol
+
+import msgspec
+
+from gateway.mparticle import batch_events, erasures, events_batch, firehose, firehose_events
+from gateway.mparticle.documents import Malformed, members
+from gateway.mparticle.fields import Wrong
+from gateway.mparticle.happenings import Happening, Happenings
+from gateway.mparticle.messages import Message
+from gateway.sdk import AttributeChange, Batch, Event, IdentityChange, Quarantined
+
+SOURCE_FEED = "mParticle Source Feed"
+"""The event attribute in which Firehose names the feed that the data came from."""
+
+
+class Head(Protocol):
+    """What is read of an event where only its type and ids matter."""
+
+    @property
+    def type(self) -> Any:
+        """Its type, as posted."""
+
+    @property
+    def ids(self) -> tuple[Any, ...]:
+        """The ids it goes by, its own first."""
+
+
+class MessageReader(Protocol):
+    """Reads what a message says besides its events. Raises Wrong."""
+
+    def __call__(self, members: dict[str, msgspec.Raw], *, id: str, part: int) -> Message:
+        """The message's batch and its events, unread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a dialect is read: its message, an entry of its events, and the head of one."""
+
+    message: MessageReader
+    happenings: Callable[[msgspec.Raw, int, Batch], Happenings]
+    head: Callable[[msgspec.Raw], Head]
+
+
+DIALECTS = {
+    "firehose": Dialect(firehose.message, firehose_events.happenings, firehose_events.head),
+    "events": Dialect(events_batch.message, batch_events.happenings, batch_events.head),
+    "opendsr": Dialect(erasures.message, firehose_events.happenings, firehose_events.head),
+}
+
+
+def decode(dialect: str, body: bytes, *, message: str, part: int) -> Batch:
+    """The batch of a part that ``read`` accepted: ``dialect`` is its post's, ``message`` and ``part`` name it.
+
+    An event that cannot be read is quarantined in the batch. Raises Malformed only for what ``read`` would
+    not have accepted.
+    """
+    try:
+        batch, events = DIALECTS[dialect].message(members(body), id=message, part=part)
+    except Wrong as wrong:
+        raise Malformed(wrong.problem, wrong.where) from None
+    return complete(batch, events, DIALECTS[dialect]) if events else batch
+
+
+def complete(batch: Batch, events: Sequence[msgspec.Raw], dialect: Dialect) -> Batch:
+    """The batch with its events, and the changes they tell of, in order of time."""
+    found, quarantined = _in_order(batch, events, dialect)
+    attribute_changes = tuple(one for one in found if isinstance(one, AttributeChange))
+    happened = tuple(one for one in found if isinstance(one, Event))
+    return msgspec.structs.replace(
+        batch,
+        input_name=batch.input_name or _source_feed(happened),
+        user=msgspec.structs.replace(batch.user, removed_attributes=_removed(batch, attribute_changes)),
+        identity_changes=tuple(one for one in found if isinstance(one, IdentityChange)),
+        attribute_changes=attribute_changes,
+        events=happened,
+        quarantined=(*batch.quarantined, *quarantined),
+    )
+
+
+def _in_order(
+    batch: Batch, events: Sequence[msgspec.Raw], dialect: Dialect
+) -> tuple[list[Happening], list[Quarantined]]:
+    """What the events tell, sorted by time; what has none stays behind what it followed."""
+    timed: list[tuple[float, Happenings]] = []
+    quarantined = []
+    latest = -inf
+    for index, raw in enumerate(events):
+        try:
+            found = dialect.happenings(raw, index, batch)
+        except Wrong as wrong:
+            quarantined.append(_quarantined(raw, index, batch, dialect, wrong))
+            continue
+        if found and found[0].time_ms is not None:
+            latest = found[0].time_ms
+        timed.append((latest, found))
+    timed.sort(key=itemgetter(0))
+    return [one for _, found in timed for one in found], quarantined
+
+
+def _quarantined(raw: msgspec.Raw, index: int, batch: Batch, dialect: Dialect, wrong: Wrong) -> Quarantined:
+    try:
+        head = dialect.head(raw)
+        type, ids = head.type, head.ids
+    except msgspec.DecodeError:
+        type, ids = None, ()
+    id = next((str(id) for id in ids[:1] if id and isinstance(id, (str, int))), f"{batch.id}:{index}")
+    problem = str(wrong.inside(f"events[{index}]"))
+    return Quarantined(id=id, type=type if isinstance(type, str) else None, problem=problem)
+
+
+def _source_feed(events: tuple[Event, ...]) -> str | None:
+    for event in events:
+        name = event.attributes.get(SOURCE_FEED)
+        if isinstance(name, str) and name:
+            return name
+    return None
+
+
+def _removed(batch: Batch, changes: tuple[AttributeChange, ...]) -> tuple[str, ...]:
+    """The names of attributes that this batch deletes, all told."""
+    removed = dict.fromkeys(batch.user.removed_attributes)
+    for change in changes:
+        if change.removed:
+            removed[change.name] = None
+        else:
+            removed.pop(change.name, None)
+    return tuple(removed)

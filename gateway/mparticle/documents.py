@@ -1,0 +1,138 @@
+"""JSON documents opened one level deep, their members left as bytes, or refused with a word on where they break."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+DEEPEST = 64
+"""Levels of nesting beyond which a document is refused; mParticle's own have about eight."""
+
+Members = dict[str, msgspec.Raw]
+
+members = msgspec.json.Decoder(Members).decode
+"""The members of an object; of a name that occurs twice, the last."""
+
+elements = msgspec.json.Decoder(list[msgspec.Raw] | None).decode
+"""The elements of an array, or None for null."""
+
+decode = msgspec.json.Decoder().decode
+"""A whole value. Raises DecodeError for a number beyond what Python's floats or integers hold."""
+
+encode = msgspec.json.Encoder().encode
+"""The bytes of a value; members that are still Raw stay as they were posted, byte for byte."""
+
+SPACE = b" \t\r\n"
+NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+HALF = rb"u[dD][%s][0-9a-fA-F]{2}"
+ESCAPE = re.compile(rb"\\(?:%s\\%s|(%s)|.)" % (HALF % b"89abAB", HALF % b"c-fC-F", HALF % b"89a-fA-F"), re.DOTALL)
+BYTE = re.compile(r" \(byte (\d+)\)$")
+
+
+class Malformed(Exception):
+    """What was posted cannot be read: the ``problem``, and ``where`` it is. Neither holds a value of a user's."""
+
+    def __init__(self, problem: str, where: str) -> None:
+        super().__init__(f"{problem} ({where})")
+        self.problem = problem
+        self.where = where
+
+
+def opened(body: bytes) -> tuple[bytes, Members | list[msgspec.Raw]]:
+    """A body's members (an object) or elements (an array), with the body they lie in. Raises Malformed.
+
+    Half of a surrogate pair, as a truncated emoji leaves it, is no JSON string for a strict reader: such
+    an escape is replaced, and the body returned is the mended one.
+    """
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise Malformed("not UTF-8", f"byte {error.start}") from None
+    if is_deep(body):
+        raise Malformed(f"nested more than {DEEPEST} levels deep", "$")
+    try:
+        return body, _open(body)
+    except msgspec.DecodeError as error:
+        if not SURROGATE.search(body):
+            raise _malformed(body, error) from None
+    body = mended(body)
+    try:
+        return body, _open(body)
+    except msgspec.DecodeError as error:
+        raise _malformed(body, error) from None
+
+
+def _open(body: bytes) -> Members | list[msgspec.Raw]:
+    if body.lstrip(SPACE)[:1] == b"[":
+        return elements(body) or []
+    return members(body)
+
+
+def is_deep(body: bytes) -> bool:
+    """Whether a document is nested more than DEEPEST levels deep; never wrong about JSON, quick about most of it."""
+    if body.count(b"[") + body.count(b"{") <= DEEPEST:
+        return False
+    return not _peels(body) and not _peels(STRING.sub(b"", body))
+
+
+def _peels(text: bytes) -> bool:
+    """Whether nothing is left of the brackets once the innermost pairs are taken away DEEPEST times."""
+    brackets = text.translate(None, NOT_BRACKETS)
+    for _ in range(DEEPEST):
+        if not brackets:
+            return True
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return not brackets
+
+
+def mended(body: bytes) -> bytes:
+    """The body with each unpaired surrogate escape replaced; its length stays the same."""
+    return ESCAPE.sub(lambda match: rb"\ufffd" if match[1] else match[0], body)
+
+
+def _malformed(body: bytes, error: msgspec.DecodeError) -> Malformed:
+    if not body.strip(SPACE):
+        return Malformed("the body is empty", "byte 0")
+    if isinstance(error, msgspec.ValidationError):
+        return Malformed(f"expected an object or an array, got {kind_of(body)}", "$")
+    message = str(error)
+    found = BYTE.search(message)
+    if found is None:
+        return Malformed("not JSON: it ends too early", place(body, len(body)))
+    problem = message[: found.start()].removeprefix("JSON is malformed: ")
+    offset = int(found[1])
+    if problem == "trailing characters":
+        rest = body[offset - 1 :].lstrip(SPACE)
+        lines = rest[:1] in (b"{", b"[")
+        return Malformed(
+            "JSON lines: two documents in one body" if lines else "not JSON: something follows the document",
+            place(body, len(body) - len(rest)),
+        )
+    return Malformed(f"not JSON: {problem}", place(body, offset))
+
+
+def place(body: bytes, offset: int) -> str:
+    """A byte offset as people count: line and column from one."""
+    line = body.count(b"\n", 0, offset) + 1
+    column = offset - body.rfind(b"\n", 0, offset)
+    return f"line {line}, column {column}"
+
+
+STARTS = {b"{": "object", b"[": "array", b'"': "string", b"t": "boolean", b"f": "boolean", b"n": "null"}
+
+
+def kind_of(body: bytes | msgspec.Raw) -> str:
+    """What JSON calls the type of a value that is still bytes."""
+    return STARTS.get(bytes(body).lstrip(SPACE)[:1], "number")
+
+
+KINDS = {type(None): "null", bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
+
+
+def kind(value: Any) -> str:
+    """What JSON calls a value's type."""
+    return KINDS.get(type(value), "object")

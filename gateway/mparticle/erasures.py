@@ -1,0 +1,70 @@
+"""Erasures: a user's wish to be forgotten, forwarded by Firehose or posted as an OpenDSR request."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from gateway.mparticle import names
+from gateway.mparticle.documents import Members
+from gateway.mparticle.fields import Fields, Wrong, inner, items, mapping, scalar, text, word
+from gateway.mparticle.identities import Identities, named, of_subject
+from gateway.mparticle.messages import Message, plain
+from gateway.sdk import Batch, Device, Erasure, Identity, User
+
+EXTENSION = "opendsr.mparticle.com"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def message(members: Members, *, id: str, part: int) -> Message:
+    """What an OpenDSR request says. Raises Wrong."""
+    return Message(erasure(Batch(id=id, part=part, dialect="opendsr"), plain(members)))
+
+
+def erasure(batch: Batch, fields: Fields) -> Batch:
+    """The batch of a request to erase. Raises Wrong for a request to do anything else."""
+    asked = word(fields, "subject_request_type")
+    if asked not in (None, "erasure"):
+        raise Wrong("subject_request_type", "only erasures are accepted, no requests for access or portability")
+    extension = inner(mapping(fields, "extensions"), EXTENSION, _extension) or ()
+    found = (*of_subject(fields, "subject_identities"), *extension)
+    mpids = [identity.value for identity in found if identity.type == "mpid"]
+    others = [Identity(type="mpid", value=value) for value in mpids[1:]]
+    users = [identity for identity in found if identity.type not in names.DEVICE_IDENTITIES and identity.type != "mpid"]
+    devices = [identity for identity in found if identity.type in names.DEVICE_IDENTITIES]
+    return msgspec.structs.replace(
+        batch,
+        user=User(mpid=mpids[0] if mpids else None, identities=(*users, *others)),
+        device=Device(identities=tuple(devices)),
+        erasure=Erasure(
+            request_id=text(fields, "subject_request_id") or batch.id,
+            regulation=word(fields, "regulation") or "unknown",
+            submitted_ms=moment(fields.pop("submitted_time", None)),
+            api_version=text(fields, "api_version"),
+        ),
+    )
+
+
+def _extension(fields: Fields) -> Identities:
+    """What mParticle adds of its own: identities that OpenDSR has no names for, and MPIDs."""
+    mpids = (
+        named("mpid", scalar(mpid, f"mpids[{index}]")) for index, mpid in enumerate(items(fields, "mpids")) if mpid
+    )
+    return (
+        *of_subject(fields, "subject_identities"),
+        *of_subject(fields, "identities"),
+        *(mpid for mpid in mpids if mpid),
+    )
+
+
+def moment(posted: Any) -> int | None:
+    """A time in milliseconds, from seconds or from ISO 8601; None for what is neither, no erasure may fail for it."""
+    try:
+        if isinstance(posted, (int, float)):
+            return round(posted * 1000)
+        time = datetime.fromisoformat(posted)
+        return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // timedelta(milliseconds=1)
+    except (TypeError, ValueError, OverflowError):
+        return None

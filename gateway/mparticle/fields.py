@@ -1,0 +1,182 @@
+"""Fields: values taken out of a JSON object, each with its type checked and its place known.
+
+Every reader removes what it reads, so that what remains are the fields nobody asked for. Absent, null and
+empty are the same: None, or an empty container. mParticle writes numbers and booleans as strings here and
+there, and partners the other way round; both are taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from gateway.mparticle.documents import kind
+
+T = TypeVar("T")
+Fields = dict[str, Any]
+
+INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+NUMBER = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{0,30})?|-?\.[0-9]{1,30}", re.ASCII)
+FLAGS = {"true": True, "false": False, "1": True, "0": False, "": None, "unknown": None}
+
+
+class Wrong(Exception):
+    """A value that cannot be read: its ``path`` within what was read, and the ``problem``. Never the value."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
+
+    @property
+    def where(self) -> str:
+        """Its place in the whole document, as a JSON path."""
+        return f"${self.path}" if self.path.startswith("[") else f"$.{self.path}"
+
+    def inside(self, name: str) -> Wrong:
+        """The same, seen from outside the member or element ``name``."""
+        return Wrong(f"{name}.{self.path}" if self.path else name, self.problem)
+
+
+def expected(path: str, what: str, value: Any) -> Wrong:
+    """The value at this path is not ``what`` was expected."""
+    return Wrong(path, f"expected {what}, got {kind(value)}")
+
+
+def required(value: T | None, name: str) -> T:
+    """The value just read. Raises Wrong where there is none."""
+    if value is None:
+        raise Wrong(name, "missing")
+    return value
+
+
+def kept(fields: Fields, name: str) -> Fields:
+    """One field alone, to be read without being taken out."""
+    return {name: fields.get(name)}
+
+
+def text(fields: Fields, name: str) -> str | None:
+    """A string; numbers and booleans in their JSON spelling."""
+    value = fields.pop(name, None)
+    if value is None or type(value) is str:
+        return value or None
+    return scalar(value, name)
+
+
+def scalar(value: Any, path: str) -> str:
+    """A string, number or boolean as a string."""
+    if type(value) is str:
+        return value
+    if type(value) is bool:
+        return "true" if value else "false"
+    if type(value) in (int, float):
+        return str(value)
+    raise expected(path, "a string", value)
+
+
+def word(fields: Fields, name: str) -> str | None:
+    """One of mParticle's own words, in lower case."""
+    value = text(fields, name)
+    return value and value.lower()
+
+
+def identifier(fields: Fields, name: str) -> str | None:
+    """A 64-bit id as a decimal string, whether it was posted as a number or as a string."""
+    value = fields.pop(name, None)
+    if type(value) is int:
+        return str(value)
+    if value is None or type(value) is str:
+        return value and (value.strip() or None)
+    if type(value) is float and value.is_integer():
+        return str(int(value))
+    raise expected(name, "an integer", value)
+
+
+def integer(fields: Fields, name: str) -> int | None:
+    """An integer, or a string of decimal digits."""
+    value = fields.pop(name, None)
+    if value is None or type(value) is int:
+        return value
+    if type(value) is float and value.is_integer():
+        return int(value)
+    if type(value) is str:
+        if not value.strip():
+            return None
+        if INTEGER.fullmatch(value.strip()):
+            return int(value)
+    raise expected(name, "an integer", value)
+
+
+def number(fields: Fields, name: str) -> float | None:
+    """A number as it was posted, or a string of one."""
+    value = fields.pop(name, None)
+    if value is None or type(value) in (int, float):
+        return value  # type: ignore[no-any-return]
+    if type(value) is str:
+        digits = value.strip()
+        if not digits:
+            return None
+        if NUMBER.fullmatch(digits):
+            return int(digits) if INTEGER.fullmatch(digits) else float(digits)
+    raise expected(name, "a number", value)
+
+
+def flag(fields: Fields, name: str) -> bool | None:
+    """A boolean, or "true" or "false" in whatever case."""
+    value = fields.pop(name, None)
+    if value is None or type(value) is bool:
+        return value
+    if type(value) in (str, int):
+        known = str(value).strip().lower()
+        if known in FLAGS:
+            return FLAGS[known]
+    raise expected(name, "a boolean", value)
+
+
+def mapping(fields: Fields, name: str) -> Fields:
+    """An object."""
+    value = fields.pop(name, None)
+    if value is None:
+        return {}
+    if type(value) is dict:
+        return value
+    raise expected(name, "an object", value)
+
+
+def items(fields: Fields, name: str) -> list[Any]:
+    """An array."""
+    value = fields.pop(name, None)
+    if value is None:
+        return []
+    if type(value) is list:
+        return value
+    raise expected(name, "an array", value)
+
+
+def inner(fields: Fields, name: str, read: Callable[[Fields], T]) -> T | None:
+    """An object read by ``read``, or None where it is absent or empty."""
+    value = mapping(fields, name)
+    return within(name, read, value) if value else None
+
+
+def each(fields: Fields, name: str, read: Callable[[Fields], T | None]) -> tuple[T, ...]:
+    """The objects of an array, each read by ``read``; nulls, and what ``read`` finds empty, are left out."""
+    found = []
+    for index, value in enumerate(items(fields, name)):
+        if value is None:
+            continue
+        if type(value) is not dict:
+            raise expected(f"{name}[{index}]", "an object", value)
+        one = within(f"{name}[{index}]", read, value)
+        if one is not None:
+            found.append(one)
+    return tuple(found)
+
+
+def within(path: str, read: Callable[[Fields], T], value: Fields) -> T:
+    """What ``read`` makes of an object, its complaints seen from outside."""
+    try:
+        return read(value)
+    except Wrong as wrong:
+        raise wrong.inside(path) from None

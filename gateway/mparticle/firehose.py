@@ -1,0 +1,120 @@
+"""Firehose messages: everything they say besides their events."""
+
+from __future__ import annotations
+
+from gateway.mparticle import audiences, consents, erasures, names
+from gateway.mparticle.documents import Members
+from gateway.mparticle.fields import Fields, flag, identifier, inner, integer, mapping, text, word
+from gateway.mparticle.identities import listed, mpid, partners
+from gateway.mparticle.messages import Message, array, plain, stamp
+from gateway.sdk import App, Batch, DataPlan, Device, User, Workspace
+
+REQUESTS = frozenset(
+    {
+        "module_registration_request",
+        "event_processing_request",
+        "audience_subscription_request",
+        "audience_membership_change_request",
+        "dsr_processing_request",
+    }
+)
+
+
+def message(members: Members, *, id: str, part: int) -> Message:
+    """What a message for one user says. Raises Wrong."""
+    fields = plain(members, but=("events", "user_profiles"))
+    batch = envelope(fields, id=id, part=part)
+    match text(fields, "type"):
+        case "audience_membership_change_request":
+            (profile,) = array(members, "user_profiles")
+            return Message(audiences.member(batch, profile))
+        case "audience_subscription_request":
+            return Message(audiences.subscription(batch, fields))
+        case "dsr_processing_request":
+            return Message(erasures.erasure(batch, fields))
+        case _:
+            return Message(_profile(batch, fields), array(members, "events"))
+
+
+def envelope(fields: Fields, *, id: str, part: int) -> Batch:
+    """What all messages have in common. Raises Wrong."""
+    return Batch(
+        id=id,
+        part=part,
+        dialect="firehose",
+        received_ms=integer(fields, "timestamp_ms"),
+        account_id=inner(fields, "account", lambda account: identifier(account, "account_id")),
+    )
+
+
+def _profile(batch: Batch, fields: Fields) -> Batch:
+    channel = word(fields, "source_channel")
+    device, app = inner(fields, "runtime_environment", lambda found: _device(found, channel)) or (Device(), App())
+    workspace, plan, input_name = inner(fields, "platform_fields", _origin) or (Workspace(), DataPlan(), None)
+    return Batch(
+        id=batch.id,
+        part=batch.part,
+        dialect=batch.dialect,
+        received_ms=batch.received_ms,
+        account_id=batch.account_id,
+        source_id=text(fields, "source_id"),
+        environment=None if device.is_debug is None else "development" if device.is_debug else "production",
+        workspace=workspace,
+        channel=channel,
+        input_name=input_name,
+        data_plan=plan,
+        device_stamp=stamp(fields, "device_application_stamp"),
+        device=device,
+        app=app,
+        user=User(
+            mpid=mpid(fields),
+            identities=listed(fields, "user_identities"),
+            partner_identities=partners(fields),
+            attributes=_attributes(fields),
+            consent=consents.state(fields),
+        ),
+        consent_changes=consents.changes(fields),
+        integration_attributes=mapping(fields, "integration_attributes"),
+    )
+
+
+def _attributes(fields: Fields) -> Fields:
+    """The user's attributes, then those that are lists; a list posted as null is an empty one."""
+    attributes = mapping(fields, "user_attributes")
+    lists = mapping(fields, "user_attribute_lists")
+    return {**attributes, **{name: [] if value is None else value for name, value in lists.items()}}
+
+
+def _device(fields: Fields, channel: str | None) -> tuple[Device, App]:
+    app = App(
+        name=text(fields, "application_name"),
+        version=text(fields, "application_version"),
+        package=text(fields, "application_package"),
+    )
+    device = Device(
+        platform=names.platform(word(fields, "type"), channel),
+        identities=listed(fields, "identities"),
+        is_debug=flag(fields, "is_debug") or False,
+        user_agent=text(fields, "http_header_user_agent"),
+        ip=text(fields, "client_ip_address"),
+        sdk_version=text(fields, "sdk_version"),
+        details=fields,
+    )
+    return device, app
+
+
+def _origin(fields: Fields) -> tuple[Workspace, DataPlan, str | None]:
+    workspace = Workspace(
+        account_id=identifier(fields, "mp_account_id"),
+        account_name=text(fields, "mp_account_name"),
+        workspace_id=identifier(fields, "workspace_id"),
+        workspace_name=text(fields, "workspace_name"),
+        app_name=text(fields, "app_name"),
+        app_version=text(fields, "app_version"),
+    )
+    plan = DataPlan(
+        id=text(fields, "dataplan_id"),
+        name=text(fields, "dataplan_name"),
+        version=integer(fields, "dataplan_version"),
+    )
+    return workspace, plan, text(fields, "input_name")

@@ -1,0 +1,127 @@
+"""Identities: who a user or a device is, from every shape in which mParticle lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gateway.mparticle import names
+from gateway.mparticle.fields import Fields, each, expected, flag, identifier, integer, required, scalar, text, within
+from gateway.sdk import Identity
+
+Identities = tuple[Identity, ...]
+
+NO_DEVICE = "00000000-0000-0000-0000-000000000000"
+
+
+def mpid(fields: Fields) -> str | None:
+    """The id that mParticle itself gave the user; zero is nobody's."""
+    id = identifier(fields, "mpid")
+    return None if id == "0" else id
+
+
+def named(type: str, value: str | None, encoding: str = "raw") -> Identity | None:
+    """An identity, unless its value is blank or stands for no device."""
+    if value is None or not value.strip() or (value == NO_DEVICE and type in names.DEVICE_IDENTITIES):
+        return None
+    return Identity(type=type, value=value, encoding=encoding)
+
+
+def listed(fields: Fields, name: str, rename: Callable[[str], str] = names.identity) -> Identities:
+    """Firehose's list of ``{type, encoding, value}``."""
+
+    def one(fields: Fields) -> Identity | None:
+        type = rename(required(text(fields, "type"), "type"))
+        return named(type, text(fields, "value"), names.encoding(text(fields, "encoding")))
+
+    return each(fields, name, one)
+
+
+def partners(fields: Fields) -> Identities:
+    """Firehose's partner identities, whose types are the partner's own words."""
+    return listed(fields, "partner_identities", str)
+
+
+def batched(fields: Fields, name: str) -> Identities:
+    """An Events batch's identities: an object of types and values, or an array as ``recorded`` reads it."""
+    if type(fields.get(name)) is list:
+        return each(fields, name, recorded)
+    return mapped(fields, name, names.identity)
+
+
+def mapped(fields: Fields, name: str, rename: Callable[[str], str] = str) -> Identities:
+    """An object of identity types and values."""
+    posted = fields.pop(name, None)
+    if posted is None:
+        return ()
+    if type(posted) is not dict:
+        raise expected(name, "an object or an array", posted)
+    found = (
+        named(rename(type), None if value is None else scalar(value, f"{name}[...]")) for type, value in posted.items()
+    )
+    return tuple(identity for identity in found if identity)
+
+
+def recorded(fields: Fields) -> Identity | None:
+    """One identity as Events batches write it out, with when mParticle first knew it."""
+    type = names.identity(required(text(fields, "identity_type"), "identity_type"))
+    value = text(fields, "identity")
+    since_ms = integer(fields, "timestamp_unixtime_ms")
+    created = flag(fields, "created_this_batch")
+    if named(type, value) is None:
+        return None
+    return Identity(type=type, value=value or "", since_ms=since_ms, created_this_batch=created)
+
+
+def of_device(fields: Fields, platform: str | None) -> Identities:
+    """The identities among an Events batch's ``device_info``."""
+    found = (named(type, text(fields, posted)) for posted, type in _device_fields(platform))
+    return tuple(identity for identity in found if identity)
+
+
+def _device_fields(platform: str | None) -> list[tuple[str, str]]:
+    return [*DEVICE_FIELDS, ("push_token", names.PUSH_TOKENS.get(platform, "push_token"))]
+
+
+DEVICE_FIELDS = [
+    (name, name)
+    for name in (
+        "android_uuid",
+        "android_advertising_id",
+        "ios_advertising_id",
+        "ios_idfv",
+        "roku_advertising_id",
+        "roku_publisher_id",
+        "microsoft_advertising_id",
+        "microsoft_publisher_id",
+        "fire_advertising_id",
+        "amp_id",
+    )
+]
+
+
+def of_subject(fields: Fields, name: str) -> Identities:
+    """Whom an erasure is about: OpenDSR 3's object of ``{encoding, value}``, or OpenDSR 2's array."""
+    if type(fields.get(name)) is list:
+        return each(fields, name, _subject_listed)
+    value = fields.pop(name, None)
+    if value is None:
+        return ()
+    if type(value) is not dict:
+        raise expected(name, "an object or an array", value)
+    found = (_subject_named(type, one, f"{name}[...]") for type, one in value.items())
+    return tuple(identity for identity in found if identity)
+
+
+def _subject_named(type: str, value: Any, path: str) -> Identity | None:
+    def one(fields: Fields) -> Identity | None:
+        return named(names.identity(type), text(fields, "value"), names.encoding(text(fields, "encoding")))
+
+    if value is None:
+        return None
+    return within(path, one, value if isinstance(value, dict) else {"value": value})
+
+
+def _subject_listed(fields: Fields) -> Identity | None:
+    type = names.identity(required(text(fields, "identity_type"), "identity_type"))
+    return named(type, text(fields, "identity_value"), names.encoding(text(fields, "identity_format")))

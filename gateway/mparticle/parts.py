@@ -1,0 +1,117 @@
+"""Parts: one user's share of a post, with all that storing it needs to know and nothing decoded that need not be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from gateway.mparticle import names
+from gateway.mparticle.decoding import Dialect, Head
+from gateway.mparticle.fields import Wrong
+from gateway.mparticle.happenings import CHANGES
+from gateway.mparticle.messages import Message
+from gateway.sdk import AttributeChange, Batch, Identity, IdentityChange
+
+LANE_ORDER = {type: rank for rank, type in enumerate(names.FIREHOSE_USER_IDENTITIES.values())}
+"""Which raw identity names a user's lane where there is no MPID: customer_id, email, then the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One user's part of a post.
+
+    ``message`` and ``number`` name it, ``dedupe`` is equal for what mParticle posts again and for nothing
+    else, ``user_key`` says whose lane it belongs to. ``facts`` is how many facts it holds, events that cannot
+    be read included. ``refs`` are the ids by which somebody may look for it. ``body`` is a JSON document in
+    the dialect posted that holds this user alone and none of the customer's settings.
+    """
+
+    message: str
+    number: int
+    dedupe: str
+    user_key: str
+    facts: int
+    refs: tuple[str, ...]
+    body: bytes = field(repr=False)
+
+
+def part(said: Message, dialect: Dialect, *, dedupe: str, refs: Iterable[str | None] = (), body: bytes) -> Part | None:
+    """The part that a message for one user makes; None where it says nothing at all."""
+    batch = said.batch
+    facts, ids = _weighed(said, dialect)
+    if not facts:
+        return None
+    mpid = batch.user.mpid and f"mpid:{batch.user.mpid}"
+    return Part(
+        message=batch.id,
+        number=batch.part,
+        dedupe=dedupe,
+        user_key=_user_key(batch),
+        facts=facts,
+        refs=tuple(dict.fromkeys(ref for ref in (batch.id, *refs, batch.source_id, *ids, mpid) if ref)),
+        body=body,
+    )
+
+
+def _weighed(said: Message, dialect: Dialect) -> tuple[int, list[str]]:
+    """How many facts decoding will find, and the ids of what they are about."""
+    batch, events = said
+    if batch.erasure is not None:
+        return 1, [batch.erasure.request_id]
+    facts = (batch.audience is not None) + len(batch.memberships) + len(batch.quarantined)
+    told: set[type] = set()
+    ids: list[str] = []
+    for index, raw in enumerate(events):
+        head = _head(raw, dialect)
+        if head is not None:
+            ids.extend(str(id) for id in head.ids if id and type(id) in (str, int))
+        kinds = _changes(raw, index, batch, dialect) if _may_tell_changes(head) else None
+        if kinds is None:
+            facts += 1
+        else:
+            told |= kinds
+    identities = bool(batch.user.identities) or IdentityChange in told
+    attributes = bool(batch.user.attributes or batch.user.removed_attributes) or AttributeChange in told
+    return facts + identities + attributes, ids
+
+
+def _head(raw: msgspec.Raw, dialect: Dialect) -> Head | None:
+    try:
+        return dialect.head(raw)
+    except msgspec.DecodeError:
+        return None
+
+
+def _may_tell_changes(head: Head | None) -> bool:
+    return head is None or (type(head.type) is str and head.type.lower() in CHANGES)
+
+
+def _changes(raw: msgspec.Raw, index: int, batch: Batch, dialect: Dialect) -> set[type] | None:
+    """The kinds of changes that an entry tells of; None where it is an event, or cannot be read."""
+    try:
+        kinds: set[type] = {type(one) for one in dialect.happenings(raw, index, batch)}
+    except Wrong:
+        return None
+    return kinds if kinds <= {AttributeChange, IdentityChange} else None
+
+
+def _user_key(batch: Batch) -> str:
+    """Whose lane it is: equal for all posts about one user, as far as they can be told to be."""
+    if batch.audience is not None:
+        return f"audience:{batch.audience.id}"
+    if batch.user.mpid:
+        return f"mpid:{batch.user.mpid}"
+    best = min(batch.user.identities, key=_rank, default=None)
+    if best is not None and best.is_raw:
+        return f"{best.type}:{best.value.lower() if best.type == 'email' else best.value}"
+    if batch.device_stamp:
+        return f"device:{batch.device_stamp}"
+    if best is not None:
+        return f"{best.type}:{best.encoding}:{best.value}"
+    return f"message:{batch.id}"
+
+
+def _rank(identity: Identity) -> tuple[bool, int, str, str]:
+    return not identity.is_raw, LANE_ORDER.get(identity.type, len(LANE_ORDER)), identity.type, identity.value

@@ -1,0 +1,191 @@
+"""Posts: what arrives at the endpoint, told apart, checked, and split into one part for each user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from gateway.mparticle import audiences, events_batch, firehose
+from gateway.mparticle.decoding import DIALECTS
+from gateway.mparticle.documents import Malformed, Members, encode, kind_of, members, opened
+from gateway.mparticle.fields import Fields, Wrong, identifier, mapping, required, text, within, word
+from gateway.mparticle.messages import Message, array, plain
+from gateway.mparticle.parts import Part, part
+
+__all__ = ["Malformed", "Part", "Post", "read"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """One body that mParticle posted.
+
+    ``kind`` is the type of a Firehose message, or ``events``, ``alias``, ``opendsr_request``,
+    ``opendsr_callback``, ``nothing``; ``dialect`` is what its parts are decoded with. ``id`` is Firehose's id
+    of the message. ``account_settings`` hold the customer's credentials: never log or store them.
+    ``accepted`` names the batches in it, in their order, those without a part included.
+    """
+
+    kind: str
+    dialect: str = "events"
+    id: str | None = None
+    firehose_version: str | None = None
+    account_id: str | None = None
+    account_settings: dict[str, Any] = field(default_factory=dict, repr=False)
+    accepted: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
+
+
+def read(body: bytes) -> Post:
+    """Tell what a body is and split it by user, its events left unread. Raises Malformed."""
+    body, document = opened(body)
+    try:
+        return _bulk(document) if isinstance(document, list) else _message(document, body)
+    except Wrong as wrong:
+        raise Malformed(wrong.problem, wrong.where) from None
+
+
+def _message(document: Members, body: bytes) -> Post:
+    """A body that is one object: the first mark of a format decides which."""
+    marks = plain(_only(document, "type", "request_type"))
+    type = marks.get("type")
+    if type in firehose.REQUESTS:
+        return _firehose(type, document, body)
+    if type in RESPONSES:
+        raise Malformed(f"{type} is an answer, no message to a receiver", "$.type")
+    if isinstance(type, str) and type.endswith(("_request", "_response")):
+        raise Malformed("no type of Firehose message", "$.type")
+    if marks.get("request_type") == "alias":
+        return Post(kind="alias")
+    if not document.keys().isdisjoint(events_batch.MARKS):
+        return _events([_batch(document, body, 0)])
+    if document.keys() >= {"subject_request_id", "subject_request_type"}:
+        return _opendsr(document, body)
+    if document.keys() >= {"subject_request_id", "request_status"}:
+        return Post(kind="opendsr_callback", dialect="opendsr")
+    if not document:
+        return Post(kind="nothing")
+    raise _unrecognised(document, "$")
+
+
+RESPONSES = frozenset(type.replace("_request", "_response") for type in firehose.REQUESTS)
+
+
+def _only(document: Members, *names: str) -> Members:
+    return {name: document[name] for name in names if name in document}
+
+
+def _unrecognised(document: Members, where: str) -> Malformed:
+    names = [name for name in document if name.isidentifier() and len(name) < 40]
+    shown = ", ".join(names[:5]) or "other members"
+    return Malformed(f"none of mParticle's formats: an object with {shown}", where)
+
+
+def _firehose(kind: str, document: Members, body: bytes) -> Post:
+    head = plain(_only(document, "id", "firehose_version", "account"))
+    id, version, account = text(head, "id"), text(head, "firehose_version"), mapping(head, "account")
+    account_id, settings = within("account", _account, account)
+    stored, body = _without_settings(document, body)
+    message = id or uuid4().hex
+    parts = (
+        part(said, DIALECTS["firehose"], dedupe=f"{message}/{said.batch.part}", body=body)
+        for said, body in _firehose_users(kind, stored, body, message)
+    )
+    return Post(
+        kind=kind,
+        dialect="firehose",
+        id=id,
+        firehose_version=version,
+        account_id=account_id,
+        account_settings=settings,
+        parts=tuple(one for one in parts if one),
+    )
+
+
+def _account(fields: Fields) -> tuple[str | None, Fields]:
+    return identifier(fields, "account_id"), mapping(fields, "account_settings")
+
+
+def _without_settings(document: Members, body: bytes) -> tuple[Members, bytes]:
+    """The message with nothing of the account but its id. All else keeps its order and its bytes.
+
+    Whatever is stored is built from the members as they were read: however a name was spelled, and if it
+    occurred twice, nothing that is not a member read can remain.
+    """
+    if "account" not in document:
+        return document, body
+    account = mapping(plain(_only(document, "account")), "account")
+    kept = {name: account[name] for name in ("account_id",) if name in account}
+    stored = {**document, "account": msgspec.Raw(encode(kept))}
+    return stored, encode(stored)
+
+
+def _firehose_users(kind: str, stored: Members, body: bytes, message: str) -> Iterator[tuple[Message, bytes]]:
+    """What a message says of each user, and the body that says no more. Raises Wrong."""
+    if kind == "module_registration_request":
+        return
+    if kind != "audience_membership_change_request":
+        yield firehose.message(stored, id=message, part=0), body
+        return
+    envelope = {name: raw for name, raw in stored.items() if name != "user_profiles"}
+    batch = firehose.envelope(plain(envelope), id=message, part=0)
+    start = encode(envelope)[:-1] + b',"user_profiles":['
+    for number, profile in enumerate(array(stored, "user_profiles")):
+        said = audiences.member(msgspec.structs.replace(batch, part=number), profile)
+        yield Message(said), b"%b%b]}" % (start, profile)
+
+
+def _bulk(batches: list[msgspec.Raw]) -> Post:
+    """An array of Events batches."""
+    return _events([_element(raw, number) for number, raw in enumerate(batches)])
+
+
+def _element(raw: msgspec.Raw, number: int) -> tuple[str, Part | None]:
+    where = f"[{number}]"
+    try:
+        document = members(raw)
+    except msgspec.DecodeError:
+        raise Wrong(where, f"expected an object, got {kind_of(raw)}") from None
+    if document and document.keys().isdisjoint(events_batch.MARKS):
+        raise _unrecognised(document, f"${where}")
+    try:
+        return _batch(document, bytes(raw), number)
+    except Wrong as wrong:
+        raise wrong.inside(where) from None
+
+
+def _events(batches: list[tuple[str, Part | None]]) -> Post:
+    return Post(
+        kind="events",
+        accepted=tuple(message for message, _ in batches),
+        parts=tuple(one for _, one in batches if one),
+    )
+
+
+def _batch(document: Members, body: bytes, number: int) -> tuple[str, Part | None]:
+    """The id and the part of an Events batch.
+
+    mParticle may post one batch as several, with one event in each: then they share ``batch_id`` and
+    ``source_request_id``, and the bytes must tell them apart.
+    """
+    ids = events_batch.ids(document)
+    shared = ids.batch or ids.request
+    message = ids.message or (f"{shared}.{blake2b(body, digest_size=16).hexdigest()}" if shared else uuid4().hex)
+    stored, body = _without_settings(document, body)
+    said = events_batch.message(stored, id=message, part=number)
+    return message, part(said, DIALECTS["events"], dedupe=message, refs=ids, body=body)
+
+
+def _opendsr(document: Members, body: bytes) -> Post:
+    head = plain(_only(document, "subject_request_id", "subject_request_type"))
+    required(word(head, "subject_request_type"), "subject_request_type")
+    message = text(head, "subject_request_id") or uuid4().hex
+    stored, body = _without_settings(document, body)
+    dialect = DIALECTS["opendsr"]
+    said = dialect.message(stored, id=message, part=0)
+    one = part(said, dialect, dedupe=message, body=body)
+    return Post(kind="opendsr_request", dialect="opendsr", accepted=(message,), parts=(one,) if one else ())
