@@ -1,0 +1,39 @@
+"""What a reply means where the plugin does not say."""
+
+import pytest
+
+from gateway.deliver import verdicts
+from gateway.sdk import Reply, delivered, refused, rejected, retry
+
+NOW_MS = 1_714_565_696_000  # Wed, 01 May 2024 12:14:56 GMT
+
+TABLE = [
+    (200, {}, delivered()),
+    (204, {}, delivered()),
+    (301, {}, rejected("status_301")),
+    (400, {}, rejected("status_400")),
+    (401, {}, refused("status_401")),
+    (403, {}, refused("status_403")),
+    (404, {}, rejected("status_404")),
+    (408, {}, retry("status_408")),
+    (425, {}, retry("status_425")),
+    (429, {}, retry("status_429", holds="scope")),
+    (429, {"retry-after": "7"}, retry("status_429", after_s=7.0, holds="scope")),
+    (429, {"retry-after": "Wed, 01 May 2024 12:15:06 GMT"}, retry("status_429", after_s=10.0, holds="scope")),
+    (429, {"retry-after": "Wed, 01 May 2024 12:00:00 GMT"}, retry("status_429", after_s=0.0, holds="scope")),
+    (429, {"retry-after": "soon"}, retry("status_429", holds="scope")),
+    (429, {"retry-after": "inf"}, retry("status_429", holds="scope")),
+    (429, {"retry-after": "nan"}, retry("status_429", holds="scope")),
+    (500, {}, retry("status_500")),
+    (503, {"retry-after": "30"}, retry("status_503", after_s=30.0, holds="scope")),
+]
+
+
+@pytest.mark.parametrize(("status", "headers", "verdict"), TABLE)
+def test_the_status_decides(status, headers, verdict):
+    assert verdicts.default(Reply(status=status, headers=headers, at_ms=NOW_MS)) == verdict
+
+
+def test_no_answer_is_retried_and_holds_the_connection_only_if_nothing_was_sent():
+    assert verdicts.default(Reply(status=None, failure="timeout", sent=True)) == retry("timeout")
+    assert verdicts.default(Reply(status=None, failure="connect", sent=False)) == retry("connect", holds="connection")

@@ -1,0 +1,135 @@
+"""Gates, on a clock that moves when told to."""
+
+import pytest
+
+from gateway.deliver.gates import FAILURES_TO_CLOSE, Closed, Gates
+from gateway.sdk import Rate, RateHeaders, Reply, retry
+
+pytestmark = pytest.mark.anyio
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1_000.0
+
+    def __call__(self):
+        return self.now
+
+    async def sleep(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def gates(clock, headers=None, **rates):
+    return Gates(rates={"": rates.pop("default", Rate()), **rates}, headers=headers, clock=clock, sleep=clock.sleep)
+
+
+async def test_a_scope_without_a_rate_lets_everything_through_at_once(clock):
+    doors = gates(clock)
+    assert [await doors.enter("any") for _ in range(100)] == [None] * 100
+    assert clock.now == 1_000.0
+
+
+async def test_a_rate_spaces_calls_out_after_its_burst(clock):
+    doors = gates(clock, default=Rate(per_second=5, burst=3))
+    times = []
+    for _ in range(6):
+        await doors.enter("")
+        times.append(round(clock.now - 1_000, 6))
+    assert times == [0, 0, 0, 0.2, 0.4, 0.6]
+
+
+async def test_rest_earns_the_burst_back_and_no_more(clock):
+    doors = gates(clock, default=Rate(per_second=5, burst=2))
+    for _ in range(4):
+        await doors.enter("")
+    clock.now += 60
+    before = clock.now
+    for _ in range(3):
+        await doors.enter("")
+    assert round(clock.now - before, 6) == 0.2
+
+
+async def test_scopes_do_not_share_a_rate(clock):
+    doors = gates(clock, slow=Rate(per_second=1), fast=Rate(per_second=1))
+    await doors.enter("slow")
+    await doors.enter("fast")
+    assert clock.now == 1_000.0
+
+
+async def test_a_scope_that_was_told_too_many_stays_closed_as_long_as_asked(clock):
+    doors = gates(clock)
+    doors.scope("a").complained(clock.now, retry("status_429", after_s=30))
+    assert await doors.enter("a") == Closed(until=1_030.0, reason="status_429")
+    assert await doors.enter("b") is None
+    clock.now += 30
+    assert await doors.enter("a") is None
+
+
+async def test_a_complaint_that_names_no_time_closes_for_longer_each_time(clock):
+    scope = gates(clock).scope("a")
+    waits = [scope.complained(clock.now, retry("status_429")) for _ in range(4)]
+    assert [0.5 * 2**n <= wait <= 2**n for n, wait in enumerate(waits)] == [True] * 4
+    scope.worked()
+    assert scope.complained(clock.now, retry("status_429")) <= 1
+
+
+async def test_a_connection_closes_after_failing_a_few_times_in_a_row(clock):
+    doors = gates(clock)
+    for _ in range(FAILURES_TO_CLOSE - 1):
+        doors.connection.failed(clock.now)
+    assert await doors.enter("") is None
+    doors.connection.failed(clock.now)
+    closed = await doors.enter("")
+    assert (closed.reason, 0.5 <= closed.until - clock.now <= 1) == ("unreachable", True)
+
+
+async def test_a_connection_that_rested_is_on_trial_until_a_call_works(clock):
+    doors = gates(clock)
+    doors.connection.rest(clock.now + 30, "refused: status_401")
+    assert (await doors.enter("")).reason == "refused: status_401"
+    clock.now += 30
+    assert (await doors.enter(""), doors.connection.on_trial) == (None, True)
+    doors.connection.worked()
+    assert doors.connection.on_trial is False
+
+
+async def test_a_gate_that_closes_while_a_call_waits_for_its_turn_turns_it_back(clock):
+    doors = gates(clock, default=Rate(per_second=1, burst=1, in_flight=1))
+    await doors.enter("")
+    doors.leave("")
+    doors.connection.close(1_000.5, "unreachable")
+    doors.connection.until = 0.0
+    doors.scope("").until = 1_005.0
+    assert (await doors.enter("")).until == 1_005.0
+    clock.now = 1_010.0
+    assert await doors.enter("") is None
+
+
+HEADERS = RateHeaders(limit="x-limit", remaining="x-remaining", reset="x-reset", share=0.5)
+
+
+async def test_a_limit_is_learned_from_headers_and_only_our_share_of_it_is_used(clock):
+    doors = gates(clock, HEADERS)
+    told = {"x-limit": "600", "x-remaining": "420", "x-reset": "160"}
+    doors.learn("a", Reply(status=200, headers=told, at_ms=100_000))
+    assert doors.scope("a").rate == Rate(per_second=2.0, burst=2)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"x-limit": "many", "x-remaining": "1", "x-reset": "160"},
+        {"x-limit": "600"},
+        {"x-limit": "600", "x-remaining": "600", "x-reset": "99"},
+    ],
+)
+async def test_headers_that_make_no_sense_teach_nothing(clock, told):
+    doors = gates(clock, HEADERS)
+    doors.learn("a", Reply(status=200, headers=told, at_ms=100_000))
+    assert doors.scope("a").rate == Rate()

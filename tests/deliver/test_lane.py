@@ -1,0 +1,314 @@
+"""A lane at work, against a partner that answers as each test says."""
+
+import httpx
+import msgspec
+import pytest
+
+from gateway.deliver.gates import Gates
+from gateway.deliver.lane import MOST_FOLLOW_UPS, Courier, StaleClaim
+from gateway.deliver.progress import Undertaking
+from gateway.deliver.sending import Sender
+from gateway.journal.port import Item, Lane, Outcome
+from gateway.plan import Planned
+from gateway.sdk import (
+    Call,
+    Destination,
+    Remember,
+    Settings,
+    Skip,
+    delivered,
+    hookimpl,
+    refused,
+    rejected,
+    retry,
+)
+from gateway.settings import Delivery
+from gateway.testing import connection
+from gateway.watchdog import Watchdog
+
+pytestmark = pytest.mark.anyio
+
+
+class Secret(Settings):
+    pass
+
+
+class Plugin:
+    """A plugin whose answers to replies are told by the partner's own words."""
+
+    @hookimpl
+    def destination(self):
+        return Destination(title="Post", settings=Secret, base_url=lambda _: "https://post.example")
+
+    @hookimpl
+    def sign(self, call):
+        return msgspec.structs.replace(call, headers={**call.headers, "authorization": "Basic secret"})
+
+    @hookimpl
+    def on_reply(self, call, reply):
+        said = reply.json() or {}
+        if said.get("next"):
+            return [Call(method="POST", path=path, memo=call.memo) for path in said["next"]]
+        if "again" in said:
+            return retry("again", after_s=said["again"], restart=True)
+        words = {"ok": delivered(), "no": rejected("no"), "who": refused("who"), "skip": Skip(reason="unwanted")}
+        if said.get("word") == "note":
+            return [Remember(key="noted", value=call.path)]
+        return words.get(said.get("word"))
+
+    @hookimpl
+    def coalesce(self, calls):
+        puts = [call for call in calls if call.method == "PUT"]
+        if len(puts) < 2:
+            return None
+        merged = msgspec.structs.replace(
+            puts[-1], json=[put.json for put in puts], covers=tuple(put.id for put in puts)
+        )
+        return [merged, *(call for call in calls if call.method != "PUT")]
+
+
+class Bench:
+    """A courier, a partner whose answers are listed in advance, and everything that was recorded."""
+
+    def __init__(self, *answers, held=True, **delivery):
+        self.answers = list(answers)
+        self.seen = []
+        self.headers = []
+        self.settled = []
+        self.now = 1_000_000
+        self.stopping = False
+        self.held = held
+        one = connection(Plugin(), {})
+        guard = Watchdog(5)
+        self.gates = Gates(rates={}, headers=None, clock=lambda: self.now / 1000)
+        self.courier = Courier(
+            connection=one,
+            sender=Sender(one, httpx.MockTransport(self.partner), now_ms=lambda: self.now, guard=guard),
+            gates=self.gates,
+            delivery=Delivery(retry_first_s=1, retry_most_s=60, **delivery),
+            settle=self.settle,
+            stopping=lambda: self.stopping,
+            now_ms=lambda: self.now,
+            guard=guard,
+        )
+
+    def partner(self, request):
+        self.headers.append(request.headers)
+        self.seen.append((request.method, request.url.path.removeprefix("/")))
+        answer = self.answers.pop(0) if self.answers else 200
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx.Response(answer) if isinstance(answer, int) else httpx.Response(200, json=answer)
+
+    async def settle(self, settlement):
+        self.settled.append(settlement)
+        return self.held
+
+    async def deliver(self, *work, attempts=0, failing_since_ms=0):
+        items = tuple(one.item for one in work)
+        lane = Lane(
+            connection="test", user=1, fence=7, attempts=attempts, failing_since_ms=failing_since_ms, items=items
+        )
+        await self.courier.deliver(lane, work)
+        return self.settled[-1]
+
+    @property
+    def outcomes(self):
+        return [outcome for one in self.settled for done in one.finished for outcome in done.outcomes]
+
+
+def work(*paths, seq=1, progress=None, method="POST", skips=()):
+    """An item whose facts are named for the path of their one call."""
+    item = Item(
+        seq=seq, message="m", part=0, dialect="events", received_ms=0, facts=1, body=b"", progress=progress or {}
+    )
+    facts = [
+        Planned(fact=path, calls=(Call(method=method, path=path, id=f"{seq}{path}", json=path),), skips=skips)
+        for path in paths
+    ]
+    return Undertaking(item=item, planned=facts)
+
+
+async def test_calls_are_made_in_order_and_each_is_on_record_before_the_next():
+    bench = Bench()
+    last = await bench.deliver(work("a", "b"), work("c", seq=2))
+    assert bench.seen == [("POST", "a"), ("POST", "b"), ("POST", "c")]
+    records = [(dict(one.progress), [done.seq for done in one.finished], one.release) for one in bench.settled]
+    assert records == [({1: {"1a": {"word": "delivered"}}}, [], False), ({}, [1], False), ({}, [2], True)]
+    assert last.due_ms == bench.now
+
+
+async def test_an_item_without_calls_is_finished_with_its_skips():
+    bench = Bench()
+    nothing = Undertaking(
+        item=work().item,
+        planned=[Planned(fact="x", skips=(Skip(reason="no_email"), Skip(reason="late", what="$City")))],
+    )
+    last = await bench.deliver(nothing)
+    assert (bench.outcomes, last.release) == ([Outcome("x", "skipped", "no_email", (("$City", "late"),))], True)
+
+
+async def test_a_rejected_call_is_dead_and_the_others_go_on():
+    bench = Bench(200, {"word": "no"}, 400)
+    await bench.deliver(work("a", "b", "c", "d"))
+    assert bench.outcomes == [
+        Outcome("a", "delivered"),
+        Outcome("b", "dead", "no", (), "POST was answered 200"),
+        Outcome("c", "dead", "status_400", (), "POST was answered 400"),
+        Outcome("d", "delivered"),
+    ]
+
+
+async def test_a_failing_call_stops_its_lane_and_counts_an_attempt():
+    bench = Bench(200, 503)
+    last = await bench.deliver(work("a", "b", "c"), attempts=2)
+    assert bench.seen == [("POST", "a"), ("POST", "b")]
+    assert (last.release, last.attempts, last.failing_since_ms, last.reason) == (True, 1, bench.now, "status_503")
+    assert bench.now <= last.due_ms <= bench.now + 1_000
+
+
+@pytest.mark.parametrize(("attempts", "bound_s"), [(0, 1), (3, 8), (9, 60), (500, 60)])
+async def test_the_wait_grows_with_the_attempts_up_to_a_bound(attempts, bound_s):
+    waits = []
+    for _ in range(30):
+        bench = Bench(500)
+        last = await bench.deliver(work("a"), attempts=attempts)
+        waits.append((last.due_ms - bench.now) / 1000)
+    assert (max(waits) <= bound_s, max(waits) > bound_s / 2, len(set(waits)) > 10) == (True, True, True)
+
+
+async def test_what_was_recorded_is_not_made_again():
+    bench = Bench()
+    await bench.deliver(work("a", "b", progress={"1a": {"word": "dead", "reason": "no"}}))
+    assert bench.seen == [("POST", "b")]
+    assert bench.outcomes == [Outcome("a", "dead", "no"), Outcome("b", "delivered")]
+
+
+async def test_a_call_that_failed_for_too_long_is_given_up():
+    bench = Bench(503, give_up_after_hours=1)
+    await bench.deliver(work("a"), failing_since_ms=1)
+    bench.now = 2 + 3_600_000
+    bench.answers = [503]
+    await bench.deliver(work("a"), failing_since_ms=1)
+    assert bench.outcomes == [Outcome("a", "dead", "gave_up", (), "status_503")]
+
+
+async def test_refused_credentials_rest_the_connection_and_spend_no_attempt():
+    bench = Bench(401, pause_s=30)
+    last = await bench.deliver(work("a"))
+    assert (last.attempts, last.failing_since_ms, last.due_ms) == (0, 0, bench.now + 30_000)
+    assert last.reason == "refused: status_401"
+    again = await bench.deliver(work("b"))
+    assert (bench.seen, again.due_ms) == ([("POST", "a")], bench.now + 30_000)
+
+
+async def test_too_many_requests_close_the_scope_and_spend_no_attempt():
+    bench = Bench(429)
+    last = await bench.deliver(work("a"))
+    assert (last.attempts, last.reason) == (0, "status_429")
+    assert bench.gates.scope("").closed(bench.now / 1000).reason == "status_429"
+    again = await bench.deliver(work("b"))
+    assert (bench.seen, again.reason) == ([("POST", "a")], "status_429")
+
+
+async def test_follow_up_calls_take_the_place_of_the_call_and_are_on_record_before_they_are_made():
+    bench = Bench({"next": ["x", "y"]}, {"word": "ok"}, {"word": "ok"})
+    await bench.deliver(work("a", "b"))
+    assert bench.seen == [("POST", "a"), ("POST", "x"), ("POST", "y"), ("POST", "b")]
+    (chain,) = bench.settled[0].progress[1].values()
+    assert [call["path"] for call in chain["next"]] == ["x", "y"]
+    assert bench.outcomes == [Outcome("a", "delivered"), Outcome("b", "delivered")]
+
+
+async def test_a_chain_goes_on_where_it_was_interrupted():
+    bench = Bench({"next": ["x", "y"]}, {"word": "ok"}, 503)
+    waiting = await bench.deliver(work("a"))
+    assert waiting.release
+    progress = bench.settled[-2].progress[1]
+    bench.answers, bench.seen = [{"word": "ok"}], []
+    await bench.deliver(work("a", progress=progress))
+    assert (bench.seen, bench.outcomes) == ([("POST", "y")], [Outcome("a", "delivered")])
+
+
+async def test_a_verdict_may_begin_the_chain_again():
+    bench = Bench({"next": ["x"]}, {"again": 5})
+    waiting = await bench.deliver(work("a"))
+    assert (waiting.progress, waiting.due_ms) == ({1: {}}, bench.now + 5_000)
+
+
+async def test_a_chain_ends_with_the_first_call_that_is_rejected():
+    bench = Bench({"next": ["x", "y"]}, {"word": "no"})
+    await bench.deliver(work("a"))
+    assert (len(bench.seen), bench.outcomes[0].word) == (2, "dead")
+
+
+async def test_a_chain_without_end_is_cut():
+    bench = Bench(*[{"next": ["x"]}] * 20)
+    await bench.deliver(work("a"))
+    assert (len(bench.seen), bench.outcomes) == (
+        MOST_FOLLOW_UPS + 1,
+        [Outcome("a", "dead", "endless", (), "the plugin's follow-up calls do not end")],
+    )
+
+
+async def test_an_answer_may_turn_a_call_into_a_skip():
+    bench = Bench({"word": "skip"})
+    await bench.deliver(work("a"))
+    assert bench.outcomes == [Outcome("a", "skipped", "unwanted")]
+
+
+async def test_what_a_reply_taught_is_remembered_with_the_outcome():
+    bench = Bench({"word": "note"})
+    last = await bench.deliver(work("a"))
+    assert [(memo.key, memo.value) for memo in last.memos] == [("noted", "a")]
+    assert bench.outcomes == [Outcome("a", "delivered")]
+
+
+async def test_waiting_calls_are_folded_and_every_one_of_them_gets_the_word():
+    bench = Bench()
+    await bench.deliver(work("a", method="PUT"), work("b", seq=2, method="PUT"), work("e", seq=3))
+    assert bench.seen == [("PUT", "b"), ("POST", "e")]
+    assert bench.outcomes == [
+        Outcome("a", "delivered", "", (), "with 2b"),
+        Outcome("b", "delivered"),
+        Outcome("e", "delivered"),
+    ]
+
+
+async def test_a_folded_call_that_was_answered_with_a_chain_covers_its_calls_to_the_end():
+    bench = Bench({"next": ["x"]}, 503)
+    await bench.deliver(work("a", method="PUT"), work("b", seq=2, method="PUT"))
+    progress = bench.settled[-2].progress
+    bench.answers, bench.seen = [{"word": "ok"}], []
+    await bench.deliver(
+        work("a", method="PUT", progress=progress.get(1)), work("b", seq=2, method="PUT", progress=progress.get(2))
+    )
+    assert (bench.seen, [outcome.word for outcome in bench.outcomes]) == ([("POST", "x")], ["delivered", "delivered"])
+
+
+async def test_a_stopping_gateway_lets_go_before_the_next_call():
+    bench = Bench()
+    bench.stopping = True
+    last = await bench.deliver(work("a"))
+    assert (bench.seen, last.release, last.due_ms, last.attempts) == ([], True, bench.now, 0)
+
+
+async def test_a_claim_that_was_lost_stops_the_work():
+    bench = Bench(held=False)
+    with pytest.raises(StaleClaim):
+        await bench.deliver(work("a", "b"))
+    assert bench.seen == [("POST", "a")]
+
+
+async def test_an_unreachable_partner_closes_the_gate_and_spends_no_attempt():
+    bench = Bench(*[httpx.ConnectError("refused")] * 9)
+    waits = [await bench.deliver(work("a")) for _ in range(6)]
+    assert [(one.attempts, one.failing_since_ms) for one in waits] == [(0, 0)] * 6
+    assert len(bench.seen) == 5
+
+
+async def test_credentials_are_on_the_wire_and_nowhere_else():
+    bench = Bench({"next": ["x"]}, 503)
+    await bench.deliver(work("a", "b"))
+    assert [sent["authorization"] for sent in bench.headers] == ["Basic secret"] * 2
+    assert "secret" not in repr(bench.settled)

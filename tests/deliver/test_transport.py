@@ -1,0 +1,165 @@
+"""What each misbehaviour of a server comes out as: it decides what may be sent again."""
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from gateway.deliver.transport import Transport
+
+pytestmark = pytest.mark.anyio
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+@asynccontextmanager
+async def serving(answer):
+    """A server that gives each request to ``answer``; yields its URL and the list of requests it read."""
+    seen = []
+
+    async def converse(reader, writer):
+        try:
+            while True:
+                seen.append(await reader.readuntil(b"\r\n\r\n"))
+                if await answer(writer):
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(converse, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x", seen
+    finally:
+        server.close()
+
+
+def writes(data, *, then_close=True):
+    async def answer(writer):
+        writer.write(data)
+        await writer.drain()
+        return then_close
+
+    return answer
+
+
+async def resets(writer):
+    writer.transport.abort()
+    return True
+
+
+async def is_silent(_):
+    await asyncio.sleep(1)
+    return True
+
+
+async def drips(writer):
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\n")
+    for _ in range(50):
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+    return True
+
+
+async def send(url, method="GET", timeout_s=0.2):
+    transport = Transport(connect_timeout_s=timeout_s, reply_timeout_s=timeout_s)
+    try:
+        return await transport.handle_async_request(httpx.Request(method, url))
+    finally:
+        await transport.aclose()
+
+
+MISBEHAVIOUR = {
+    "closed without a word": (writes(b""), httpx.ReadError),
+    "reset": (resets, httpx.ReadError),
+    "half a head": (writes(b"HTTP/1.1 200 OK\r\ncontent-le"), httpx.ReadError),
+    "garbage": (writes(b"\x16\x03garbage\r\n\r\n"), httpx.RemoteProtocolError),
+    "body cut short": (writes(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nab"), httpx.RemoteProtocolError),
+    "chunk cut short": (
+        writes(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab"),
+        httpx.RemoteProtocolError,
+    ),
+    "silent": (is_silent, httpx.ReadTimeout),
+    "slow drip": (drips, httpx.ReadTimeout),
+}
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
+@pytest.mark.parametrize(("answer", "error"), MISBEHAVIOUR.values(), ids=MISBEHAVIOUR)
+async def test_what_may_have_been_sent_is_told_from_what_was_not_and_never_repeated(method, answer, error):
+    async with serving(answer) as (url, seen):
+        with pytest.raises(error) as raised:
+            await send(url, method)
+        assert (type(raised.value), len(seen)) == (error, 1)
+
+
+async def test_a_kept_connection_that_was_closed_meanwhile_is_not_used_for_a_silent_repeat():
+    async with serving(writes(OK)) as (url, seen):
+        transport = Transport(connect_timeout_s=0.2, reply_timeout_s=0.2)
+        await transport.handle_async_request(httpx.Request("GET", url))
+        await asyncio.sleep(0.05)
+        assert (await transport.handle_async_request(httpx.Request("GET", url))).content == b"ok"
+        assert len(seen) == 2
+        await transport.aclose()
+
+
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [
+        ("http://127.0.0.1:{port}/", httpx.ConnectError),
+        ("https://127.0.0.1:{port}/", httpx.ConnectError),
+        ("http://no-such-host.invalid/", httpx.ConnectError),
+        ("ftp://127.0.0.1:{port}/", httpx.UnsupportedProtocol),
+    ],
+)
+async def test_what_was_never_sent_says_so(url, error):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(error) as raised:
+            await send(url.format(port=taken.getsockname()[1]), timeout_s=5)
+    assert type(raised.value) is error
+
+
+async def test_a_host_that_does_not_answer_is_a_connect_timeout():
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.settimeout(0)
+            filler.connect_ex(("127.0.0.1", port))
+        with pytest.raises(httpx.ConnectTimeout):
+            await send(f"http://127.0.0.1:{port}/")
+        for filler in fillers:
+            filler.close()
+
+
+async def test_a_redirect_is_an_answer_like_any_other():
+    async with serving(writes(b"HTTP/1.1 302 Found\r\nlocation: /y\r\ncontent-length: 0\r\n\r\n")) as (url, seen):
+        assert ((await send(url)).status_code, len(seen)) == (302, 1)
+
+
+async def test_nothing_is_added_to_what_was_asked_for():
+    async with serving(writes(OK)) as (url, seen):
+        transport = Transport(connect_timeout_s=1, reply_timeout_s=1)
+        request = httpx.Request("POST", url + "/a%2Fb?c=d%20e", headers={"X-One": "1"}, content=b"hello")
+        await transport.handle_async_request(request)
+        await transport.aclose()
+    first, *headers = seen[0].decode().split("\r\n")
+    assert first == "POST /x/a%2Fb?c=d%20e HTTP/1.1"
+    names = {header.partition(":")[0].lower() for header in headers if header}
+    assert names == {"host", "x-one", "content-length"}
+
+
+async def test_no_cookie_is_kept():
+    answer = b"HTTP/1.1 200 OK\r\nset-cookie: a=b\r\ncontent-length: 0\r\n\r\n"
+    async with serving(writes(answer, then_close=False)) as (url, seen):
+        transport = Transport(connect_timeout_s=1, reply_timeout_s=1)
+        for _ in range(2):
+            await transport.handle_async_request(httpx.Request("GET", url))
+        await transport.aclose()
+    assert b"cookie" not in seen[1].lower()
