@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -64,7 +64,7 @@ def send(connection: Connection, call: Call) -> Reply:
             body=answer.read(),
             at_ms=int(time.time() * 1000),
         )
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         return Reply(status=None, failure="connect" if isinstance(error, ConnectionRefusedError) else "closed")
     finally:
         wire.close()
