@@ -127,9 +127,9 @@ def on_session() -> Skip:
 
 
 @hookimpl
-def on_erasure(user: User) -> Iterator[Call | Skip | Remember]:
+def on_erasure(user: User, settings: SessionMSettings) -> Iterator[Call | Skip | Remember]:
     """Delete the customer."""
-    external_ids = erasable(user)
+    external_ids = erasable(user, settings.erasure_identities)
     if isinstance(external_ids, Skip):
         yield external_ids
         return

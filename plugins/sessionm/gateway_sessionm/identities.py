@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -38,13 +38,12 @@ def address_of(user: User) -> str | Skip:
     return user.mpid if is_addressable(user.mpid) else Skip(reason="bad_identity")
 
 
-def erasable(user: User) -> list[str] | Skip:
-    """The ids under which to erase the user: MPID and customer id, others only where there is neither."""
-    address, identifiers = address_of(user), identities_of(user, {}).identifiers
-    own = [] if isinstance(address, Skip) else [address]
-    own.extend(each.external_id for each in identifiers if each.external_id_type == CUSTOMER)
-    external_ids = dict.fromkeys(own or (each.external_id for each in identifiers))
-    return list(external_ids) if external_ids or isinstance(address, str) else address
+def erasable(user: User, types: Collection[str]) -> list[str] | Skip:
+    """The ids under which to erase the user: the MPID, and identities of these types."""
+    mpid = address_of(user)
+    values = [] if isinstance(mpid, Skip) else [mpid]
+    values.extend(each.external_id for each in identities_of(user, {}).identifiers if each.external_id_type in types)
+    return list(dict.fromkeys(values)) if values or isinstance(mpid, str) else mpid
 
 
 def is_addressable(value: str) -> bool:

@@ -117,6 +117,16 @@ def _identity_types(value: Any) -> dict[str, str]:
     return names
 
 
+def _types(value: Any) -> Any:
+    return [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
+
+
+def _erasure_identities(value: tuple[str, ...]) -> tuple[str, ...]:
+    if "email" in value:
+        raise ValueError('erasure_identities cannot hold email, which is not an external id; give ["customer_id"], say')
+    return value
+
+
 def _external_id_type(value: str) -> str:
     if not value.strip():
         raise ValueError("external_id_type must not be blank, for example mparticle_mpid")
@@ -153,6 +163,12 @@ class SessionMSettings(Settings):
     )
     on_unknown_user: Literal["create", "skip"] = Field(
         default="create", description="What to do about a user whom SessionM does not know under any id."
+    )
+    erasure_identities: Annotated[tuple[str, ...], BeforeValidator(_types), AfterValidator(_erasure_identities)] = (
+        Field(
+            default=("customer_id",),
+            description="Identity types under which, besides the MPID, a user who asks to be forgotten is deleted.",
+        )
     )
     requests_per_second: float | None = Field(
         default=5.0, ge=0, allow_inf_nan=False, description="Calls started each second; 0 sets no limit."
