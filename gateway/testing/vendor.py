@@ -320,8 +320,11 @@ def running(vendor: FakeVendor, *, port: int = 0) -> Iterator[str]:
     thread = threading.Thread(target=loop.run_forever, name="fake-vendor", daemon=True)
     thread.start()
     try:
-        yield asyncio.run_coroutine_threadsafe(server.start(port), loop).result()
-        asyncio.run_coroutine_threadsafe(server.stop(), loop).result()
+        url = asyncio.run_coroutine_threadsafe(server.start(port), loop).result()
+        try:
+            yield url
+        finally:
+            asyncio.run_coroutine_threadsafe(server.stop(), loop).result()
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
