@@ -52,12 +52,12 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     step: Step
     mpid: str = ""
-    identifiers: tuple[Identifier, ...] = ()
+    identifiers: list[Identifier] = []
     unconfirmed: bool = False
     user: dict[str, Any] = {}
     events: dict[str, Any] = {}
     email: str | None = None
-    looks: tuple[str, ...] = ()
+    looks: list[str] = []
     found: str | None = None
     known: list[dict[str, str]] | None = None
     declined: str = ""
@@ -106,7 +106,7 @@ def send(errand: Errand) -> Call:
 def look(errand: Errand) -> Call:
     """Read who has the next of the ids to look under."""
     value, *rest = errand.looks
-    return _call("GET", path("external", "users", value), errand.at(Step.LOOK, looks=tuple(rest)), params=SHOW)
+    return _call("GET", path("external", "users", value), errand.at(Step.LOOK, looks=rest), params=SHOW)
 
 
 def adopt(errand: Errand, external_id_type: str) -> Call:

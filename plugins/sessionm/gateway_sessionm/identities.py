@@ -26,7 +26,7 @@ class Identifier(msgspec.Struct, frozen=True):
 class Identities(msgspec.Struct, frozen=True, kw_only=True):
     """What of a user's identities can be sent: external ids, ``customer_id`` first and then by type, and an e-mail."""
 
-    identifiers: tuple[Identifier, ...] = ()
+    identifiers: list[Identifier] = []
     email: str | None = None
     skips: tuple[Skip, ...] = ()
 
@@ -68,7 +68,7 @@ def identities_of(user: User, types: Mapping[str, str]) -> Identities:
             emails.append(identity.value)
         else:
             identifiers[Identifier(identity.value, types.get(identity.type, identity.type))] = None
-    return Identities(identifiers=tuple(identifiers), email=emails[0] if emails else None, skips=tuple(skips))
+    return Identities(identifiers=list(identifiers), email=emails[0] if emails else None, skips=tuple(skips))
 
 
 def _obstacle(identity: Identity, emails: list[str]) -> str | None:

@@ -44,8 +44,8 @@ def _done(errand: Errand, said: Meaning, settings: SessionMSettings, reply: Repl
 def _unknown(errand: Errand, code: str, settings: SessionMSettings) -> Verdict | Plan:
     match errand.step:
         case Step.UPDATE | Step.IDENTIFY | Step.SEND:
-            looks = tuple(dict.fromkeys(identifier.external_id for identifier in errand.identifiers))[:MOST_LOOKS]
-            return _look_on(errand.at(errand.step, looks=looks), settings)
+            looks = dict.fromkeys(identifier.external_id for identifier in errand.identifiers)
+            return _look_on(errand.at(errand.step, looks=list(looks)[:MOST_LOOKS]), settings)
         case Step.LOOK:
             return _look_on(errand, settings)
         case Step.ERASE:

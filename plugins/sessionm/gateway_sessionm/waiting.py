@@ -44,7 +44,7 @@ def _both(first: Call, second: Call) -> Call | None:
     both = Errand(
         step=Step.UPDATE,
         mpid=earlier.mpid,
-        identifiers=tuple(dict.fromkeys((*earlier.identifiers, *later.identifiers))),
+        identifiers=list(dict.fromkeys((*earlier.identifiers, *later.identifiers))),
         unconfirmed=earlier.unconfirmed or later.unconfirmed,
         user=user,
     )

@@ -37,7 +37,7 @@ class Rate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the fake is set up. ``apps`` maps keys to secrets."""
 
-    apps: dict[str, str] = {"test-key": "test-secret"}
+    apps: dict[str, str] = msgspec.field(default_factory=lambda: {"test-key": "test-secret"})
     events: list[str] = []
     attributes: dict[str, Definition] = {}
     max_custom_attributes: int = 200
