@@ -1,1 +1,128 @@
-"""A destination plugin of mparticle-gateway for Sailthru."""
+"""The hooks of Sailthru: what mParticle says, as calls of Sailthru's API."""
+
+from __future__ import annotations
+
+from gateway.sdk import (
+    AttributeChange,
+    Audience,
+    Batch,
+    Call,
+    Defaults,
+    Destination,
+    Event,
+    IdentityChange,
+    Membership,
+    Memory,
+    Plan,
+    Reply,
+    Session,
+    User,
+    Verdict,
+    hookimpl,
+)
+from gateway_sailthru import audiences, bulk, calls, erasure, events, identities, profiles
+from gateway_sailthru.replies import judge
+from gateway_sailthru.settings import SailthruSettings
+from gateway_sailthru.signing import signed
+
+BULK_LANES = 2000
+OLDEST_HOURS = 14 * 24.0
+STEPS = {
+    identities.LOOK_UP: identities.on_looked_up,
+    identities.MOVE: identities.on_moved,
+    erasure.LOOK_UP: erasure.on_looked_up,
+    erasure.DELETE: erasure.on_deleted,
+    bulk.START: bulk.on_started,
+    bulk.POLL: bulk.on_polled,
+}
+
+
+@hookimpl
+def destination() -> Destination:
+    """What this plugin is."""
+    return Destination(
+        title="Sailthru",
+        description="Profiles, events and audiences of mParticle as users, events and lists of Sailthru.",
+        settings=SailthruSettings,
+        base_url=lambda settings: settings.base_url,
+        identities=("email", "customer_id"),
+        platforms=("ios", "android", "tvos", "web", "out_of_band"),
+        event_types=(
+            "session_start",
+            "session_end",
+            "custom_event",
+            "commerce_event",
+            "screen_view",
+            "application_state_transition",
+            "push_message",
+            "user_attribute_change",
+            "user_identity_change",
+        ),
+        defaults=Defaults(new_data_points=True, login_identities=(), max_age_hours=OLDEST_HOURS),
+        rates=calls.rates,
+        rate_headers=calls.rate_headers,
+        bulk_lanes=BULK_LANES,
+    )
+
+
+@hookimpl
+def on_identity(
+    changes: tuple[IdentityChange, ...], user: User, batch: Batch, memory: Memory, settings: SailthruSettings
+) -> Plan:
+    """E-mail addresses gained and changed."""
+    return identities.plan(changes, user, batch, memory, settings)
+
+
+@hookimpl
+def on_attributes(changes: tuple[AttributeChange, ...], user: User, batch: Batch, settings: SailthruSettings) -> Plan:
+    """Attributes set and removed."""
+    return profiles.plan(changes, user, batch, settings)
+
+
+@hookimpl
+def on_event(event: Event, user: User, settings: SailthruSettings) -> Plan:
+    """Something the user did."""
+    return events.plan(event, user, settings)
+
+
+@hookimpl
+def on_session(session: Session, user: User, settings: SailthruSettings) -> Plan:
+    """A session started or ended."""
+    return events.plan_session(session, user, settings)
+
+
+@hookimpl
+def on_audience(audience: Audience, memory: Memory, settings: SailthruSettings) -> Plan:
+    """An audience came, changed its name or went."""
+    return audiences.plan(audience, memory, settings)
+
+
+@hookimpl
+def on_membership(membership: Membership, user: User, memory: Memory, settings: SailthruSettings) -> Plan:
+    """The user entered or left an audience."""
+    return audiences.plan_membership(membership, user, memory, settings)
+
+
+@hookimpl
+def on_erasure(user: User, memory: Memory, settings: SailthruSettings) -> Plan:
+    """The user asked to be forgotten."""
+    return erasure.plan(user, memory, settings)
+
+
+@hookimpl
+def coalesce(calls: tuple[Call, ...], settings: SailthruSettings) -> list[Call]:
+    """Several calls wait together."""
+    return bulk.coalesced(calls, settings)
+
+
+@hookimpl
+def sign(call: Call, settings: SailthruSettings) -> Call:
+    """A call is about to be sent."""
+    return signed(call, settings)
+
+
+@hookimpl
+def on_reply(call: Call, reply: Reply, settings: SailthruSettings) -> Verdict | Plan:
+    """A reply came: the next step where there is one, else what it means."""
+    step = STEPS.get(call.memo["step"]) if call.memo else None
+    return (step or judge)(call, reply, settings)

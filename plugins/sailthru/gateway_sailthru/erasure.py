@@ -1,0 +1,55 @@
+"""Erasure: a profile deleted, and seen to be gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gateway.sdk import Call, Memory, Remember, Reply, Skip, User, Verdict, delivered, rejected, retry
+from gateway_sailthru import calls
+from gateway_sailthru.addresses import address, address_of, extid_of
+from gateway_sailthru.replies import is_good, is_missing, judge, keys_of
+from gateway_sailthru.settings import SailthruSettings
+
+LOOK_UP = "erase:look_up"
+DELETE = "erase:by_sid"
+MOST_DELETIONS = 3
+PAUSE_S = 60.0
+
+
+def plan(user: User, memory: Memory, settings: SailthruSettings) -> Iterator[Call | Skip | Remember]:
+    """Every profile that bears one of the user's addresses or, where that is sent, their extid."""
+    emails = dict.fromkeys(address(identity) for identity in user.identities if identity.type == "email")
+    found = [(email, "email") for email in emails if email]
+    found += [(extid, "extid") for extid in extid_of(user, wanted=settings.customer_id_as_extid).values()]
+    if not found:
+        email = address_of(user)
+        yield email if isinstance(email, Skip) else Skip(reason="no_email")
+    for value, key in found:
+        yield look_up(value, key, left=MOST_DELETIONS)
+    for name in memory.user:
+        yield Remember(key=name, value=None)
+
+
+def look_up(value: str, key: str, *, left: int) -> Call:
+    """Find the sid of the profile to delete; ``left`` is how many deletions may follow."""
+    return calls.find(value, key, {"step": LOOK_UP, "value": value, "key": key, "left": left})
+
+
+def on_looked_up(call: Call, reply: Reply, settings: SailthruSettings) -> Call | Verdict | None:
+    """A profile was looked up: gone is what it shall be."""
+    memo = call.memo
+    if is_missing(reply):
+        return delivered("gone")
+    sid = keys_of(reply).get("sid")
+    if not isinstance(sid, str):
+        return rejected("no_sid") if is_good(reply) else judge(call, reply, settings)
+    if memo["left"] == 0:
+        return retry("still_there", after_s=PAUSE_S, restart=True)
+    return calls.request("DELETE", "user", {"id": sid, "key": "sid"}, memo={**memo, "step": DELETE})
+
+
+def on_deleted(call: Call, reply: Reply, settings: SailthruSettings) -> Call | Verdict | None:
+    """A profile was deleted: look again, for Sailthru may need to be told more than once."""
+    if not is_good(reply) and not is_missing(reply):
+        return judge(call, reply, settings)
+    return look_up(call.memo["value"], call.memo["key"], left=call.memo["left"] - 1)

@@ -1,0 +1,64 @@
+"""Merging: one person's waiting updates as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from gateway.sdk import Call
+
+FIELDS = frozenset({"id", "key", "keysconflict", "keys", "vars", "lists", "optout_email"})
+READERS = frozenset({"event", "purchase"})
+
+
+def is_update(call: Call) -> bool:
+    """Whether the call only sets things on the profile of an address, and so may be merged with others like it."""
+    return (
+        (call.method, call.path) == ("POST", "user")
+        and call.memo is None
+        and call.json["key"] == "email"
+        and call.json.keys() <= FIELDS
+    )
+
+
+def merged(lane: Iterable[Call]) -> list[Call]:
+    """One lane's calls, in order, with updates joined to the first that they follow.
+
+    An update may so come before an event that it followed, never after one that followed it: an event must find
+    the profile that it was sent to find. Anything but events and purchases (a change of address, an erasure,
+    another person's profile) is a line that no update crosses.
+    """
+    calls: list[Call] = []
+    joinable: int | None = None
+    for call in lane:
+        if is_update(call):
+            if joinable is not None and _are_compatible(calls[joinable], call):
+                calls[joinable] = _joined(calls[joinable], call)
+                continue
+            joinable = len(calls)
+        elif call.path not in READERS:
+            joinable = None
+        calls.append(call)
+    return calls
+
+
+def _are_compatible(first: Call, second: Call) -> bool:
+    """The same profile, and no key with two values: each in turn may have merged it with another profile."""
+    if first.json["id"] != second.json["id"]:
+        return False
+    before, after = first.json.get("keys", {}), second.json.get("keys", {})
+    return all(before[key] == after[key] for key in before.keys() & after.keys())
+
+
+def _joined(first: Call, second: Call) -> Call:
+    payload = {**first.json, **second.json}
+    for field in ("keys", "vars", "lists"):
+        if field in payload:
+            payload[field] = {**first.json.get(field, {}), **second.json.get(field, {})}
+    return msgspec.structs.replace(first, json=payload, covers=(*covered(first), *covered(second)))
+
+
+def covered(call: Call) -> tuple[str, ...]:
+    """The ids of all that a call stands for."""
+    return call.covers or (call.id,)

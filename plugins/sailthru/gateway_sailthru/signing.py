@@ -1,0 +1,38 @@
+"""The signature: a call as Sailthru accepts it on the wire."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from hashlib import md5
+
+import msgspec
+
+from gateway.sdk import Call
+from gateway_sailthru.settings import SailthruSettings
+
+
+def signature(secret: str, values: Iterable[str]) -> str:
+    """MD5, in lower-case hexadecimal, of the secret and the values in order of their code points."""
+    text = secret + "".join(sorted(values))
+    return md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def signed(call: Call, settings: SailthruSettings) -> Call:
+    """The call with its payload and credentials as form fields, or as a query string where it has no body.
+
+    The payload is the call's ``json``, or of an upload its ``form``. It is made text once, so that what is
+    signed is what is sent; a file has no part in the signature.
+    """
+    payload = dict(call.form or {}) if call.json is None else call.json
+    if settings.integration:
+        payload = {**payload, "integration": settings.integration}
+    fields = {
+        "api_key": settings.api_key.get_secret_value(),
+        "format": "json",
+        "json": json.dumps(payload, allow_nan=False),
+    }
+    fields["sig"] = signature(settings.api_secret.get_secret_value(), fields.values())
+    if call.method == "POST":
+        return msgspec.structs.replace(call, json=None, form=fields)
+    return msgspec.structs.replace(call, json=None, params=fields)
