@@ -163,14 +163,19 @@ def inner(fields: Fields, name: str, read: Callable[[Fields], T]) -> T | None:
 def each(fields: Fields, name: str, read: Callable[[Fields], T | None]) -> tuple[T, ...]:
     """The objects of an array, each read by ``read``; nulls, and what ``read`` finds empty, are left out."""
     found = []
-    for index, value in enumerate(items(fields, name)):
-        if value is None:
-            continue
-        if type(value) is not dict:
-            raise expected(f"{name}[{index}]", "an object", value)
-        one = within(f"{name}[{index}]", read, value)
-        if one is not None:
-            found.append(one)
+    index = 0
+    posted = items(fields, name)
+    try:
+        for value in posted:
+            if type(value) is dict:
+                one = read(value)
+                if one is not None:
+                    found.append(one)
+            elif value is not None:
+                raise expected("", "an object", value)
+            index += 1
+    except Wrong as wrong:
+        raise wrong.inside(f"{name}[{index}]") from None
     return tuple(found)
 
 

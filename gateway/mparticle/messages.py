@@ -23,12 +23,13 @@ class Message(NamedTuple):
 def plain(members: Members, *, but: Collection[str] = ()) -> Fields:
     """The members' values, but for those that are left as bytes. Raises Wrong for numbers beyond all bounds."""
     fields = {}
-    for name, raw in members.items():
-        if name not in but:
-            try:
+    name = ""
+    try:
+        for name, raw in members.items():
+            if name not in but:
                 fields[name] = decode(raw)
-            except msgspec.DecodeError:
-                raise Wrong(name if name.isidentifier() else "[...]", "a number out of range") from None
+    except msgspec.DecodeError:
+        raise Wrong(name if name.isidentifier() else "[...]", "a number out of range") from None
     return fields
 
 

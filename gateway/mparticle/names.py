@@ -118,7 +118,9 @@ FIREHOSE_EVENTS: Mapping[str, str] = MappingProxyType(
 )
 """Firehose's event types, to the canonical ones."""
 
-ENCODINGS: Mapping[str, str] = MappingProxyType({"none": "raw", "": "raw"})
+ENCODINGS: Mapping[str | None, str] = MappingProxyType(
+    {None: "raw", "": "raw", "none": "raw", "raw": "raw", "md5": "md5", "sha1": "sha1", "sha256": "sha256"}
+)
 
 
 def identity(type: str) -> str:
@@ -128,8 +130,11 @@ def identity(type: str) -> str:
 
 def encoding(posted: str | None) -> str:
     """``raw``, ``md5``, ``sha1`` or ``sha256``, however it was spelled; a new one in lower case."""
-    plain = (posted or "").strip("\"' ").lower().replace("-", "").replace("_", "")
-    return ENCODINGS.get(plain, plain)
+    known = ENCODINGS.get(posted)
+    if known is None and posted is not None:
+        plain = posted.strip("\"' ").lower().replace("-", "").replace("_", "")
+        known = ENCODINGS.get(plain, plain)
+    return known or "raw"
 
 
 def platform(posted: str | None, channel: str | None) -> str | None:

@@ -1,0 +1,88 @@
+"""Settings as mParticle shows them to a customer: one field for each of a plugin's own settings."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, SecretBytes, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined, to_json
+
+BOUNDS = (("ge", "min_value", 0), ("gt", "min_value", 1), ("le", "max_value", 0), ("lt", "max_value", -1))
+TYPES = {bool: "boolean", int: "integer", float: "float"}
+
+
+def settings(models: Mapping[str, tuple[str, type[BaseModel]]]) -> list[dict[str, Any]]:
+    """The settings of these plugins' models, by plugin name, each with its title.
+
+    Where there are several plugins, ids and names say whose they are.
+    """
+    several = len(models) > 1
+    return [
+        _setting(
+            f"{plugin}.{field.alias or name}" if several else field.alias or name,
+            f"{title}: {_label(name, field)}" if several else _label(name, field),
+            field,
+        )
+        for plugin, (title, model) in models.items()
+        for name, field in model.model_fields.items()
+    ]
+
+
+def _label(name: str, field: FieldInfo) -> str:
+    return field.title or name.replace("_", " ").capitalize()
+
+
+def _setting(id: str, name: str, field: FieldInfo) -> dict[str, Any]:
+    plain = _plain(field.annotation)
+    kind = TYPES.get(plain, "text")
+    default = None if field.is_required() else _default(field, kind)
+    setting: dict[str, Any] = {"type": kind, "id": id, "name": name}
+    if field.description:
+        setting["description"] = field.description
+    setting["visible"] = True
+    if default is not None:
+        setting["default_value"] = default
+    if kind == "boolean":
+        return {**setting, "checked": bool(default)}
+    if kind != "text":
+        setting.update(_bounds(field, step=1 if kind == "integer" else 0))
+    setting["required"] = field.is_required()
+    if plain in (SecretStr, SecretBytes):
+        setting["confidential"] = True
+    return setting
+
+
+def _plain(annotation: Any) -> Any:
+    """The type itself, of one that may also be None or is annotated."""
+    if get_origin(annotation) is Annotated:
+        return _plain(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        choices = [choice for choice in get_args(annotation) if choice is not type(None)]
+        return _plain(choices[0]) if len(choices) == 1 else None
+    return annotation
+
+
+def _default(field: FieldInfo, kind: str) -> Any:
+    """The default, as a setting of this kind holds it: never a secret, and whatever is no scalar as JSON text."""
+    if field.default_factory_takes_validated_data:
+        return None
+    default = field.get_default(call_default_factory=True)
+    if default in (None, PydanticUndefined, "") or isinstance(default, (SecretStr, SecretBytes)):
+        return None
+    if kind != "text" or isinstance(default, str):
+        return default
+    return to_json(sorted(default) if isinstance(default, (set, frozenset)) else default).decode()
+
+
+def _bounds(field: FieldInfo, step: int) -> dict[str, Any]:
+    """The least and the greatest value; ``step`` leads from an exclusive bound to the nearest value inside it."""
+    found = {}
+    for rule in field.metadata:
+        for word, name, inwards in BOUNDS:
+            bound = getattr(rule, word, None)
+            if bound is not None:
+                found[name] = bound + inwards * step
+    return found
