@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from ipaddress import ip_address
 from types import MappingProxyType
@@ -136,9 +137,10 @@ def connect_all(
     """Every connection that can be used, by name, and a line for each problem of those that cannot."""
     usable: dict[str, Connection] = {}
     problems: list[str] = []
+    once = cache(loader)
     for name, configured in connections.items():
         try:
-            usable[name] = connect(name, loader(configured.plugin), configured)
+            usable[name] = connect(name, once(configured.plugin), configured)
         except PluginError as error:
             problems.append(f"connections.{name}.plugin: {error}")
         except configuration.ConfigurationError as error:

@@ -11,13 +11,19 @@ from gateway.facts import facts
 from gateway.sdk import Batch, Call, Memory, Remember, Skip
 
 
-def connection(plugin: object, values: dict[str, Any], *, name: str = "test") -> destinations.Connection:
-    """A connection of a plugin (its module) with these values for its settings.
+def connection(
+    plugin: object,
+    values: dict[str, Any],
+    *,
+    name: str = "test",
+    configured: settings.ConnectionSettings | None = None,
+) -> destinations.Connection:
+    """A connection of a plugin (its module) with these values for its settings, or configured as a whole.
 
     Raises ConfigurationError naming every setting that is wrong.
     """
     adopted = destinations.adopt(name, plugin, version="0")
-    return destinations.connect(name, adopted, settings.ConnectionSettings(plugin=name, settings=values))
+    return destinations.connect(name, adopted, configured or settings.ConnectionSettings(plugin=name, settings=values))
 
 
 def plan_with(

@@ -1,0 +1,91 @@
+"""Bodies: read and inflated, never beyond a bound."""
+
+import gzip
+import zlib
+
+import pytest
+
+from gateway.bodies import Allowance, Body, Gone, Refused
+
+pytestmark = pytest.mark.anyio
+MOST = 1_000
+
+
+def receiving(*chunks, gone=False):
+    messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+    messages.append({"type": "http.disconnect"} if gone else {"type": "http.request", "body": b"", "more_body": False})
+    taken = iter(messages)
+
+    async def receive():
+        return next(taken)
+
+    return receive
+
+
+async def read(*chunks, headers=(), allowance=None, **how):
+    with Body(headers, MOST, allowance or Allowance(10_000)) as body:
+        return await body.read(receiving(*chunks, **how))
+
+
+async def test_chunks_are_joined():
+    assert await read(b"ab", b"", b"c") == b"abc"
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"x-gzip", b"GZIP "])
+async def test_gzip_is_inflated(encoding):
+    assert await read(gzip.compress(b"hello"), headers=[(b"content-encoding", encoding)]) == b"hello"
+
+
+async def test_deflate_is_inflated():
+    assert await read(zlib.compress(b"hello"), headers=[(b"content-encoding", b"deflate")]) == b"hello"
+
+
+PACKED = gzip.compress(b"hello")
+
+
+@pytest.mark.parametrize(
+    ("chunks", "headers", "status"),
+    [
+        ([b"x" * 1_001], [], 413),
+        ([b"x" * 600, b"x" * 600], [], 413),
+        ([], [(b"content-length", b"1001")], 413),
+        ([gzip.compress(b"x" * 1_001)], [(b"content-encoding", b"gzip")], 413),
+        ([b"hello"], [(b"content-encoding", b"gzip")], 400),
+        ([PACKED[:-4]], [(b"content-encoding", b"gzip")], 400),
+        ([PACKED + b"more"], [(b"content-encoding", b"gzip")], 400),
+        ([b"hello"], [(b"content-encoding", b"br")], 415),
+    ],
+)
+async def test_what_cannot_be_taken_is_refused(chunks, headers, status):
+    with pytest.raises(Refused) as refused:
+        await read(*chunks, headers=headers)
+    assert refused.value.status == status
+
+
+async def test_a_declared_length_is_believed_before_anything_is_read():
+    with Body([(b"content-length", b"104857600")], MOST, Allowance(10_000)) as body, pytest.raises(Refused):
+        await body.read(None)
+
+
+async def test_a_bomb_is_refused_before_it_is_inflated():
+    bomb = gzip.compress(b"\0" * 900_000)
+    assert len(bomb) < MOST
+    allowance = Allowance(10_000)
+    with pytest.raises(Refused) as refused:
+        await read(bomb, headers=[(b"content-encoding", b"gzip")], allowance=allowance)
+    assert refused.value.status == 413
+
+
+async def test_a_client_that_goes_away_is_told_from_one_that_ends():
+    with pytest.raises(Gone):
+        await read(b"ab", gone=True)
+
+
+async def test_what_is_in_hand_is_bounded_and_given_back():
+    allowance = Allowance(1_500)
+    with Body([], MOST, allowance) as first:
+        await first.read(receiving(b"x" * 1_000))
+        with pytest.raises(Refused) as refused:
+            await read(b"x" * 1_000, allowance=allowance)
+        assert refused.value.status == 503
+    assert await read(b"x" * 1_000, allowance=allowance) == b"x" * 1_000

@@ -1,0 +1,182 @@
+"""Planning: facts in, calls and skips out; all of them or none."""
+
+import pytest
+
+from gateway import plan
+from gateway.facts import facts
+from gateway.plan import PluginFault
+from gateway.sdk import (
+    AttributeChange,
+    Audience,
+    Call,
+    Destination,
+    Erasure,
+    Memory,
+    Remember,
+    Settings,
+    Skip,
+    hookimpl,
+    path,
+)
+from gateway.testing import batch, connection, custom_event, membership, plan_with, session, user
+
+
+class Nothing(Settings):
+    pass
+
+
+class Plugin:
+    """Answers every event as ``answer`` says."""
+
+    def __init__(self, answer=None):
+        self.answer = answer
+
+    @hookimpl
+    def destination(self):
+        return Destination(title="Post", settings=Nothing, base_url=lambda _: "https://post.example")
+
+    @hookimpl
+    def on_event(self, event):
+        return self.answer(event) if callable(self.answer) else self.answer
+
+
+def call(where="events", **fields):
+    return Call(method="POST", path=where, **fields)
+
+
+def raises(_):
+    raise ValueError("hush-hush")
+
+
+def fails_late(_):
+    yield call()
+    raise KeyError("hush-hush")
+
+
+@pytest.mark.parametrize(
+    ("answer", "planned"),
+    [
+        (None, [Skip(reason="nothing_to_send")]),
+        (call(), [call()]),
+        (Skip(reason="late"), [Skip(reason="late")]),
+        (
+            [call("a"), Skip(reason="late", what="$City"), call("b")],
+            [call("a"), call("b"), Skip(reason="late", what="$City")],
+        ),
+        (lambda event: (call(event.name) for _ in range(2)), [call("Signup"), call("Signup")]),
+        ([Remember(key="seen", value=1)], [Skip(reason="nothing_to_send"), Remember(key="seen", value=1)]),
+    ],
+)
+def test_a_hook_may_answer_in_many_ways(answer, planned):
+    assert plan_with(Plugin(answer), batch(custom_event("Signup")), {}) == planned
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (raises, "test 0 on_event: ValueError at line"),
+        (fails_late, "test 0 on_event: KeyError at line"),
+        ("a string", "expected calls and skips, got str"),
+        ({"a": 1}, "expected calls and skips, got dict"),
+        (7, "expected calls and skips, got int"),
+        ([call(), "x"], "expected a Call, a Skip or a Remember, got str"),
+        (call("/absolute"), "the path must be relative"),
+        (call("a//b"), "the path must be relative"),
+        (call("a/../b"), "the path must be relative"),
+        (call("a?b"), "the path must be relative"),
+        (call("https://evil.example/x"), "the path must be relative"),
+        (Call(method="TRACE", path="x"), "'TRACE' is no method"),
+        (call(json={}, form={"a": "b"}), "a call has either json or a form"),
+    ],
+)
+def test_a_plugins_fault_discards_the_plan_and_names_the_hook_but_no_value(answer, problem):
+    with pytest.raises(PluginFault) as fault:
+        plan_with(Plugin(answer), batch(custom_event("a"), custom_event("b")), {})
+    assert problem in str(fault.value)
+    assert str(fault.value).startswith("test 0 on_event: ")
+    assert "hush-hush" not in str(fault.value)
+
+
+def test_a_hook_that_a_plugin_lacks_is_a_skip():
+    said = batch(session(), user=user(email="jo@example.com", attributes={"a": 1}))
+    assert plan_with(Plugin(), said, {}) == [Skip(reason="not_supported")] * 3
+
+
+def test_call_ids_are_equal_on_every_planning_and_differ_by_fact_position_connection_and_part():
+    plugin = Plugin(lambda _: [call(), call()])
+    said = batch(custom_event("a", id="e1"), custom_event("b", id="e2"))
+
+    def ids(name="test", **fields):
+        one = connection(plugin, {}, name=name)
+        changed = batch(*said.events, **fields)
+        return [c.id for planned in plan.plan(changed, one, facts(changed)) for c in planned.calls]
+
+    assert ids() == ids()
+    every = [*ids(), *ids("other"), *ids(part=1), *ids(id="another message")]
+    assert (len(set(every)), {len(one) for one in every}) == (16, {32})
+
+
+def test_facts_come_in_the_order_in_which_they_must_take_effect():
+    said = batch(
+        session(id="s"),
+        custom_event(id="e"),
+        user=user(email="jo@example.com", attributes={"a": 1}),
+        memberships=(membership(), membership(action="attribute_update")),
+    )
+    assert [(fact.id, fact.hook) for fact in facts(said)] == [
+        ("identities", "on_identity"),
+        ("attributes", "on_attributes"),
+        ("membership:1234:add", "on_membership"),
+        ("membership:1234:attribute_update", "on_membership"),
+        ("s", "on_session"),
+        ("e", "on_event"),
+    ]
+
+
+def test_an_erasure_stands_alone():
+    said = batch(custom_event(), user=user(email="jo@example.com"), erasure=Erasure(request_id="r1"))
+    assert [fact.id for fact in facts(said)] == ["erasure:r1"]
+
+
+def test_an_audience_is_a_fact_without_a_user():
+    said = batch(user=user(None), audience=Audience(id="7", name="Gold", action="add"))
+    assert [(fact.id, fact.hook) for fact in facts(said)] == [("audience:7", "on_audience")]
+
+
+def test_changes_alone_are_worth_asking_about():
+    said = batch(user=user(), attribute_changes=(AttributeChange(name="a", removed=True),))
+    assert [fact.id for fact in facts(said)] == ["attributes"]
+    assert [fact.id for fact in facts(batch(user=user(removed=("a",))))] == ["attributes"]
+
+
+def test_facts_with_one_id_are_told_apart():
+    said = batch(custom_event(id="e"), custom_event(id="e"), custom_event(id="e"))
+    assert [fact.id for fact in facts(said)] == ["e", "e#2", "e#3"]
+
+
+def test_a_hook_may_ask_for_what_was_remembered():
+    class Remembering(Plugin):
+        @hookimpl
+        def on_session(self, session, memory):
+            return call(memory.user["where"])
+
+    memory = Memory(user={"where": "there"})
+    assert plan_with(Remembering(), batch(session()), {}, memory=memory) == [call("there")]
+
+
+@pytest.mark.parametrize(
+    ("segments", "joined"),
+    [
+        (("users", "42"), "users/42"),
+        (("users", "a/b?c#d%e f@g"), "users/a%2Fb%3Fc%23d%25e%20f%40g"),
+        (("ü", "..."), "%C3%BC/..."),
+    ],
+)
+def test_path_quotes_every_segment(segments, joined):
+    assert path(*segments) == joined
+
+
+@pytest.mark.parametrize("segment", ["", ".", ".."])
+def test_path_refuses_what_would_aim_elsewhere(segment):
+    with pytest.raises(ValueError, match="cannot be a path segment"):
+        path("users", segment)

@@ -1,0 +1,143 @@
+"""The configuration: one file, overridden by secret files and the environment, every problem named."""
+
+import pytest
+
+from gateway.settings import ConfigurationError, Filter, load
+
+GOOD = """
+[ingress]
+authorization = ["Token s3cret"]
+
+[connections.loyalty]
+plugin = "sessionm"
+login_identities = ["customer_id"]
+[connections.loyalty.settings]
+host = "https://api.example.com"
+[connections.loyalty.filter]
+new_data_points = false
+event_types = { commerce_event = false }
+events = { "Purchase Completed" = true }
+event_attributes."Purchase Completed" = { sku = true }
+screens = { Home = true }
+screen_attributes.Home = { "*" = true }
+user_attributes = { "$FirstName" = true }
+user_identities = { customer_id = true }
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(text):
+        path = tmp_path / "gateway.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch):
+    monkeypatch.delenv("GATEWAY_SECRETS_DIR", raising=False)
+
+
+def problems(path):
+    with pytest.raises(ConfigurationError) as raised:
+        load(path)
+    return raised.value.problems
+
+
+def test_a_file_is_read_whole(file):
+    connection = load(file(GOOD)).connections["loyalty"]
+    assert (connection.plugin, connection.login_identities) == ("sessionm", ("customer_id",))
+    assert connection.filter == Filter(
+        new_data_points=False,
+        event_types={"commerce_event": False},
+        events={"Purchase Completed": True},
+        event_attributes={"Purchase Completed": {"sku": True}},
+        screens={"Home": True},
+        screen_attributes={"Home": {"*": True}},
+        user_attributes={"$FirstName": True},
+        user_identities={"customer_id": True},
+    )
+
+
+def test_the_environment_overrides_the_file_and_reaches_plugin_settings(file, monkeypatch):
+    monkeypatch.setenv("GATEWAY_INGRESS__BIND", "0.0.0.0:9000")
+    monkeypatch.setenv("GATEWAY_INGRESS__AUTHORIZATION", '["Token new", "Token old"]')
+    monkeypatch.setenv("GATEWAY_CONNECTIONS__LOYALTY__SETTINGS__API_SECRET", "test-secret")
+    settings = load(file(GOOD))
+    assert settings.ingress.bind == "0.0.0.0:9000"
+    assert [value.get_secret_value() for value in settings.ingress.authorization] == ["Token new", "Token old"]
+    assert settings.connections["loyalty"].settings == {
+        "host": "https://api.example.com",
+        "api_secret": "test-secret",
+    }
+
+
+def test_secret_files_override_the_file_and_the_environment_overrides_them(file, monkeypatch, tmp_path):
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "connections__loyalty__settings__api_key").write_text("key-from-file")
+    (secrets / "connections__loyalty__settings__api_secret").write_text("secret-from-file")
+    monkeypatch.setenv("GATEWAY_SECRETS_DIR", str(secrets))
+    monkeypatch.setenv("GATEWAY_CONNECTIONS__LOYALTY__SETTINGS__API_SECRET", "from-environment")
+    values = load(file(GOOD)).connections["loyalty"].settings
+    assert (values["api_key"], values["api_secret"]) == ("key-from-file", "from-environment")
+
+
+def test_everything_may_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("GATEWAY_INGRESS__ANONYMOUS", "true")
+    assert load(None).ingress.anonymous is True
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ["ingress: Field required"]),
+        ("[ingress]\n", ["ingress: authorization is empty: give at least one value, or set anonymous = true"]),
+        ('[ingress]\nauthorization = [" "]\n', ["ingress: authorization has a blank value"]),
+        (GOOD + "\n[jurnal]\n", ["jurnal: no such setting"]),
+        (
+            GOOD.replace("host =", "host_name =") + "\ncolour = 1",
+            ["connections.loyalty.filter.colour: no such setting"],
+        ),
+        (GOOD.replace('plugin = "sessionm"', ""), ["connections.loyalty.plugin: Field required"]),
+        (GOOD.replace("loyalty]", "Loyalty-1]"), None),
+        (
+            GOOD.replace("[ingress]", '[ingress]\nbind = "8080"'),
+            ["ingress.bind: must be HOST:PORT, for example 127.0.0.1:8080 or [::1]:8080"],
+        ),
+        (
+            GOOD + '\n[journal]\nurl = "mysql://x"',
+            ["journal.url: must start with sqlite:/// and name a file, for example sqlite:///gateway.db"],
+        ),
+        (GOOD + '\n[journal]\nurl = "sqlite:///"', ["journal.url: names no file"]),
+        (GOOD + "\n[delivery]\nin_flight = 0", ["delivery.in_flight: Input should be greater than or equal to 1"]),
+    ],
+)
+def test_every_problem_names_its_key(file, text, expected):
+    found = problems(file(text))
+    assert found == expected if expected is not None else "Loyalty-1" in found[0]
+
+
+def test_several_problems_are_all_named(file):
+    found = problems(file(GOOD + "\n[log]\nlevel = 'loud'\n[delivery]\npause_s = 0"))
+    assert [line.partition(":")[0] for line in found] == ["delivery.pause_s", "log.level"]
+
+
+def test_what_is_no_toml_says_where(file):
+    (line,) = problems(file("[ingress\n"))
+    assert "gateway.toml" in line
+    assert "line 1" in line
+
+
+def test_a_file_that_is_not_there_is_a_problem(tmp_path):
+    assert problems(tmp_path / "none.toml") == [f"{tmp_path / 'none.toml'}: no such file"]
+
+
+def test_a_secret_never_shows_in_a_problem_or_a_representation(file):
+    text = GOOD.replace("host =", 'api_secret = "hush-hush"\nhost =')
+    assert "hush-hush" not in repr(load(file(text)))
+    assert "s3cret" not in repr(load(file(text)))
+    broken = text.replace('authorization = ["Token s3cret"]', 'authorization = [{ token = "s3cret" }]')
+    assert "s3cret" not in str(problems(file(broken)))
