@@ -81,8 +81,6 @@ class Run:
     ) -> Settlement:
         """What to record now; ``due_ms`` gives the lane back until then."""
         finished = [item for item in self.work if item.is_done and not item.told]
-        for item in finished:
-            item.told = True
         memories = [
             *self.memories,
             *(memory for item in finished for fact in item.planned for memory in fact.memories),
@@ -92,7 +90,7 @@ class Run:
             connection=self.lane.connection,
             user=self.lane.user,
             fence=self.lane.fence,
-            finished=tuple(item.finished() for item in finished),
+            finished=tuple(item.finish(self.lane.connection) for item in finished),
             progress={item.item.seq: item.state() for item in touched if not item.is_done},
             memos=tuple(Memo(key=memory.key, value=memory.value, shared=memory.shared) for memory in memories),
             release=due_ms is not None,

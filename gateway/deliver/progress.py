@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway.journal.port import Finished, Item, Outcome
+from gateway.log import logger
 from gateway.plan import Planned
 from gateway.sdk import Call
 
@@ -66,9 +68,12 @@ class Undertaking:
         """The progress as the journal keeps it."""
         return {**msgspec.to_builtins(self.chains), **msgspec.to_builtins(self.ends)}
 
-    def finished(self) -> Finished:
-        """The item with a word for each of its facts."""
+    def finish(self, connection: str) -> Finished:
+        """The item with a word for each of its facts; said in the log too, and once only."""
+        self.told = True
         outcomes = (*self.settled, *(self._outcome(fact) for fact in self.planned))
+        words = Counter(outcome.word for outcome in outcomes)
+        logger.info("finished", connection=connection, message=self.item.message, part=self.item.part, **words)
         return Finished(seq=self.item.seq, facts=self.item.facts, outcomes=outcomes)
 
     def _outcome(self, fact: Planned) -> Outcome:

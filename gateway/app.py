@@ -1,0 +1,189 @@
+"""The application: one endpoint that mParticle posts to, and three that operators ask."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gateway import metrics
+from gateway.auth import Doorkeeper
+from gateway.bodies import Allowance, Body, Gone, Refused
+from gateway.destinations import Connection
+from gateway.journal.port import Entry, Journal, JournalUnavailable, hash64, hash128, hash_ref
+from gateway.log import logger
+from gateway.mparticle.answers import answer
+from gateway.mparticle.documents import Malformed
+from gateway.mparticle.posts import Post, read
+from gateway.mparticle.registration import registration
+from gateway.settings import Ingress
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+STRANGERS_BODY_BYTES = 65_536
+REGISTRATION = "module_registration_request"
+LATER = {503: "5"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What the endpoint says: a status and a JSON body."""
+
+    status: int
+    body: bytes
+
+
+def problem(status: int, text: str, where: str | None = None) -> Said:
+    """An answer that says what is wrong, and where."""
+    return Said(status=status, body=msgspec.json.encode({"error": text, **({"where": where} if where else {})}))
+
+
+class Endpoint:
+    """Takes what mParticle posts: authenticates, reads, stores durably, answers. An ASGI application.
+
+    Whatever is wrong on our own side is answered 503, which mParticle repeats; it loses for good what is
+    answered with another error.
+    """
+
+    def __init__(
+        self, ingress: Ingress, journal: Journal, connections: Mapping[str, Connection], configured: frozenset[str]
+    ) -> None:
+        self._doorkeeper = Doorkeeper(ingress)
+        self._most = ingress.max_body_bytes
+        self._allowance = Allowance(ingress.max_waiting_bytes)
+        self._journal = journal
+        self._connections = connections
+        self._configured = tuple(sorted(configured))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        started = time.perf_counter()
+        try:
+            said = await self._answer(scope, receive)
+        except Refused as refused:
+            said = problem(refused.status, refused.problem)
+        except JournalUnavailable as error:
+            logger.error("journal unavailable", problem=str(error))
+            said = problem(503, "the message cannot be stored now; try again")
+        except Gone:
+            return
+        metrics.answered(said.status, time.perf_counter() - started)
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(said.body))]
+        if said.status in LATER:
+            headers.append((b"retry-after", LATER[said.status].encode()))
+        await send({"type": "http.response.start", "status": said.status, "headers": headers})
+        await send({"type": "http.response.body", "body": said.body})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Said:
+        admitted = self._doorkeeper.admits(scope["headers"])
+        most = self._most if admitted else min(self._most, STRANGERS_BODY_BYTES)
+        with Body(scope["headers"], most, self._allowance) as incoming:
+            try:
+                post = read(await incoming.read(receive))
+            except (Malformed, Refused) as error:
+                if not admitted:
+                    return _unknown()
+                if isinstance(error, Refused):
+                    raise
+                logger.warning("post refused", problem=error.problem, where=error.where)
+                return problem(400, error.problem, error.where)
+            only = scope["path_params"].get("connection")
+            if only is not None and only not in self._configured:
+                return problem(503, f"no connection named {only!r} is configured")
+            if post.kind == REGISTRATION:
+                return self._register(post, only)
+            if not admitted:
+                return _unknown()
+            return await self._take_in(post, only)
+
+    async def _take_in(self, post: Post, only: str | None) -> Said:
+        """Store a message durably, then answer it."""
+        if not self._configured:
+            return problem(503, "no connection is configured")
+        now_ms = time.time_ns() // 1_000_000
+        entries = [entry(part, post.dialect, now_ms, only) for part in post.parts]
+        new = await self._journal.accept(entries, self._configured) if entries else 0
+        metrics.accepted(post.kind, len(entries), new)
+        logger.info("accepted", kind=post.kind, id=post.id, batches=len(entries), repeated=len(entries) - new)
+        status, body = answer(post, now_ms)
+        return Said(status=status, body=body)
+
+    def _register(self, post: Post, only: str | None) -> Said:
+        """Say what this gateway, or one of its connections, is; mParticle asks before it has any credentials."""
+        chosen = [
+            self._connections[name] for name in self._configured if name in self._connections and only in (None, name)
+        ]
+        if not chosen:
+            return problem(503, "no connection can be registered; see the gateway's log")
+        plugins = [(c.plugin.name, c.plugin.version, c.plugin.destination, frozenset(c.plugin.hooks)) for c in chosen]
+        document = registration(plugins, request_id=post.id, now_ms=time.time_ns() // 1_000_000)
+        return Said(status=200, body=msgspec.json.encode(document))
+
+
+def _unknown() -> Said:
+    return problem(401, "the Authorization header is missing or is not one that is accepted here")
+
+
+def entry(part: Any, dialect: str, now_ms: int, only: str | None) -> Entry:
+    """A part of a message as the journal stores it."""
+    return Entry(
+        dedupe=hash128(part.dedupe if only is None else f"{only}\0{part.dedupe}"),
+        user=hash64(part.user_key),
+        message=part.message,
+        part=part.number,
+        dialect=dialect,
+        received_ms=now_ms,
+        facts=part.facts,
+        refs=tuple(map(hash_ref, part.refs)),
+        body=part.body,
+        scope=only,
+    )
+
+
+def create(
+    ingress: Ingress,
+    journal: Journal,
+    connections: Mapping[str, Connection],
+    *,
+    configured: frozenset[str],
+    problems: tuple[str, ...] = (),
+) -> Starlette:
+    """The Starlette application.
+
+    ``connections`` are those that can be used; ``configured`` names all, for which work is kept whether they
+    can be used now or not; ``problems`` says what keeps the others from it.
+    """
+    endpoint = Endpoint(ingress, journal, connections, configured)
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_: Request) -> Response:
+        try:
+            await journal.ping()
+        except JournalUnavailable as error:
+            logger.error("journal unavailable", problem=str(error))
+            return JSONResponse({"status": "unavailable", "problems": ["the journal cannot be written"]}, 503)
+        return JSONResponse({"status": "ready", "problems": list(problems)})
+
+    async def metricsz(_: Request) -> Response:
+        return Response(metrics.render(await journal.counts()), media_type=metrics.CONTENT_TYPE)
+
+    return Starlette(
+        routes=[
+            Route("/mparticle", endpoint, methods=["POST"]),
+            Route("/mparticle/{connection}", endpoint, methods=["POST"]),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metricsz),
+        ]
+    )

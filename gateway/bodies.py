@@ -1,0 +1,100 @@
+"""Request bodies: read from an ASGI connection and inflated, never beyond a bound."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Self
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class Refused(Exception):
+    """The body is not read, with the HTTP status to say so."""
+
+    def __init__(self, status: int, problem: str) -> None:
+        super().__init__(problem)
+        self.status = status
+        self.problem = problem
+
+
+class Gone(Exception):
+    """The client went away before its body was complete."""
+
+
+class Allowance:
+    """How many bytes of bodies this process holds at once."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def take(self, count: int) -> None:
+        """Set bytes aside. Raises Refused (503) where that is too many."""
+        if count > self._left:
+            raise Refused(503, "too much is waiting to be stored; try again")
+        self._left -= count
+
+    def give_back(self, count: int) -> None:
+        """Return bytes taken."""
+        self._left += count
+
+
+class Body:
+    """A body being read. Use as a context manager: leaving it returns what was taken of the allowance."""
+
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]], most: int, allowance: Allowance) -> None:
+        fields = dict(headers)
+        self._length = fields.get(b"content-length", b"")
+        self._encoding = fields.get(b"content-encoding", b"identity").strip().lower()
+        self._most = most
+        self._allowance = allowance
+        self._taken = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._allowance.give_back(self._taken)
+
+    async def read(self, receive: Receive) -> bytes:
+        """The whole body, inflated where it was sent compressed.
+
+        Raises Refused: 413 where it is too large, before it is read as far as that can be known, and before
+        it is inflated beyond the bound; 415 for an unknown encoding; 400 for broken compression; 503 where
+        too much is in hand. Raises Gone.
+        """
+        if self._encoding not in (b"identity", b"", b"gzip", b"x-gzip", b"deflate"):
+            raise Refused(415, "content-encoding must be gzip or deflate, or none")
+        if self._length.isdigit() and int(self._length) > self._most:
+            raise Refused(413, f"the body is larger than {self._most} bytes")
+        chunks = []
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Gone
+            chunks.append(self._counted(message.get("body", b"")))
+            more = message.get("more_body", False)
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return body if self._encoding in (b"identity", b"") else self._inflated(body)
+
+    def _counted(self, chunk: bytes) -> bytes:
+        self._allowance.take(len(chunk))
+        self._taken += len(chunk)
+        if self._taken > self._most:
+            raise Refused(413, f"the body is larger than {self._most} bytes")
+        return chunk
+
+    def _inflated(self, body: bytes) -> bytes:
+        inflater = zlib.decompressobj(wbits=47)
+        try:
+            inflated = inflater.decompress(body, self._most + 1)
+        except zlib.error:
+            raise Refused(400, "the body is not what its content-encoding says") from None
+        if len(inflated) > self._most:
+            raise Refused(413, f"the body inflates to more than {self._most} bytes")
+        if not inflater.eof or inflater.unused_data:
+            raise Refused(400, "the compressed body is cut short, or goes on behind its end")
+        self._allowance.take(len(inflated))
+        self._taken += len(inflated)
+        return inflated

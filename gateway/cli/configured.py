@@ -1,0 +1,57 @@
+"""The configuration that a command was given, and the way every command reports a problem."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from gateway.destinations import Connection, connect_all
+from gateway.settings import ConfigurationError, Settings, load
+
+DEFAULT = Path("gateway.toml")
+
+
+def option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``-c FILE`` to a command, passed to it as ``file``."""
+    return click.option(
+        "-c",
+        "--config",
+        "file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Configuration file; else GATEWAY_CONFIG names it, else it is gateway.toml here, if there is one.",
+    )(command)
+
+
+def file_or_default(file: Path | None) -> Path | None:
+    """The file to read, where there is one to read."""
+    if file is not None:
+        return file
+    named = os.environ.get("GATEWAY_CONFIG")
+    return Path(named) if named else DEFAULT if DEFAULT.is_file() else None
+
+
+def settings(file: Path | None) -> Settings:
+    """The configuration; a problem ends the command with one line for each."""
+    try:
+        return load(file_or_default(file))
+    except ConfigurationError as error:
+        fail(error.problems)
+
+
+def connections(of: Settings) -> dict[str, Connection]:
+    """Every connection, joined with its plugin; a problem ends the command."""
+    usable, problems = connect_all(of.connections)
+    if problems:
+        fail(problems)
+    return usable
+
+
+def fail(problems: str | Iterable[str]) -> NoReturn:
+    """End the command with status 1, and a line for each problem."""
+    for problem in [problems] if isinstance(problems, str) else problems:
+        click.echo(f"gateway: {problem}", err=True)
+    raise SystemExit(1)

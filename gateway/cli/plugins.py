@@ -1,0 +1,41 @@
+"""``gateway plugins``: what is installed, and whether it can be used."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from gateway import destinations
+from gateway.cli.tables import table
+from gateway.destinations import PluginError
+
+
+@click.command("plugins")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def command(*, as_json: bool) -> None:
+    """List installed destination plugins; exit 1 if one cannot be used."""
+    rows = [_row(name) for name in sorted(destinations.installed())]
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row))
+    else:
+        shown = [(r["plugin"], r["version"], r["title"], " ".join(map(str, r["hooks"])) or r["problem"]) for r in rows]
+        table(("plugin", "version", "destination", "hooks"), shown)
+    if any(row["problem"] for row in rows):
+        raise SystemExit(1)
+
+
+def _row(name: str) -> dict[str, Any]:
+    try:
+        plugin = destinations.load(name)
+    except PluginError as error:
+        return {"plugin": name, "version": None, "title": None, "hooks": [], "problem": str(error)}
+    return {
+        "plugin": name,
+        "version": plugin.version,
+        "title": plugin.destination.title,
+        "hooks": sorted(plugin.hooks),
+        "problem": None,
+    }

@@ -1,0 +1,119 @@
+"""``gateway preview``: what each connection would be sent for a message. Nothing is stored and nothing is sent."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli import configured
+from gateway.cli.tables import table
+from gateway.deliver.folding import fold
+from gateway.destinations import Connection
+from gateway.govern.rules import Governor
+from gateway.journal.port import Item
+from gateway.mparticle.decoding import decode
+from gateway.mparticle.documents import Malformed
+from gateway.mparticle.parts import Part
+from gateway.mparticle.posts import read
+from gateway.pipeline import Planner, now_ms
+from gateway.rewriting import Rewrite, rewriter
+from gateway.sdk import Call, Memory
+from gateway.settings import ConfigurationError
+from gateway.watchdog import Watchdog
+
+Shown = dict[str, Any]
+
+
+@click.command("preview")
+@click.argument("message", type=click.File("rb"))
+@configured.option
+@click.option("--connection", "only", help="Only this connection.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def command(message: Any, file: Path | None, only: str | None, *, as_json: bool) -> None:
+    """Show what each connection would be sent for MESSAGE (a file, or - for standard input). Sends nothing."""
+    settings = configured.settings(file)
+    connections = configured.connections(settings)
+    if only is not None and only not in connections:
+        configured.fail(f"no connection named {only!r} is configured")
+    try:
+        post = read(message.read())
+        rewrite = rewriter(settings.rules.packages)
+    except Malformed as error:
+        configured.fail(f"{message.name}: {error}")
+    except ConfigurationError as error:
+        configured.fail(error.problems)
+    rows = [
+        shown
+        for part in post.parts
+        for name, connection in connections.items()
+        if only in (None, name)
+        for shown in preview(part, post.dialect, connection, rewrite)
+    ]
+    _print(rows, as_json=as_json)
+
+
+def preview(part: Part, dialect: str, connection: Connection, rewrite: Rewrite) -> Iterator[Shown]:
+    """Each call and each skip of one user's part, in order, as it would be planned now."""
+    guard = Watchdog(2.0)
+    planner = Planner(connection=connection, governor=Governor(connection), rewrite=rewrite, guard=guard)
+    item = Item(
+        seq=0,
+        message=part.message,
+        part=part.number,
+        dialect=dialect,
+        received_ms=now_ms(),
+        facts=part.facts,
+        body=part.body,
+    )
+    batch = decode(dialect, part.body, message=part.message, part=part.number)
+    undertaking = planner.undertake(item, batch, Memory())
+    base = {"connection": connection.name, "plugin": connection.plugin.name}
+    for call in fold(connection, list(undertaking.open_calls()), guard):
+        yield {**base, **_call(call, connection, lane=part.user_key)}
+    for outcome in undertaking.settled:
+        kind = {"skipped": "skip", "dead": "dead"}[outcome.word]
+        detail = {"detail": outcome.detail} if outcome.detail else {}
+        yield {**base, "kind": kind, "reason": outcome.reason, "what": outcome.fact, **detail}
+    for fact in undertaking.planned:
+        for skip in fact.skips:
+            yield {**base, "kind": "skip", "reason": skip.reason, "what": skip.what or fact.fact}
+
+
+def _call(call: Call, connection: Connection, *, lane: str) -> Shown:
+    shown: Shown = {
+        "kind": "call",
+        "method": call.method,
+        "url": f"{connection.base_url}/{call.path}",
+        "headers": dict(call.headers),
+        "params": dict(call.params),
+    }
+    if call.form is not None:
+        shown["form"] = dict(call.form)
+    else:
+        shown["json"] = call.json
+    if call.file is not None:
+        shown["file"] = {"field": call.file.field, "name": call.file.name, "bytes": len(call.file.content)}
+    masked: Shown = json.loads(connection.masked(json.dumps({**shown, "scope": call.scope, "lane": lane})))
+    return masked
+
+
+def _print(rows: list[Shown], *, as_json: bool) -> None:
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row, ensure_ascii=False))
+        return
+    if not rows:
+        click.echo("nothing: the message holds no facts", file=sys.stderr)
+    table(("connection", "", "what"), [(row["connection"], row["kind"], _sentence(row)) for row in rows])
+
+
+def _sentence(row: Shown) -> str:
+    if row["kind"] != "call":
+        return " ".join(filter(None, (row["what"], f"({row['reason']})", row.get("detail"))))
+    body = row.get("form", row.get("json"))
+    return f"{row['method']} {row['url']}\n{json.dumps(body, indent=2, ensure_ascii=False)}"

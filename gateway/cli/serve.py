@@ -1,0 +1,64 @@
+"""``gateway serve``: answer mParticle and deliver to partners, until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+
+import click
+
+from gateway import log
+from gateway.cli import configured
+from gateway.journal.port import JournalUnavailable, JournalUnusable
+from gateway.log import logger
+from gateway.settings import ConfigurationError, Settings
+
+
+@click.command("serve")
+@configured.option
+@click.option(
+    "--role",
+    type=click.Choice(["all", "ingest", "dispatch"]),
+    default="all",
+    help="What this process does: everything (in processes of its own), answer posts, or deliver.",
+)
+@click.option("--supervised", is_flag=True, hidden=True)
+@click.option("--socket", type=int, hidden=True)
+def command(file: Path | None, role: str, socket: int | None, *, supervised: bool) -> None:
+    """Answer mParticle and deliver to partners, until SIGTERM or SIGINT."""
+    file = configured.file_or_default(file)
+    if supervised:
+        _work(file, role, socket, supervised=True)
+        return
+    settings = configured.settings(file)
+    log.configure(settings.log)
+    try:
+        _serve(settings, file, role)
+    except (ConfigurationError, JournalUnusable, JournalUnavailable) as error:
+        configured.fail(error.problems if isinstance(error, ConfigurationError) else str(error))
+
+
+def _serve(settings: Settings, file: Path | None, role: str) -> None:
+    from gateway import supervisor  # noqa: PLC0415  # a supervised process has no use for it
+    from gateway.journal import sqlite  # noqa: PLC0415
+
+    sqlite.prepare(settings.journal.url)
+    count = settings.ingress.processes
+    listeners = [] if role == "dispatch" else [supervisor.bind(settings.ingress.bind)]
+    while 0 < len(listeners) < count:
+        host, port = listeners[0].getsockname()[:2]
+        listeners.append(supervisor.bind(f"[{host}]:{port}" if ":" in host else f"{host}:{port}"))
+    for listener in listeners[:1]:
+        logger.info("listening", url=supervisor.address(listener), journal=settings.journal.url)
+    asyncio.run(supervisor.supervise(settings, file, listeners, dispatch=role != "ingest"))
+
+
+def _work(file: Path | None, role: str, socket: int | None, *, supervised: bool) -> None:
+    from gateway import roles  # noqa: PLC0415  # the supervisor never imports what its children do
+
+    if role == "ingest":
+        assert socket is not None  # noqa: S101
+        roles.run(partial(roles.ingest, socket=socket), file, supervised=supervised)
+    else:
+        roles.run(roles.dispatch, file, supervised=supervised)

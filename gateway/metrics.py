@@ -1,0 +1,68 @@
+"""Metrics: what operators graph, in the text format of Prometheus.
+
+Facts are counted by the journal, in the transaction that makes them so: the counts are exact, survive every
+crash, and are the same whichever process is asked. What is measured of requests is this process's own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
+from prometheus_client import Counter as Counted
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from gateway.journal.port import Count
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+_registry = CollectorRegistry()
+_seconds = Histogram(
+    "gateway_answer_seconds", "Time from the first byte of a post to its answer.", buckets=BUCKETS, registry=_registry
+)
+_answers = Counted("gateway_answers", "Posts answered, by status.", ["status"], registry=_registry)
+_batches = Counted("gateway_batches", "Batches in accepted messages, by kind.", ["kind", "seen"], registry=_registry)
+
+
+def answered(status: int, seconds: float) -> None:
+    """A post was answered."""
+    _seconds.observe(seconds)
+    _answers.labels(str(status)).inc()
+
+
+def accepted(kind: str, batches: int, new: int) -> None:
+    """A message was stored; of its batches so many were new."""
+    _batches.labels(kind, "first").inc(new)
+    _batches.labels(kind, "again").inc(batches - new)
+
+
+class _Facts:
+    """The journal's counts, as they were read for one answer."""
+
+    def __init__(self, counts: Iterable[Count]) -> None:
+        self._counts = list(counts)
+
+    def collect(self) -> Iterator[Metric]:
+        received = CounterMetricFamily("gateway_facts_received", "Facts accepted.", labels=["connection"])
+        done = CounterMetricFamily("gateway_facts", "Facts by terminal word.", labels=["connection", "word", "reason"])
+        in_flight = GaugeMetricFamily("gateway_facts_in_flight", "Facts without a word yet.", labels=["connection"])
+        left: Counter[str] = Counter()
+        for count in self._counts:
+            if count.word == "received":
+                received.add_metric([count.connection], count.facts)
+                left[count.connection] += count.facts
+            else:
+                done.add_metric([count.connection, count.word, count.reason], count.facts)
+                left[count.connection] -= count.facts
+        for connection, facts in left.items():
+            in_flight.add_metric([connection], facts)
+        yield from (received, done, in_flight)
+
+
+def render(counts: Iterable[Count]) -> bytes:
+    """Everything, as text."""
+    facts = CollectorRegistry()
+    facts.register(_Facts(counts))
+    return generate_latest(_registry) + generate_latest(facts)

@@ -1,0 +1,223 @@
+"""The way of a batch, from the journal to the partner.
+
+::
+
+    lanes  = claim(connection)                   whole users, each with its oldest work in order
+    batch  = decode(item)                        what was posted, as facts
+    batch  = rewrite(batch)                      a platform team's own rules
+    facts  = facts(batch)                        everything it says
+    passed = govern(batch, facts)                what this connection may be sent
+    plan   = plan(passed)                        the plugin turns facts into calls; all of them or none
+    ends   = deliver(plan)                       in order inside a lane, concurrent across lanes
+    record(ends)                                 a word for every fact
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
+
+from gateway.deliver.gates import Gates
+from gateway.deliver.lane import Courier, StaleClaim
+from gateway.deliver.progress import Undertaking
+from gateway.deliver.sending import Sender
+from gateway.deliver.transport import Transport
+from gateway.destinations import Connection
+from gateway.facts import facts
+from gateway.govern.rules import Governor
+from gateway.journal.port import Item, Journal, JournalUnavailable, Lane, Outcome, Settlement, hash64
+from gateway.log import logger
+from gateway.mparticle.decoding import decode
+from gateway.plan import PluginFault, plan
+from gateway.rewriting import Rewrite, RewriteFault
+from gateway.sdk import Batch, Memory
+from gateway.settings import Delivery
+from gateway.watchdog import TooLong, Watchdog
+
+ITEMS_A_LANE = 16
+IDLE_S = 0.5
+BARRIER_MS = 200
+TROUBLE_S = 1.0
+
+
+def now_ms() -> int:
+    """The time, in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planner:
+    """Turns one connection's items into undertakings. ``guard`` bounds how long planning one may take."""
+
+    connection: Connection
+    governor: Governor
+    rewrite: Rewrite
+    guard: AbstractContextManager[None]
+
+    def undertake(self, item: Item, batch: Batch, memory: Memory) -> Undertaking:
+        """Plan one item. Where its plan has to be discarded, every fact is dead, and says why."""
+        unread = [Outcome(fact=q.id, word="dead", reason="malformed", detail=q.problem) for q in batch.quarantined]
+        try:
+            with self.guard:
+                batch = self.rewrite(batch)
+                governed = self.governor.govern(batch, facts(batch), now_ms())
+                planned = plan(governed.batch, self.connection, governed.facts, memory)
+        except (PluginFault, RewriteFault, TooLong) as error:
+            problem = str(error) or f"{self.connection.plugin.name}: planning took too long"
+            logger.error("plan discarded", connection=self.connection.name, message=item.message, problem=problem)
+            dead = [Outcome(fact=f.id, word="dead", reason="plugin_error", detail=problem) for f in facts(batch)]
+            return Undertaking(item=item, settled=[*unread, *dead])
+        withheld = [Outcome(fact=fact, word="skipped", reason=reason) for fact, reason in governed.withheld]
+        return Undertaking(item=item, planned=planned, settled=[*unread, *withheld])
+
+
+@dataclass(slots=True, kw_only=True)
+class Dispatcher:
+    """Works on one connection's lanes until it is stopped."""
+
+    connection: Connection
+    journal: Journal
+    delivery: Delivery
+    planner: Planner
+    courier: Courier
+    working: set[asyncio.Task[None]] = field(default_factory=set)
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Claim lanes and work on them; returns when stopped and what is in hand has been let go."""
+        while not self.stopped.is_set():
+            try:
+                await self._round()
+            except JournalUnavailable as error:
+                logger.error("journal unavailable", problem=str(error))
+                await self._rest(TROUBLE_S)
+        if self.working:
+            await asyncio.wait(self.working)
+
+    async def _round(self) -> None:
+        """Claim what there is room for, or wait until there is something, or room."""
+        room = self._room()
+        if room <= 0:
+            await asyncio.wait(self.working, return_when=asyncio.FIRST_COMPLETED, timeout=IDLE_S)
+            return
+        closed = self.courier.gates.connection.closed(self.courier.gates.clock())
+        if closed is not None:
+            await self._rest(closed.until - self.courier.gates.clock())
+            return
+        name = self.connection.name
+        lanes = await self.journal.claim(name, now_ms=now_ms(), lanes=room, items=ITEMS_A_LANE)
+        for lane in lanes:
+            task = asyncio.create_task(self._work(lane))
+            self.working.add(task)
+            task.add_done_callback(self.working.discard)
+        if not lanes:
+            await self.journal.wait([name], now_ms=now_ms(), timeout_s=IDLE_S)
+
+    def _room(self) -> int:
+        """How many lanes to claim now: none until a good part of those in hand are done, one while on trial."""
+        if self.courier.gates.connection.on_trial:
+            return 1 - len(self.working)
+        room = self.delivery.in_flight - len(self.working)
+        return room if room >= max(1, self.delivery.in_flight // 4) else 0
+
+    async def _work(self, lane: Lane) -> None:
+        try:
+            undertakings = await self._undertakings(lane)
+            if undertakings:
+                await self.courier.deliver(lane, undertakings)
+            else:
+                await self.settle(put_back(lane, now_ms() + BARRIER_MS, "audience"))
+        except StaleClaim:
+            logger.warning("claim lost", connection=lane.connection)
+        except Exception:  # noqa: BLE001  # whatever it is, this lane alone must suffer
+            logger.exception("lane failed", connection=lane.connection)
+            await self.settle(put_back(lane, now_ms() + int(self.delivery.retry_most_s * 1000), "failed"))
+
+    async def _undertakings(self, lane: Lane) -> list[Undertaking]:
+        """The lane's items, planned; as far as none of them has to wait for an audience to be set up."""
+        shared = await self.journal.shared_memory(lane.connection)
+        memory = Memory(user=lane.memory, shared=shared)
+        undertakings: list[Undertaking] = []
+        for item in lane.items:
+            batch = decode(item.dialect, item.body, message=item.message, part=item.part)
+            if batch.memberships and not await self._audiences_ready(lane, item, batch):
+                break
+            undertakings.append(self.planner.undertake(item, batch, memory))
+        return undertakings
+
+    async def _audiences_ready(self, lane: Lane, item: Item, batch: Batch) -> bool:
+        """Whether what an earlier message said of these audiences has been dealt with."""
+        for audience_id in {membership.audience_id for membership in batch.memberships}:
+            user = hash64(f"audience:{audience_id}")
+            if not await self.journal.lane_is_empty(lane.connection, user, item.seq):
+                return False
+        return True
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """Record a settlement, however long the journal takes to come back; False where the claim is lost."""
+        while True:
+            try:
+                return await self.journal.settle(settlement)
+            except JournalUnavailable as error:
+                logger.error("journal unavailable", problem=str(error))
+                if self.stopped.is_set():
+                    return False
+                await self._rest(TROUBLE_S)
+
+    async def _rest(self, seconds: float) -> None:
+        """Sleep, or until stopped."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.stopped.wait(), max(0.0, seconds))
+
+
+def put_back(lane: Lane, due_ms: int, reason: str) -> Settlement:
+    """Give a lane back as it was."""
+    return Settlement(
+        connection=lane.connection,
+        user=lane.user,
+        fence=lane.fence,
+        release=True,
+        due_ms=due_ms,
+        attempts=lane.attempts,
+        failing_since_ms=lane.failing_since_ms,
+        reason=reason,
+    )
+
+
+def dispatcher(connection: Connection, journal: Journal, delivery: Delivery, rewrite: Rewrite) -> Dispatcher:
+    """Everything that one connection needs to be worked."""
+    destination = connection.plugin.destination
+    watchdog = Watchdog(delivery.hook_timeout_s)
+    stopped = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), seconds)
+
+    async def settle(settlement: Settlement) -> bool:
+        return await made.settle(settlement)
+
+    gates = Gates(
+        rates=destination.rates(connection.settings) if destination.rates else {},
+        headers=destination.rate_headers(connection.settings) if destination.rate_headers else None,
+        clock=time.monotonic,
+        sleep=sleep,
+    )
+    transport = Transport(connect_timeout_s=destination.connect_timeout_s, reply_timeout_s=destination.reply_timeout_s)
+    courier = Courier(
+        connection=connection,
+        sender=Sender(connection, transport, now_ms=now_ms, guard=watchdog),
+        gates=gates,
+        delivery=delivery,
+        settle=settle,
+        stopping=stopped.is_set,
+        now_ms=now_ms,
+        guard=watchdog,
+    )
+    planner = Planner(connection=connection, governor=Governor(connection), rewrite=rewrite, guard=watchdog)
+    made = Dispatcher(
+        connection=connection, journal=journal, delivery=delivery, planner=planner, courier=courier, stopped=stopped
+    )
+    return made

@@ -1,0 +1,123 @@
+"""The supervisor: listens, starts a process for each role, starts it again should it die, and stops them in order.
+
+It holds the listening sockets itself, so that posts wait a moment instead of being refused while a process
+that answers them is started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gateway.log import logger
+from gateway.settings import ConfigurationError, Settings
+
+BACKLOG = 2048
+FIRST_REST_S = 0.1
+MOST_REST_S = 5.0
+STEADY_S = 10.0
+GRACE_S = 3.0
+
+
+def bind(address: str) -> socket.socket:
+    """A listening socket. Raises ConfigurationError where the address cannot be had."""
+    parts = urlsplit(f"//{address}")
+    family = socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "SO_REUSEPORT"):
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listener.bind((parts.hostname, parts.port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError([f"ingress.bind: {address}: {error.strerror or error}"]) from error
+    listener.settimeout(0)
+    return listener
+
+
+@dataclass(slots=True)
+class Child:
+    """A process of one role, kept alive until told to stop."""
+
+    name: str
+    command: Sequence[str]
+    descriptors: tuple[int, ...] = ()
+    process: asyncio.subprocess.Process | None = None
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def keep(self) -> None:
+        """Run the process, and again whenever it ends by itself; returns when it was told to stop and has ended."""
+        rest = FIRST_REST_S
+        while not self.stopping.is_set():
+            started = asyncio.get_running_loop().time()
+            self.process = await asyncio.create_subprocess_exec(
+                *self.command, stdin=asyncio.subprocess.PIPE, pass_fds=self.descriptors, start_new_session=True
+            )
+            code = await self.process.wait()
+            if self.stopping.is_set():
+                return
+            steady = asyncio.get_running_loop().time() - started > STEADY_S
+            rest = FIRST_REST_S if steady else min(MOST_REST_S, rest * 2)
+            logger.error("process ended; starting it again", role=self.name, code=code, rest_s=rest)
+            await _until(self.stopping, rest)
+
+    def stop(self) -> None:
+        """Ask the process to finish what it has in hand."""
+        self.stopping.set()
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it now."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(number)
+
+
+async def _until(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+async def supervise(
+    settings: Settings, file: Path | None, listeners: Sequence[socket.socket], *, dispatch: bool
+) -> None:
+    """Run every role until SIGTERM or SIGINT, then stop: no new posts, what is in hand finished, within a bound."""
+    base = [sys.executable, "-m", "gateway", "serve", "--supervised", *(["-c", str(file)] if file else [])]
+    children = [
+        Child("ingest", [*base, "--role", "ingest", "--socket", str(listener.fileno())], (listener.fileno(),))
+        for listener in listeners
+    ]
+    if dispatch:
+        children.append(Child("dispatch", [*base, "--role", "dispatch"]))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    keeping = [asyncio.create_task(child.keep()) for child in children]
+    await stop.wait()
+    for listener in listeners:
+        listener.close()
+    for child in children:
+        child.stop()
+    _, late = await asyncio.wait(keeping, timeout=settings.ingress.shutdown_s + GRACE_S)
+    for child in children if late else ():
+        child.kill()
+    await asyncio.gather(*keeping)
+
+
+def address(listener: socket.socket) -> str:
+    """The URL of a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
