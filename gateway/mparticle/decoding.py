@@ -108,12 +108,12 @@ def _in_order(
 def _quarantined(raw: msgspec.Raw, index: int, batch: Batch, dialect: Dialect, wrong: Wrong) -> Quarantined:
     try:
         head = dialect.head(raw)
-        type, ids = head.type, head.ids
+        kind, ids = head.type, head.ids
     except msgspec.DecodeError:
-        type, ids = None, ()
-    id = next((str(id) for id in ids[:1] if id and isinstance(id, (str, int))), f"{batch.id}:{index}")
+        kind, ids = None, ()
+    id = next((str(id) for id in ids[:1] if id and type(id) in (str, int)), f"{batch.id}:{index}")
     problem = str(wrong.inside(f"events[{index}]"))
-    return Quarantined(id=id, type=type if isinstance(type, str) else None, problem=problem)
+    return Quarantined(id=id, type=kind if isinstance(kind, str) else None, problem=problem)
 
 
 def _source_feed(events: tuple[Event, ...]) -> str | None:

@@ -25,8 +25,10 @@ encode = msgspec.json.Encoder().encode
 """The bytes of a value; members that are still Raw stay as they were posted, byte for byte."""
 
 SPACE = b" \t\r\n"
-NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+BRACES = bytes.maketrans(b"[]", b"{}")
+NO_MARKS = bytes(set(range(256)) - set(b'[]{}"'))
+STRING = re.compile(rb'"[^"]*+"?')
+ANY_ESCAPE = re.compile(rb"\\.", re.DOTALL)
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 HALF = rb"u[dD][%s][0-9a-fA-F]{2}"
 ESCAPE = re.compile(rb"\\(?:%s\\%s|(%s)|.)" % (HALF % b"89abAB", HALF % b"c-fC-F", HALF % b"89a-fA-F"), re.DOTALL)
@@ -73,20 +75,21 @@ def _open(body: bytes) -> Members | list[msgspec.Raw]:
 
 
 def is_deep(body: bytes) -> bool:
-    """Whether a document is nested more than DEEPEST levels deep; never wrong about JSON, quick about most of it."""
+    """Whether a JSON document is nested more than DEEPEST levels deep.
+
+    Told from the brackets alone, level by level, which takes a tenth of the time that parsing would. Those
+    inside strings do not count: where a string has any, its quotes do not meet once all else is gone.
+    """
     if body.count(b"[") + body.count(b"{") <= DEEPEST:
         return False
-    return not _peels(body) and not _peels(STRING.sub(b"", body))
-
-
-def _peels(text: bytes) -> bool:
-    """Whether nothing is left of the brackets once the innermost pairs are taken away DEEPEST times."""
-    brackets = text.translate(None, NOT_BRACKETS)
+    if b"\\" in body:
+        body = ANY_ESCAPE.sub(b"", body)
+    marks = body.translate(BRACES, NO_MARKS).replace(b'""', b"")
+    if b'"' in marks:
+        marks = STRING.sub(b"", body).translate(BRACES, NO_MARKS)
     for _ in range(DEEPEST):
-        if not brackets:
-            return True
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-    return not brackets
+        marks = marks.replace(b"{}", b"")
+    return bool(marks)
 
 
 def mended(body: bytes) -> bytes:

@@ -93,7 +93,7 @@ def _partners(fields: Fields) -> Identities:
 
 def _names(fields: Fields, name: str) -> tuple[str, ...]:
     posted = items(fields, name)
-    return tuple(scalar(one, f"{name}[{index}]") for index, one in enumerate(posted) if one is not None)
+    return tuple(scalar(one, f"{name}[{index}]") for index, one in enumerate(posted) if one not in (None, ""))
 
 
 def _source(fields: Fields) -> tuple[str | None, str | None, bool]:

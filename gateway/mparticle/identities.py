@@ -75,29 +75,23 @@ def recorded(fields: Fields) -> Identity | None:
 
 def of_device(fields: Fields, platform: str | None) -> Identities:
     """The identities among an Events batch's ``device_info``."""
-    found = (named(type, text(fields, posted)) for posted, type in _device_fields(platform))
+    token = named(names.PUSH_TOKENS.get(platform, "push_token"), text(fields, "push_token"))
+    found = (*(named(type, text(fields, type)) for type in DEVICE_FIELDS), token)
     return tuple(identity for identity in found if identity)
 
 
-def _device_fields(platform: str | None) -> list[tuple[str, str]]:
-    return [*DEVICE_FIELDS, ("push_token", names.PUSH_TOKENS.get(platform, "push_token"))]
-
-
-DEVICE_FIELDS = [
-    (name, name)
-    for name in (
-        "android_uuid",
-        "android_advertising_id",
-        "ios_advertising_id",
-        "ios_idfv",
-        "roku_advertising_id",
-        "roku_publisher_id",
-        "microsoft_advertising_id",
-        "microsoft_publisher_id",
-        "fire_advertising_id",
-        "amp_id",
-    )
-]
+DEVICE_FIELDS = (
+    "android_uuid",
+    "android_advertising_id",
+    "ios_advertising_id",
+    "ios_idfv",
+    "roku_advertising_id",
+    "roku_publisher_id",
+    "microsoft_advertising_id",
+    "microsoft_publisher_id",
+    "fire_advertising_id",
+    "amp_id",
+)
 
 
 def of_subject(fields: Fields, name: str) -> Identities:

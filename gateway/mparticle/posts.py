@@ -51,15 +51,14 @@ def read(body: bytes) -> Post:
 
 def _message(document: Members, body: bytes) -> Post:
     """A body that is one object: the first mark of a format decides which."""
-    marks = plain(_only(document, "type", "request_type"))
-    type = marks.get("type")
+    type = _word(document, "type")
     if type in firehose.REQUESTS:
         return _firehose(type, document, body)
     if type in RESPONSES:
         raise Malformed(f"{type} is an answer, no message to a receiver", "$.type")
-    if isinstance(type, str) and type.endswith(("_request", "_response")):
+    if type.endswith(("_request", "_response")):
         raise Malformed("no type of Firehose message", "$.type")
-    if marks.get("request_type") == "alias":
+    if _word(document, "request_type") == "alias":
         return Post(kind="alias")
     if not document.keys().isdisjoint(events_batch.MARKS):
         return _events([_batch(document, body, 0)])
@@ -75,6 +74,12 @@ def _message(document: Members, body: bytes) -> Post:
 RESPONSES = frozenset(type.replace("_request", "_response") for type in firehose.REQUESTS)
 
 
+def _word(document: Members, name: str) -> str:
+    """A member that may tell a format by a string; empty where it is no string."""
+    value = plain(_only(document, name)).get(name)
+    return value if isinstance(value, str) else ""
+
+
 def _only(document: Members, *names: str) -> Members:
     return {name: document[name] for name in names if name in document}
 
@@ -88,8 +93,8 @@ def _unrecognised(document: Members, where: str) -> Malformed:
 def _firehose(kind: str, document: Members, body: bytes) -> Post:
     head = plain(_only(document, "id", "firehose_version", "account"))
     id, version, account = text(head, "id"), text(head, "firehose_version"), mapping(head, "account")
+    stored, body = _with_account(document, body, {name: account[name] for name in account if name == "account_id"})
     account_id, settings = within("account", _account, account)
-    stored, body = _without_settings(document, body)
     message = id or uuid4().hex
     parts = (
         part(said, DIALECTS["firehose"], dedupe=f"{message}/{said.batch.part}", body=body)
@@ -110,17 +115,15 @@ def _account(fields: Fields) -> tuple[str | None, Fields]:
     return identifier(fields, "account_id"), mapping(fields, "account_settings")
 
 
-def _without_settings(document: Members, body: bytes) -> tuple[Members, bytes]:
-    """The message with nothing of the account but its id. All else keeps its order and its bytes.
+def _with_account(document: Members, body: bytes, account: Fields) -> tuple[Members, bytes]:
+    """The message with ``account`` being only this. All else keeps its order and its bytes.
 
     Whatever is stored is built from the members as they were read: however a name was spelled, and if it
-    occurred twice, nothing that is not a member read can remain.
+    occurred twice, nothing of the customer's settings can remain.
     """
     if "account" not in document:
         return document, body
-    account = mapping(plain(_only(document, "account")), "account")
-    kept = {name: account[name] for name in ("account_id",) if name in account}
-    stored = {**document, "account": msgspec.Raw(encode(kept))}
+    stored = {**document, "account": msgspec.Raw(encode(account))}
     return stored, encode(stored)
 
 
@@ -150,6 +153,8 @@ def _element(raw: msgspec.Raw, number: int) -> tuple[str, Part | None]:
         document = members(raw)
     except msgspec.DecodeError:
         raise Wrong(where, f"expected an object, got {kind_of(raw)}") from None
+    if _word(document, "type") in firehose.REQUESTS:
+        raise Wrong(where, "a Firehose message cannot be part of an array")
     if document and document.keys().isdisjoint(events_batch.MARKS):
         raise _unrecognised(document, f"${where}")
     try:
@@ -175,7 +180,7 @@ def _batch(document: Members, body: bytes, number: int) -> tuple[str, Part | Non
     ids = events_batch.ids(document)
     shared = ids.batch or ids.request
     message = ids.message or (f"{shared}.{blake2b(body, digest_size=16).hexdigest()}" if shared else uuid4().hex)
-    stored, body = _without_settings(document, body)
+    stored, body = _with_account(document, body, {})
     said = events_batch.message(stored, id=message, part=number)
     return message, part(said, DIALECTS["events"], dedupe=message, refs=ids, body=body)
 
@@ -184,7 +189,7 @@ def _opendsr(document: Members, body: bytes) -> Post:
     head = plain(_only(document, "subject_request_id", "subject_request_type"))
     required(word(head, "subject_request_type"), "subject_request_type")
     message = text(head, "subject_request_id") or uuid4().hex
-    stored, body = _without_settings(document, body)
+    stored, body = _with_account(document, body, {})
     dialect = DIALECTS["opendsr"]
     said = dialect.message(stored, id=message, part=0)
     one = part(said, dialect, dedupe=message, body=body)

@@ -50,7 +50,7 @@ class AttributeChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """A user attribute set to ``value``, or ``removed``.
 
     A ``None`` value that is not ``removed`` is a *tag*: an attribute whose presence is its meaning.
-    ``old`` is the value before, where mParticle says it (Events batches only).
+    ``old`` is the value before, where mParticle says it.
     """
 
     name: str
@@ -210,7 +210,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One user's worth of what mParticle posted, normalised.
 
     ``id`` is the message's id and ``part`` this user's place in it (a message may carry many users).
-    ``dialect`` is ``firehose`` or ``events``. ``events`` are in order of time; those without a time
+    ``dialect`` is ``firehose``, ``events`` or ``opendsr``. ``events`` are in order of time; those without a time
     stay behind the one they followed. ``environment`` is development, production or None.
     ``integration_attributes`` stay as posted: flat in Firehose, nested by module in Events batches.
     """
