@@ -12,7 +12,7 @@ class Doorkeeper:
     """Knows the accepted header values."""
 
     def __init__(self, ingress: Ingress) -> None:
-        self._accepted = [value.get_secret_value().encode() for value in ingress.authorization]
+        self._accepted = [value.get_secret_value().strip().encode() for value in ingress.authorization]
         self._anonymous = ingress.anonymous
 
     def admits(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
