@@ -13,9 +13,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from gateway_sessionm.fake import FakeSessionM
 
 from gateway.testing import running
+from gateway_sessionm.fake import FakeSessionM
 
 TOKEN = "Token test"
 CONFIG = """

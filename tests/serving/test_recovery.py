@@ -8,6 +8,8 @@ import signal
 import threading
 import time
 from http.client import HTTPConnection, HTTPException
+from itertools import pairwise
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -87,7 +89,7 @@ def test_the_roles_end_when_their_supervisor_is_killed(gateway, message):
     gateway.start()
     children = gateway.children()
     gateway.process.kill()
-    gateway.wait(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in children.values()))
+    gateway.wait(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children.values()))
 
 
 def per_user(vendor):
@@ -170,7 +172,7 @@ def check(vendor, batches, killed):
     repeats = 0
     for user, numbers in per_user(vendor).items():
         order = [int(number) for number in numbers]
-        steps = [after - before for before, after in zip(order, order[1:], strict=False)]
+        steps = [after - before for before, after in pairwise(order)]
         assert order[0] == 0, user
         assert set(steps) <= {0, 1}, (user, order)
         repeats += steps.count(0)
