@@ -1,0 +1,266 @@
+"""The benchmark: one table, in ratios where it can. ``run.py [--quick] [scenario …]``.
+
+W1 is one user a message with two events and two calls out, W10 has ten of each. Every scenario starts a
+gateway of its own (``gateway serve``, SQLite) against a partner that answers at once, after 50 ms, or not at
+all. CPU counts every process of the gateway from the first post until the last call has been delivered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import timeit
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+HERE = Path(__file__).parent
+PYTHON = sys.executable
+QUICK = "--quick" in sys.argv
+CONNECTIONS = 64
+CONFIG = """
+[ingress]
+bind = "127.0.0.1:0"
+authorization = ["Token bench"]
+[journal]
+url = "sqlite:///{directory}/bench.db"
+[log]
+level = "warning"
+[delivery]
+in_flight = 128
+[connections.loyalty]
+plugin = "sessionm"
+[connections.loyalty.settings]
+host = "{vendor}"
+api_key = "test-key"
+api_secret = "test-secret"
+requests_per_second = 0
+requests_in_flight = 0
+[connections.loyalty.filter]
+events = {{ "*" = true }}
+event_attributes."*" = {{ "*" = true }}
+"""
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def get(url, path):
+    parts = urlsplit(url)
+    wire = HTTPConnection(parts.hostname, parts.port, timeout=5)
+    try:
+        wire.request("GET", path)
+        return wire.getresponse().read()
+    finally:
+        wire.close()
+
+
+def reachable(url, path="/healthz"):
+    with contextlib.suppress(OSError):
+        get(url, path)
+        return True
+    return False
+
+
+def wait(claim, seconds=120.0):
+    end = time.monotonic() + seconds
+    while not claim():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def process(*command, **options):
+    running = subprocess.Popen(command, **options)
+    try:
+        yield running
+    finally:
+        running.terminate()
+        running.wait(30)
+
+
+@contextlib.contextmanager
+def partner(delay_s):
+    """A fast partner in a process of its own; None where it refuses connections."""
+    if delay_s is None:
+        yield f"http://127.0.0.1:{free_port()}"
+        return
+    program = str(HERE.parent / "support" / "fast_vendor.py")
+    with process(PYTHON, program, "0", str(delay_s), stdout=subprocess.PIPE, text=True) as running:
+        yield f"http://127.0.0.1:{int(running.stdout.readline())}"
+
+
+@contextlib.contextmanager
+def gateway(vendor):
+    """A served gateway; yields its process, its URL, and how long it took to give its first answer."""
+    with tempfile.TemporaryDirectory() as directory:
+        config = Path(directory) / "gateway.toml"
+        port = free_port()
+        config.write_text(CONFIG.format(directory=directory, vendor=vendor).replace(":0", f":{port}", 1))
+        started = time.monotonic()
+        with process(PYTHON, "-m", "gateway", "serve", "-c", str(config)) as running:
+            url = f"http://127.0.0.1:{port}"
+            wait(lambda: reachable(url))
+            first = time.monotonic() - started
+            time.sleep(0.5)
+            yield running, url, first
+
+
+def load(url, count, *, rate=0, events=2, start=0, connections=CONNECTIONS):
+    done = subprocess.run(
+        [PYTHON, str(HERE / "load.py"), f"{url}/mparticle", *map(str, (count, connections, rate, events, start))],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def family(running):
+    parent = psutil.Process(running.pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def cpu_s(running):
+    return sum(sum(one.cpu_times()[:2]) for one in family(running))
+
+
+def memory_mb(running):
+    return sum(one.memory_info().rss for one in family(running)) / 2**20
+
+
+def facts(url):
+    """(received, in flight) by the gateway's own count."""
+    received = left = 0.0
+    for line in get(url, "/metrics").decode().splitlines():
+        if line.startswith("gateway_facts_received_total"):
+            received += float(line.split()[-1])
+        elif line.startswith("gateway_facts_in_flight"):
+            left += float(line.split()[-1])
+    return received, left
+
+
+def bare(count):
+    port = free_port()
+    with process(PYTHON, str(HERE / "bare.py"), str(port)):
+        url = f"http://127.0.0.1:{port}"
+        wait(lambda: reachable(url, "/"))
+        load(url, count // 10)
+        return load(url, count)
+
+
+def end_to_end(count, events, delay_s):
+    """Post as fast as answered, then wait until everything has been delivered."""
+    with partner(delay_s) as vendor, gateway(vendor) as (running, url, first):
+        load(url, 200, events=events, start=10**6)
+        if delay_s is not None:
+            wait(lambda: facts(url)[1] == 0)
+        before, started = cpu_s(running), time.monotonic()
+        posted = load(url, count, events=events)
+        peak = memory_mb(running)
+        if delay_s is not None:
+            wait(lambda: facts(url)[1] == 0)
+        taken = time.monotonic() - started
+        spent = cpu_s(running) - before
+        peak = max(peak, memory_mb(running))
+        return {**posted, "done": count / taken, "calls": count * events / taken, "cpu_ms": 1000 * spent / count} | {
+            "memory_mb": peak,
+            "first_s": first,
+            "refused": delay_s is None,
+        }
+
+
+def paced(count, rate, delay_s):
+    """Acknowledgements at a steady rate."""
+    with partner(delay_s) as vendor, gateway(vendor) as (_, url, _first):
+        load(url, 200, start=10**6)
+        return load(url, count, rate=rate)
+
+
+def decoding():
+    """Microseconds for one batch: reading at the endpoint, decoding, and planning."""
+    sys.path.insert(0, str(HERE))
+    import gateway_sessionm
+    from messages import message
+
+    from gateway.facts import facts as facts_of
+    from gateway.mparticle.decoding import decode
+    from gateway.mparticle.posts import read
+    from gateway.plan import plan
+    from gateway.testing import connection
+
+    values = {"host": "http://127.0.0.1", "api_key": "test-key", "api_secret": "test-secret"}
+    loyalty = connection(gateway_sessionm, values)
+    rows = []
+    for events in (2, 50):
+        body = message(1, events)
+        part = read(body).parts[0]
+        batch = decode("firehose", part.body, message="m", part=0)
+        steps = {
+            "read": lambda body=body: read(body),
+            "decode": lambda part=part: decode("firehose", part.body, message="m", part=0),
+            "plan": lambda batch=batch: plan(batch, loyalty, facts_of(batch)),
+        }
+        number = 2_000 if events == 2 else 200
+        best = {name: min(timeit.repeat(step, number=number, repeat=5)) / number * 1e6 for name, step in steps.items()}
+        rows.append((f"{len(body) / 1000:.0f} KB, {events} events", *(f"{best[name]:.0f}" for name in steps)))
+    return rows
+
+
+def main():
+    count = 1_500 if QUICK else 8_000
+    print(f"Python {sys.version.split()[0]}, {psutil.cpu_count()} processors, {CONNECTIONS} connections", flush=True)
+    limits = [bare(count)]
+    print(f"\n{'':34}{'acks/s':>8}{'p50 ms':>8}{'p99 ms':>8}{'done/s':>8}{'calls/s':>9}{'CPU ms':>8}{'MB':>6}{'first s':>8}")
+
+    def row(name, told):
+        cells = f"{told['per_second']:8.0f}{told['p50_ms']:8.1f}{told['p99_ms']:8.1f}"
+        if "done" in told:
+            done = "        " if told["refused"] else f"{told['done']:8.0f}"
+            calls = "         " if told["refused"] else f"{told['calls']:9.0f}"
+            cells += f"{done}{calls}{told['cpu_ms']:8.2f}{told['memory_mb']:6.0f}{told['first_s']:8.2f}"
+        print(f"{name:34}{cells}", flush=True)
+        bad = {status: n for status, n in told["statuses"].items() if status not in ("200", "202")}
+        if bad:
+            print(f"    answered otherwise: {bad}")
+
+    row("bare Starlette on Hypercorn", limits[0])
+    acks = []
+    for name, events, delay_s in (
+        ("W1, partner at 0 ms", 2, 0.0),
+        ("W1, partner at 50 ms", 2, 0.05),
+        ("W1, partner refusing", 2, None),
+        ("W10, partner at 0 ms", 10, 0.0),
+        ("W10, partner at 50 ms", 10, 0.05),
+        ("W10, partner refusing", 10, None),
+    ):
+        told = end_to_end(count if events == 2 else count // 5, events, delay_s)
+        if events == 2:
+            acks.append(told)
+        row(name, told)
+        if len(limits) < 3:
+            limits.append(bare(count))
+    rate = 400
+    for name, delay_s in (("0 ms", 0.0), ("50 ms", 0.05), ("refusing", None)):
+        row(f"W1 at {rate}/s, partner {name}", paced(rate * (2 if QUICK else 8), rate, delay_s))
+    limit = sorted(one["per_second"] for one in limits)[len(limits) // 2]
+    print(f"\nAcknowledged, W1, against the bare limit ({limit:.0f}/s, median of {len(limits)}):", end=" ")
+    print(", ".join(f"{told['per_second'] / limit:.0%}" for told in acks))
+    print(f"\n{'one batch, microseconds':34}{'read':>8}{'decode':>8}{'plan':>8}")
+    for name, *cells in decoding():
+        print(f"{name:34}" + "".join(f"{cell:>8}" for cell in cells))
+
+
+if __name__ == "__main__":
+    main()
