@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.mparticle.fields import Fields, Wrong, each, identifier, mapping, required, text, within, word
+from gateway.mparticle.fields import Fields, Wrong, each, identifier, mapping, required, text, word
 from gateway.mparticle.identities import listed, mpid, partners
 from gateway.mparticle.messages import opened
 from gateway.sdk import Audience, AudienceAttribute, Batch, Device, Membership, Quarantined, User
@@ -25,12 +25,12 @@ def subscription(batch: Batch, fields: Fields) -> Batch:
 
 def member(batch: Batch, profile: msgspec.Raw) -> Batch:
     """One user's profile of a membership message; quarantined where it cannot be read, for the others' sake."""
-    path = f"user_profiles[{batch.part}]"
     try:
-        return within(path, lambda fields: _profile(batch, fields), opened(profile))
+        return _profile(batch, opened(profile))
     except Wrong as wrong:
-        problem = Quarantined(id=f"{batch.id}:{batch.part}", type="user_profile", problem=str(wrong))
-        return msgspec.structs.replace(batch, quarantined=(problem,))
+        problem = str(wrong.inside(f"user_profiles[{batch.part}]"))
+        odd = Quarantined(id=f"{batch.id}:{batch.part}", type="user_profile", problem=problem)
+        return msgspec.structs.replace(batch, quarantined=(odd,))
 
 
 def _profile(batch: Batch, fields: Fields) -> Batch:

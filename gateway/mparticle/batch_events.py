@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -76,7 +77,9 @@ def happenings(raw: msgspec.Raw, index: int, batch: Batch) -> Happenings:
     """One entry of ``events``. Raises Wrong."""
     fields = opened(raw)
     type = required(word(fields, "event_type"), "event_type")
-    data = {**fields, **mapping(fields, "data")} if len(fields) > 1 else mapping(fields, "data")
+    data = mapping(fields, "data")
+    if fields:
+        data = {**fields, **data}
     return within("data", lambda found: _happenings(type, found, index, batch), data)
 
 
@@ -228,16 +231,23 @@ def _application_state_transition(common: Common, fields: Fields) -> Event:
 
 def _commerce_event(common: Common, fields: Fields) -> Event:
     """A commerce event of the kind whose member is filled; where several are, the others stay in the details."""
-    if action := mapping(kept(fields, "product_action"), "product_action"):
+    if fields.get("product_action"):
         code = text(fields, "currency_code")
-        del fields["product_action"]
-        return within("product_action", lambda found: commerce.product_action(common, found, fields, code), action)
-    if action := mapping(kept(fields, "promotion_action"), "promotion_action"):
-        del fields["promotion_action"]
-        return within("promotion_action", lambda found: commerce.promotion_action(common, found, fields), action)
+        return _member(fields, "product_action", lambda found: commerce.product_action(common, found, fields, code))
+    if fields.get("promotion_action"):
+        return _member(fields, "promotion_action", lambda found: commerce.promotion_action(common, found, fields))
     if fields.get("product_impressions"):
         return commerce.impression(common, fields, "product_impressions")
     raise Wrong("", "neither a product_action nor a promotion_action nor product_impressions")
+
+
+def _member(fields: Fields, name: str, read: Callable[[Fields], Event]) -> Event:
+    """The event that a member tells of; what it says beyond that stays in the details, under its name."""
+    found = mapping(fields, name)
+    event = within(name, read, found)
+    if found:
+        fields[name] = found
+    return event
 
 
 READERS: dict[str, Reader] = {

@@ -62,7 +62,7 @@ def _batch(fields: Fields, id: str, part: int) -> Batch:
         is_historical=is_historical,
         channel=channel,
         input_name=partner,
-        data_plan=inner(context, "data_plan", _plan) or DataPlan(),
+        data_plan=within("context", lambda found: inner(found, "data_plan", _plan), context) or DataPlan(),
         device_stamp=stamp(fields, "mp_deviceid"),
         device=within("device_info", lambda found: _device(found, fields, system, channel), device_info),
         app=app,
