@@ -87,7 +87,7 @@ def identifier(fields: Fields, name: str) -> str | None:
     if type(value) is int:
         return str(value)
     if value is None or type(value) is str:
-        return value and (value.strip() or None)
+        return (value and value.strip()) or None
     if type(value) is float and value.is_integer():
         return str(int(value))
     raise expected(name, "an integer", value)

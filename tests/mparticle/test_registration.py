@@ -23,6 +23,7 @@ class Brewing(Settings):
     roast: Literal["light", "dark"] = "dark"
     stores: frozenset[str] = frozenset({"Vasastan", "Söder"})
     names: dict[str, str] = Field(default_factory=dict)
+    grams: Annotated[int, Field(ge=1)] | None = None
     blend: int | str = 5
     label: str = Field(default_factory=lambda data: data["roast"])
 
@@ -81,6 +82,7 @@ def test_settings_keep_their_types_bounds_and_secrets():
         {**text, "id": "roast", "name": "Roast", "default_value": "dark"},
         {**text, "id": "stores", "name": "Stores", "default_value": '["Söder","Vasastan"]'},
         {**text, "id": "names", "name": "Names", "default_value": "{}"},
+        {**text, "type": "integer", "id": "grams", "name": "Grams"},
         {**text, "id": "blend", "name": "Blend", "default_value": "5"},
         {**text, "id": "label", "name": "Label"},
     ]
