@@ -22,7 +22,7 @@ from gateway.mparticle.fields import (
     word,
 )
 from gateway.mparticle.happenings import Common, Happenings, Reader, location, payload
-from gateway.mparticle.identities import listed
+from gateway.mparticle.identities import Identities, listed
 from gateway.mparticle.messages import opened
 from gateway.sdk import (
     AppState,
@@ -105,17 +105,20 @@ def _attribute_changes(fields: Fields) -> Happenings:
 def _identity_changes(fields: Fields) -> Happenings:
     """Identities lost, then those changed or gained: of each type, the first lost became the first gained."""
     time_ms = integer(fields, "timestamp_ms")
-    added, removed = listed(fields, "added"), listed(fields, "removed")
+    added, removed = _by_type(listed(fields, "added")), _by_type(listed(fields, "removed"))
     changes = [
         IdentityChange(type=type, old=old, new=new, time_ms=time_ms)
-        for type in dict.fromkeys(identity.type for identity in (*removed, *added))
-        for old, new in zip_longest(_of_type(removed, type), _of_type(added, type))
+        for type in {**removed, **added}
+        for old, new in zip_longest(removed.get(type, ()), added.get(type, ()))
     ]
     return tuple(sorted(changes, key=lambda change: change.new is not None))
 
 
-def _of_type(identities: tuple[Identity, ...], type: str) -> list[Identity]:
-    return [identity for identity in identities if identity.type == type]
+def _by_type(identities: Identities) -> dict[str, list[Identity]]:
+    found: dict[str, list[Identity]] = {}
+    for identity in identities:
+        found.setdefault(identity.type, []).append(identity)
+    return found
 
 
 def _session_start(common: Common, fields: Fields) -> Event:
