@@ -485,6 +485,7 @@ def test_several_identities_of_a_type_are_kept_and_blank_ones_are_none(firehose)
     ("type", "channel", "platform"),
     [
         ("ios", None, "ios"),
+        ("ios", "partner", "ios"),
         ("mobileweb", None, "web"),
         ("firetv", None, "fire_tv"),
         ("smarttv", None, "smart_tv"),

@@ -108,6 +108,20 @@ def test_a_batch_posted_in_pieces_is_several(shared):
     assert all("5" in one.refs for one in pieces)
 
 
+def test_of_a_batchs_ids_its_own_names_it():
+    assert part(message_id="m", batch_id=5, source_request_id="r").message == "m"
+    assert part(batch_id=5, source_request_id="r").message.startswith("5.")
+    assert part(source_request_id="r").message.startswith("r.")
+
+
+def test_an_event_whose_head_cannot_be_read_may_still_tell_of_changes():
+    data = '{"user_attribute_name": "a", "new": "b"}'
+    event = f'{{"event_type": "user_attribute_change", "data": 5, "data": {data}}}'
+    (one,) = parts(f'{{"user_attributes": {{"a": "b"}}, "events": [{event}]}}'.encode())
+    batch = decode("events", one.body, message=one.message, part=one.number)
+    assert (one.facts, [change.name for change in batch.attribute_changes]) == (1, ["a"])
+
+
 @pytest.mark.parametrize("message", [{}, {"type": "event_processing_request"}])
 def test_what_has_no_id_is_never_taken_for_a_repetition(message):
     first, again = part(**message), part(**message)
