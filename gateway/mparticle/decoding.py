@@ -59,9 +59,12 @@ DIALECTS = {
 def decode(dialect: str, body: bytes, *, message: str, part: int) -> Batch:
     """The batch of a part that ``read`` accepted: ``dialect`` is its post's, ``message`` and ``part`` name it.
 
-    An event that cannot be read is quarantined in the batch. Raises Malformed only for what ``read`` would
-    not have accepted.
+    What cannot be read is quarantined in the batch: an event, or a whole batch that came with others. Raises
+    Malformed only for what ``read`` would not have accepted.
     """
+    if body.startswith(b"["):
+        problem = msgspec.json.decode(body)[0]
+        return Batch(id=message, part=part, dialect=dialect, quarantined=(Quarantined(id=message, problem=problem),))
     try:
         batch, events = DIALECTS[dialect].message(members(body), id=message, part=part)
     except Wrong as wrong:

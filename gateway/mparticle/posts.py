@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -143,8 +143,36 @@ def _firehose_users(kind: str, stored: Members, body: bytes, message: str) -> It
 
 
 def _bulk(batches: list[msgspec.Raw]) -> Post:
-    """An array of Events batches."""
-    return _events([_element(raw, number) for number, raw in enumerate(batches)])
+    """An array of Events batches. One that cannot be read is set aside. Raises Wrong where none can be read."""
+    read: list[tuple[str | None, Part | None]] = []
+    unreadable: list[Wrong] = []
+    for number, raw in enumerate(batches):
+        try:
+            read.append(_element(raw, number))
+        except Wrong as wrong:
+            unreadable.append(wrong)
+            read.append((None, _set_aside(raw, number, wrong)))
+    if unreadable and len(unreadable) == len(batches):
+        raise unreadable[0]
+    return _events(read)
+
+
+def _set_aside(raw: msgspec.Raw, number: int, wrong: Wrong) -> Part:
+    """The part of a batch that cannot be read: one fact, that it could not be. Its body tells why, in an array."""
+    message = uuid4().hex
+    try:
+        _, kept = _with_account(members(raw), bytes(raw), {})
+    except msgspec.DecodeError:
+        kept = bytes(raw)
+    return Part(
+        message=message,
+        number=number,
+        dedupe=message,
+        user_key=f"message:{message}",
+        facts=1,
+        refs=(message,),
+        body=encode([f"{wrong.where}: {wrong.problem}", msgspec.Raw(kept)]),
+    )
 
 
 def _element(raw: msgspec.Raw, number: int) -> tuple[str, Part | None]:
@@ -156,17 +184,18 @@ def _element(raw: msgspec.Raw, number: int) -> tuple[str, Part | None]:
     if _word(document, "type") in firehose.REQUESTS:
         raise Wrong(where, "a Firehose message cannot be part of an array")
     if document and document.keys().isdisjoint(events_batch.MARKS):
-        raise _unrecognised(document, f"${where}")
+        unrecognised = _unrecognised(document, f"${where}")
+        raise Wrong(where, unrecognised.problem)
     try:
         return _batch(document, bytes(raw), number)
     except Wrong as wrong:
         raise wrong.inside(where) from None
 
 
-def _events(batches: list[tuple[str, Part | None]]) -> Post:
+def _events(batches: Sequence[tuple[str | None, Part | None]]) -> Post:
     return Post(
         kind="events",
-        accepted=tuple(message for message, _ in batches),
+        accepted=tuple(message for message, _ in batches if message is not None),
         parts=tuple(one for _, one in batches if one),
     )
 

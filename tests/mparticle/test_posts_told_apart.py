@@ -101,7 +101,7 @@ def test_what_is_not_utf_8_is_refused():
         ('{"type": "coffee_request"}', "no type of Firehose message", "$.type"),
         ('{"Records": [], "a b": 1}', "none of mParticle's formats: an object with Records", "$"),
         ('{"a b": 1}', "none of mParticle's formats: an object with other members", "$"),
-        ('[{"mpid": 1}, {"controller_id": 1}]', "none of mParticle's formats: an object with controller_id", "$[1]"),
+        ('[{"controller_id": 1}]', "none of mParticle's formats: an object with controller_id", "$[0]"),
         ('[{"type": "event_processing_request"}]', "a Firehose message cannot be part of an array", "$[0]"),
         ('{"subject_request_id": "r", "subject_request_type": null}', "missing", "$.subject_request_type"),
         (
@@ -165,7 +165,7 @@ def test_what_is_not_utf_8_is_refused():
             "expected an integer, got string",
             "$.context.data_plan.plan_version",
         ),
-        ('[{"mpid": 1}, {"mpid": 1, "user_attributes": 5}]', "expected an object, got integer", "$[1].user_attributes"),
+        ('[{"mpid": 1, "user_attributes": 5}]', "expected an object, got integer", "$[0].user_attributes"),
         (
             '{"type": "audience_subscription_request", "audience_id": 1}',
             "missing",
@@ -182,6 +182,29 @@ def test_what_is_wrong_in_a_message_is_named_with_its_path(body, problem, where)
     with pytest.raises(Malformed) as refused:
         read(body.encode())
     assert (refused.value.problem, refused.value.where) == (problem, where)
+
+
+MIXED = [
+    {"message_id": "m-1", "mpid": 1, "events": [{"event_type": "custom_event", "data": {"event_name": "a"}}]},
+    {"message_id": "m-2", "mpid": 2, "user_attributes": 5},
+    {"type": "event_processing_request", "account": {"account_settings": {"apiKey": "hush-hush"}}},
+    7,
+    {"message_id": "m-5", "mpid": 5, "user_attributes": {"a": 1}},
+]
+
+
+def test_a_batch_that_cannot_be_read_is_set_aside_and_those_beside_it_are_taken():
+    post = read(json.dumps(MIXED).encode())
+    decoded = [decode("events", one.body, message=one.message, part=one.number) for one in post.parts]
+    assert (post.accepted, [batch.part for batch in decoded]) == (("m-1", "m-5"), [0, 1, 2, 3, 4])
+    assert [[one.problem for one in batch.quarantined] for batch in decoded] == [
+        [],
+        ["$[1].user_attributes: expected an object, got integer"],
+        ["$[2]: a Firehose message cannot be part of an array"],
+        ["$[3]: expected an object, got number"],
+        [],
+    ]
+    assert b"hush-hush" not in b"".join(one.body for one in post.parts)
 
 
 def nested(levels):
