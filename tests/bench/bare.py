@@ -21,7 +21,9 @@ async def main():
     config.bind = [f"127.0.0.1:{sys.argv[1]}"]
     config.accesslog = config.errorlog = None
     config.include_server_header = False
-    await serve(Starlette(routes=[Route("/mparticle", take, methods=["POST"])]), config, shutdown_trigger=asyncio.Event().wait)
+    await serve(
+        Starlette(routes=[Route("/mparticle", take, methods=["POST"])]), config, shutdown_trigger=asyncio.Event().wait
+    )
 
 
 uvloop.run(main())

@@ -20,7 +20,9 @@ def requests(count, events, path, start=0):
     """The requests, ready to be written."""
     for number in range(start, start + count):
         body = message(number, events)
-        head = f"POST {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Token bench\r\ncontent-length: {len(body)}\r\n\r\n"
+        head = (
+            f"POST {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Token bench\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
         yield head.encode() + body
 
 

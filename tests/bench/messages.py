@@ -78,7 +78,9 @@ def document(number, events):
         "runtime_environment": DEVICE,
         "source_channel": "native",
         "device_application_stamp": "1aafb79c-9a90-4f52-bae9-b837d389f790",
-        "consent_state": {"gdpr_consent_state": {"marketing": {"consented": True, "timestamp_unixtime_ms": 1714565696789}}},
+        "consent_state": {
+            "gdpr_consent_state": {"marketing": {"consented": True, "timestamp_unixtime_ms": 1714565696789}}
+        },
         "events": [event(number, place) for place in range(events)],
     }
 

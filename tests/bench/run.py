@@ -222,7 +222,9 @@ def main():
     count = 1_500 if QUICK else 8_000
     print(f"Python {sys.version.split()[0]}, {psutil.cpu_count()} processors, {CONNECTIONS} connections", flush=True)
     limits = [bare(count)]
-    print(f"\n{'':34}{'acks/s':>8}{'p50 ms':>8}{'p99 ms':>8}{'done/s':>8}{'calls/s':>9}{'CPU ms':>8}{'MB':>6}{'first s':>8}")
+    print(
+        f"\n{'':34}{'acks/s':>8}{'p50 ms':>8}{'p99 ms':>8}{'done/s':>8}{'calls/s':>9}{'CPU ms':>8}{'MB':>6}{'first s':>8}"
+    )
 
     def row(name, told):
         cells = f"{told['per_second']:8.0f}{told['p50_ms']:8.1f}{told['p99_ms']:8.1f}"
