@@ -1,0 +1,55 @@
+"""Errors as Sailthru answers them."""
+
+from __future__ import annotations
+
+from gateway.testing import Answer
+
+STATUS = {
+    1: 405,
+    3: 401,
+    4: 403,
+    5: 401,
+    9: 500,
+    12: 404,
+    13: 404,
+    14: 404,
+    15: 404,
+    21: 403,
+    22: 403,
+    41: 403,
+    43: 429,
+}
+MESSAGES = {
+    3: "Invalid API key",
+    4: "Disallowed IP",
+    5: "Signature hash does not match",
+    9: "Internal error",
+    11: "Invalid email",
+    15: "Unknown list",
+    43: "Too many requests this minute",
+}
+
+
+class Refusal(Exception):
+    """Sailthru will not do it: status, error number and message."""
+
+    def __init__(self, status: int, code: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+    def answer(self) -> Answer:
+        """The refusal as it is sent: exactly two keys, which the official client counts on."""
+        body = {"error": self.code, "errormsg": self.message}
+        return Answer(status=self.status, json=body, note={"error": self.code})
+
+
+def by_code(code: int) -> Refusal:
+    """The refusal with that number, with the status it most often has."""
+    return Refusal(STATUS.get(code, 400), code, MESSAGES.get(code, f"Error {code}"))
+
+
+def missing(parameter: str) -> Refusal:
+    """A parameter was left out."""
+    return Refusal(400, 2, f"Missing required parameter: {parameter}")

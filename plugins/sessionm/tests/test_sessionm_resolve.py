@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import gateway_sessionm
+from gateway.sdk import Call, Memory, Remember, Reply, Skip, delivered, rejected, retry
+from gateway.testing import Answer, Request, batch, custom_event, plan_with, user
+from gateway_sessionm.fake import FakeSessionM
+from gateway_sessionm.identities import Identifier, confirmed
+from gateway_sessionm.settings import SessionMSettings
+
+MPID = "7346244611012968789"
+ME = f"external/users/{MPID}"
+VALUES = {"host": "https://api-acme.stg-sessionm.com", "api_key": "test-key", "api_secret": "test-secret"}
+SETTINGS = SessionMSettings.model_validate(VALUES)
+TRANSPORTS = pytest.mark.parametrize("error_transport", ["documented", "all200", "strict"])
+
+
+def statuses(here) -> list[int]:
+    return [entry["status"] for entry in here.vendor.journal]
+
+
+def steps(here) -> list[str]:
+    return [line.rpartition(" ")[0] for line in here.journal()]
+
+
+def seed(here, **user) -> str:
+    """Store one user; returns SessionM's id of them."""
+    here.vendor.seed({"users": [user]})
+    return list(here.vendor.people)[-1].id
+
+
+JO = user(attributes={"$FirstName": "Jo", "tier": "Gold"}, email="jo@example.com", customer_id="c-1")
+
+
+@TRANSPORTS
+def test_an_unknown_user_is_created_with_everything(bench, error_transport):
+    here = bench(error_transport=error_transport)
+    assert here.deliver(batch(user=JO)) == ["delivered"]
+    assert steps(here) == [f"PUT {ME}", "GET external/users/c-1", "POST users"]
+    created = here.user(MPID)
+    assert (created["first_name"], created["email"]) == ("Jo", "jo@example.com")
+    assert created["user_profile"] == {"_version": 1, "tier": "Gold"}
+    assert here.identifiers(MPID) == {MPID: "mparticle_mpid", "c-1": "customer_id"}
+
+
+@TRANSPORTS
+def test_a_user_known_under_another_id_gets_the_mpid_and_no_double(bench, error_transport):
+    here = bench(error_transport=error_transport)
+    known = seed(here, external_id="c-1", external_id_type="customer_id", last_name="Doe")
+    assert here.deliver(batch(user=JO)) == ["delivered"]
+    assert steps(here) == [f"PUT {ME}", "GET external/users/c-1", f"PUT users/{known}"]
+    assert len(list(here.vendor.people)) == 1
+    assert (here.user(MPID)["first_name"], here.user(MPID)["last_name"]) == ("Jo", "Doe")
+    assert here.identifiers(MPID) == {MPID: "mparticle_mpid", "c-1": "customer_id"}
+
+
+@pytest.mark.parametrize("identifiers_on_put", ["replace", "append"])
+def test_an_adopted_user_keeps_their_ids_and_gets_all_of_ours(bench, identifiers_on_put):
+    here = bench(identifiers_on_put=identifiers_on_put)
+    seed(here, external_id="c-1", external_id_type="customer_id", identifiers=[{"external_id": "card"}])
+    assert here.deliver(batch(user=user(customer_id="c-1", other="o-1"))) == ["delivered"]
+    assert here.identifiers(MPID) == {
+        "card": None,
+        "c-1": "customer_id",
+        "o-1": "other",
+        MPID: "mparticle_mpid",
+    }
+
+
+@TRANSPORTS
+def test_two_identities_of_two_users_are_a_conflict_and_nothing_is_written(bench, error_transport):
+    here = bench(error_transport=error_transport)
+    seed(here, external_id="c-1")
+    seed(here, external_id="o-1")
+    person = user(attributes={"a": "1"}, customer_id="c-1", other="o-1")
+    assert here.deliver(batch(user=person)) == ["rejected identity_conflict"]
+    assert [line for line in steps(here) if not line.startswith("GET")] == [f"PUT {ME}"]
+    assert [person.profile for person in here.vendor.people] == [{}, {}]
+
+
+def test_two_identities_of_one_user_are_no_conflict(bench):
+    here = bench()
+    known = seed(here, external_id="c-1", external_id_type="customer_id", identifiers=[{"external_id": "o-1"}])
+    person = user(attributes={"a": "1"}, customer_id="c-1", other="o-1")
+    assert here.deliver(batch(user=person)) == ["delivered"]
+    assert steps(here)[-1] == f"PUT users/{known}"
+
+
+@TRANSPORTS
+def test_an_unknown_user_is_skipped_where_the_settings_say_so(bench, error_transport):
+    here = bench(error_transport=error_transport)
+    here.deliver(batch(custom_event(), user=JO), on_unknown_user="skip")
+    assert list(here.vendor.people) == []
+    assert {line.partition(" ")[0] for line in steps(here)} == {"PUT", "GET", "POST"}
+    assert "POST users" not in steps(here)
+
+
+def test_skipping_an_unknown_user_is_recorded_as_a_skip():
+    call = plan_with(gateway_sessionm, batch(user=user(attributes={"a": "1"})), VALUES)[0]
+    settings = SETTINGS.model_copy(update={"on_unknown_user": "skip"})
+    assert gateway_sessionm.on_reply(call, unknown(), settings) == Skip(reason="unknown_user")
+
+
+class Rival(FakeSessionM):
+    """Somebody else creates the same user just before we do."""
+
+    def answer(self, request: Request) -> Answer:
+        if request.method == "POST" and request.path.endswith("/users"):
+            self.seed({"users": [{"external_id": MPID, "external_id_type": "mparticle_mpid"}]})
+        return super().answer(request)
+
+
+@TRANSPORTS
+def test_a_lost_race_to_create_ends_with_one_user_who_has_the_profile(bench, error_transport):
+    here = bench(Rival(error_transport=error_transport, undefined_attribute="accept"))
+    assert here.deliver(batch(user=JO)) == ["delivered"]
+    assert steps(here) == [f"PUT {ME}", "GET external/users/c-1", "POST users", f"PUT {ME}"]
+    assert len(list(here.vendor.people)) == 1
+    assert here.user(MPID)["first_name"] == "Jo"
+
+
+def test_a_lost_race_with_nothing_to_write_is_fine(bench):
+    here = bench(Rival())
+    assert here.deliver(batch(user=user(customer_id="c-1"))) == ["delivered"]
+    assert steps(here) == [f"GET {ME}", "GET external/users/c-1", "POST users", f"GET {ME}"]
+
+
+def test_a_lost_race_of_an_event_stores_the_event_once(bench):
+    here = bench(Rival(events=["Reward Claimed"]))
+    assert here.deliver(batch(custom_event())) == ["delivered"]
+    assert steps(here) == [f"POST {ME}/events", "POST users", f"POST {ME}/events"]
+    assert len(here.vendor.happenings) == 1
+
+
+@TRANSPORTS
+def test_a_user_whom_sessionm_will_not_create_is_rejected_with_the_first_reason(bench, error_transport):
+    here = bench(error_transport=error_transport)
+    seed(here, external_id="someone", email="JO@example.com")
+    assert here.deliver(batch(custom_event(), user=JO)) == ["rejected validation", "rejected validation"]
+    assert len(list(here.vendor.people)) == 1
+
+
+@TRANSPORTS
+def test_an_event_of_an_unknown_user_is_posted_once_more_after_creating_them(bench, error_transport):
+    here = bench(error_transport=error_transport)
+    assert here.deliver(batch(custom_event())) == ["delivered"]
+    assert steps(here) == [f"POST {ME}/events", "POST users", f"POST {ME}/events"]
+    first, second = (entry["body"] for entry in here.vendor.journal if entry["path"].endswith("/events"))
+    assert first == second
+    assert here.identifiers(MPID) == {MPID: "mparticle_mpid"}
+
+
+def test_an_event_of_a_user_known_otherwise_is_posted_once_more_after_linking_them(bench):
+    here = bench()
+    known = seed(here, external_id="c-1", external_id_type="customer_id", email="old@example.com")
+    calls = [call for call in here.plan(batch(custom_event(), user=JO)) if call.method == "POST"]
+    assert here.drive(calls) == [delivered()]
+    assert steps(here) == [f"POST {ME}/events", "GET external/users/c-1", f"PUT users/{known}", f"POST {ME}/events"]
+    assert here.user(MPID)["email"] == "old@example.com"
+
+
+def test_a_minimal_profile_is_never_written_before_an_event(bench):
+    here = bench()
+    seed(here, external_id=MPID)
+    assert here.deliver(batch(custom_event())) == ["delivered"]
+    assert steps(here) == [f"POST {ME}/events"]
+
+
+@pytest.mark.parametrize("identifiers_on_put", ["replace", "append"])
+def test_new_identifiers_are_added_to_those_that_are_there(bench, identifiers_on_put):
+    here = bench(identifiers_on_put=identifiers_on_put)
+    seed(here, external_id=MPID, external_id_type="mparticle_mpid", identifiers=[{"external_id": "card"}])
+    assert here.deliver(batch(user=JO)) == ["delivered"]
+    assert steps(here) == [f"PUT {ME}", f"GET {ME}", f"PUT {ME}"]
+    assert here.identifiers(MPID) == {"card": None, MPID: "mparticle_mpid", "c-1": "customer_id"}
+
+
+def test_identifiers_that_are_there_already_are_not_written(bench):
+    here = bench()
+    seed(here, external_id=MPID, identifiers=[{"external_id": "c-1", "external_id_type": "customer_id"}])
+    assert here.deliver(batch(user=JO)) == ["delivered"]
+    assert steps(here) == [f"PUT {ME}", f"GET {ME}"]
+
+
+def test_identifiers_that_are_remembered_are_not_even_read(bench):
+    here = bench()
+    seed(here, external_id=MPID)
+    memory = confirmed(MPID, [Identifier("c-1", "customer_id")])
+    assert here.deliver(batch(user=JO), memory=Memory(user={memory.key: memory.value})) == ["delivered"]
+    assert steps(here) == [f"PUT {ME}"]
+
+
+def test_an_identifier_of_somebody_else_costs_neither_of_them_anything(bench):
+    here = bench()
+    seed(here, external_id=MPID)
+    seed(here, external_id="c-1", external_id_type="customer_id")
+    assert here.deliver(batch(user=JO)) == ["rejected validation"]
+    assert here.user(MPID)["first_name"] == "Jo"
+    assert here.identifiers("c-1") == {"c-1": "customer_id"}
+
+
+@pytest.mark.parametrize(
+    "value", ["a/b", "a?b=c", "a#b", "50% off", "jo@example.com", "имя", "a+b", "a b", "...", "%2e"]
+)
+def test_any_identity_value_can_be_looked_up_and_found(bench, value):
+    here = bench()
+    seed(here, external_id=value, external_id_type="customer_id")
+    assert here.deliver(batch(user=user(attributes={"a": "1"}, customer_id=value))) == ["delivered"]
+    assert here.identifiers(MPID) == {value: "customer_id", MPID: "mparticle_mpid"}
+
+
+def test_the_longest_chains_stay_within_eight_calls(bench):
+    many = {f"other_id_{number}": f"o-{number}" for number in range(2, 10)}
+    here = bench(Rival(events=["Reward Claimed"], undefined_attribute="accept"))
+    assert here.deliver(batch(user=user(attributes={"a": "1"}, customer_id="c-1", **many))) == ["delivered"]
+    assert len(here.journal()) == 8
+    assert steps(here)[1:6] == [f"GET external/users/{value}" for value in ("c-1", "o-2", "o-3", "o-4", "o-5")]
+    here.vendor.reset()
+    (*_, event) = here.plan(batch(custom_event(), user=user(customer_id="c-1", **many)))
+    assert here.drive([event]) == [delivered()]
+    assert len(here.journal()) == 8
+
+
+def test_a_failure_in_the_middle_leaves_what_is_left_to_a_retry(bench):
+    here = bench()
+    here.vendor.faults.append(fault(path_regex="external/users/c-1", status=503))
+    assert here.deliver(batch(user=JO)) == ["retry status_503"]
+    assert list(here.vendor.people) == []
+
+
+def fault(*, path_regex: str | None = None, **action):
+    from gateway.testing.vendor import Action, Fault, Match
+
+    return Fault(action=Action(**action), match=Match(path_regex=path_regex))
+
+
+def unknown() -> Reply:
+    return Reply(status=404, body=json.dumps({"status": "error", "errors": {"code": "user_not_found"}}).encode())
+
+
+def fine(**user) -> Reply:
+    return Reply(status=200, body=json.dumps({"status": "ok", "user": user}).encode())
+
+
+def chain(*replies: Reply, person=JO, event: bool = False):
+    """What the plugin answers to the last of these replies, each to the call that the one before led to."""
+    items = plan_with(gateway_sessionm, batch(*([custom_event()] if event else []), user=person), VALUES)
+    answer = gateway_sessionm.coalesce(tuple(item for item in items if isinstance(item, Call)))[-1 if event else 0]
+    for reply in replies:
+        calls = answer if isinstance(answer, list) else [answer]
+        answer = gateway_sessionm.on_reply(next(item for item in calls if isinstance(item, Call)), reply, SETTINGS)
+    return answer
+
+
+CONFIRMED = confirmed(MPID, [Identifier("c-1", "customer_id")])
+SHOWN = [{"external_id": MPID, "external_id_type": "mparticle_mpid"}]
+BOTH = [*SHOWN, {"external_id": "c-1", "external_id_type": "customer_id"}]
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        [fine(), fine(identifiers=BOTH)],
+        [fine(), fine(identifiers=SHOWN), fine()],
+        [unknown(), unknown(), fine()],
+        [unknown(), fine(id="u", identifiers=BOTH), fine()],
+        [unknown(), fine(id="u", identifiers=[]), fine()],
+    ],
+)
+def test_identifiers_are_remembered_once_sessionm_has_them(replies):
+    assert chain(*replies) == CONFIRMED
+
+
+@pytest.mark.parametrize(
+    "replies", [[unknown(), unknown(), fine()], [unknown(), fine(id="u", identifiers=BOTH), fine()]]
+)
+def test_an_event_that_settles_who_the_user_is_remembers_it_too(replies):
+    memory, call = chain(*replies, event=True)
+    assert memory == CONFIRMED
+    assert call.path == f"{ME}/events"
+
+
+def test_ids_that_are_not_shown_are_neither_written_nor_remembered():
+    adopted = chain(unknown(), fine(id="u"))
+    assert adopted.json["user"] == {
+        "email": "jo@example.com",
+        "first_name": "Jo",
+        "user_profile": {"tier": "Gold"},
+        "external_id": MPID,
+        "external_id_type": "mparticle_mpid",
+    }
+    assert chain(unknown(), fine(id="u"), fine()) == delivered()
+    assert chain(fine(), fine()) == rejected("identifiers_not_shown")
+
+
+@pytest.mark.parametrize("user", [{}, {"id": 7}, {"id": ""}])
+def test_a_user_found_without_an_id_is_unclear(user):
+    assert chain(unknown(), fine(**user)) == retry("unclear_reply")
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        [fine(), unknown()],
+        [fine(), fine(identifiers=SHOWN), unknown()],
+        [unknown(), fine(id="u", identifiers=BOTH), unknown()],
+    ],
+)
+def test_a_user_who_vanishes_meanwhile_is_rejected(replies):
+    assert chain(*replies) == rejected("user_not_found")
+
+
+def test_a_user_is_looked_for_only_once_for_an_event():
+    assert chain(unknown(), unknown(), fine(), unknown(), event=True) == rejected("user_not_found")
+
+
+def test_the_memo_is_plain_json_without_a_credential():
+    calls = [chain(), chain(unknown()), chain(unknown(), unknown()), chain(event=True), chain(unknown(), event=True)]
+    for call in calls:
+        assert json.loads(json.dumps(call.memo)) == call.memo
+        assert "test-key" not in repr(call)
+        assert "test-secret" not in repr(call)
+
+
+def test_a_chain_that_was_stored_goes_on_as_if_it_had_not_been():
+    look = chain(unknown())
+    stored = Call(method=look.method, path=look.path, params=look.params, memo=json.loads(json.dumps(look.memo)))
+    assert gateway_sessionm.on_reply(stored, unknown(), SETTINGS) == chain(unknown(), unknown())
+
+
+def test_what_is_remembered_is_one_thing_per_user():
+    assert isinstance(chain(unknown(), unknown(), fine()), Remember)
+    assert not chain(unknown(), unknown(), fine()).shared
