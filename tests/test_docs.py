@@ -22,7 +22,7 @@ def blocks(path, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_parts_made_from_the_code_are_up_to_date(page):
     assert page.read_text() == written(page.read_text()), "run: python tests/written.py"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -14,7 +15,7 @@ from gateway import settings
 from gateway.sdk.hooks import Hooks
 
 ROOT = Path(__file__).parent.parent
-MARK = re.compile(r"(<!-- (settings|hooks):? ?(\w*) -->\n)(.*?)(?=\n## |\n<!-- end -->|\Z)", re.DOTALL)
+MARK = re.compile(r"(<!-- (settings|hooks):? ?([\w.]*) -->\n)(.*?)(?=\n## |\n<!-- end -->|\Z)", re.DOTALL)
 
 
 def shown(value):
@@ -28,8 +29,9 @@ def shown(value):
 
 
 def settings_table(name):
-    """A table of a settings model's fields."""
-    fields = getattr(settings, name).model_fields
+    """A table of a settings model's fields; a plugin's model is named with its module."""
+    module, _, model = name.rpartition(".")
+    fields = getattr(import_module(module) if module else settings, model).model_fields
     rows = [f"| `{key}` | {shown(field.default)} | {field.description} |" for key, field in fields.items()]
     return "\n".join(["", "| key | default | meaning |", "| --- | --- | --- |", *rows, ""])
 
@@ -50,7 +52,7 @@ def written(text):
     return MARK.sub(lambda found: found[1] + made[found[2]](found[3]), text)
 
 
-PAGES = [ROOT / "docs" / "configuration.md", ROOT / "docs" / "plugins.md"]
+PAGES = [ROOT / "docs" / "configuration.md", ROOT / "docs" / "plugins.md", *sorted(ROOT.glob("plugins/*/README.md"))]
 
 if __name__ == "__main__":
     for page in PAGES:

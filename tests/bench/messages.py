@@ -9,7 +9,7 @@ DEVICE = {
     "is_debug": False,
     "client_ip_address": "192.0.2.15",
     "sdk_version": "8.5.2",
-    "http_header_user_agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148",
+    "http_header_user_agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4 like Mac OS X) AppleWebKit/605.1.15",
     "identities": [
         {"type": "ios_advertising_id", "encoding": "raw", "value": "3f0c8e0e-7d0b-4f5c-9f3e-6b1f2b9c7a10"},
         {"type": "ios_vendor_id", "encoding": "raw", "value": "8d3a2f1c-91c4-4f0f-8f27-0a9a4c1d2e33"},

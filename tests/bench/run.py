@@ -191,9 +191,9 @@ def paced(count, rate, delay_s):
 def decoding():
     """Microseconds for one batch: reading at the endpoint, decoding, and planning."""
     sys.path.insert(0, str(HERE))
-    import gateway_sessionm
     from messages import message
 
+    import gateway_sessionm
     from gateway.facts import facts as facts_of
     from gateway.mparticle.decoding import decode
     from gateway.mparticle.posts import read
@@ -222,9 +222,8 @@ def main():
     count = 1_500 if QUICK else 8_000
     print(f"Python {sys.version.split()[0]}, {psutil.cpu_count()} processors, {CONNECTIONS} connections", flush=True)
     limits = [bare(count)]
-    print(
-        f"\n{'':34}{'acks/s':>8}{'p50 ms':>8}{'p99 ms':>8}{'done/s':>8}{'calls/s':>9}{'CPU ms':>8}{'MB':>6}{'first s':>8}"
-    )
+    heads = {"acks/s": 8, "p50 ms": 8, "p99 ms": 8, "done/s": 8, "calls/s": 9, "CPU ms": 8, "MB": 6, "first s": 8}
+    print(f"\n{'':34}" + "".join(f"{head:>{width}}" for head, width in heads.items()))
 
     def row(name, told):
         cells = f"{told['per_second']:8.0f}{told['p50_ms']:8.1f}{told['p99_ms']:8.1f}"

@@ -12,7 +12,6 @@ from gateway.mparticle.posts import Malformed, read
 pytestmark = pytest.mark.reference
 
 
-
 EXPECTED = {
     **{path: (kind, counts) for kind, paths in ACCEPTED.items() for path, counts in paths.items()},
     **{path: ("refused", problem) for problem, paths in REFUSED.items() for path in paths},

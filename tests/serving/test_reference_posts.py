@@ -1,10 +1,10 @@
 """Every payload that others published, posted through a real socket to a gateway with both destinations."""
 
 import pytest
-from gateway_sailthru.fake import FakeSailthru
 from support.payloads import ACCEPTED, PATHS, REFUSED, SAMPLES
 
 from gateway.testing import running
+from gateway_sailthru.fake import FakeSailthru
 
 pytestmark = pytest.mark.reference
 
@@ -63,4 +63,3 @@ def check_ledger(gateway, ids):
             )
             assert row["facts"]
     assert known > 10
-

@@ -175,7 +175,7 @@ class FakeSailthru(FakeVendor):
                 **({"file": got.file.decode()} if got.file is not None else {}),
             }
         except (Refusal, ValueError):
-            asked: dict[str, Any] = {"json": None}
+            asked = {"json": None}
         reply = answer.json if answer else None
         return {**super().record(request, answer), **asked, "reply": reply}
 

@@ -1,0 +1,157 @@
+"""``gateway demo``: everything at once, on this machine, against fake partners."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli import configured
+from gateway.cli.tables import table
+from gateway.demo.stage import PARTNERS, Stage, StageFailure, stage
+from gateway.demo.story import SIGN_UP, STORY, Arrival, Step
+
+PATIENCE_S = 30.0
+LOOK_AGAIN_S = 0.05
+
+
+@dataclass(slots=True)
+class Told:
+    """How one step went: the answer, how long it took, what arrived of what had to, and what nobody expected."""
+
+    step: Step
+    status: int
+    seconds: float
+    arrived: list[Arrival] = field(default_factory=list)
+    missing: list[Arrival] = field(default_factory=list)
+    surprises: list[str] = field(default_factory=list)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether everything was as it should be."""
+        return self.status == self.step.status and not self.missing and not self.surprises
+
+
+@click.command("demo")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A directory for configuration, journal and logs, which are then kept.",
+)
+def command(keep: Path | None) -> None:
+    """Run fake SessionM, fake Sailthru and the gateway, post realistic messages, and check that all arrives."""
+    missing = [module.partition(".")[0] for module in PARTNERS.values() if find_spec(module.partition(".")[0]) is None]
+    if missing:
+        configured.fail(f"the demo needs the shipped plugins; not installed: {', '.join(missing)}")
+    try:
+        with _directory(keep) as directory, stage(directory) as on_stage:
+            click.echo(
+                f"fake SessionM at {on_stage.partners['loyalty']}, fake Sailthru at {on_stage.partners['email']}"
+            )
+            click.echo(f"the gateway at {on_stage.gateway}/mparticle, its journal in SQLite\n")
+            told = _perform(on_stage)
+            totals = on_stage.facts()
+    except (StageFailure, OSError) as error:
+        configured.fail(str(error))
+    _report(told, totals)
+    if keep:
+        click.echo(f"kept in {keep}: try  gateway explain -c {keep / 'gateway.toml'} {SIGN_UP}")
+    raise SystemExit(0 if all(one.is_good for one in told) and _adds_up(totals) else 1)
+
+
+@contextmanager
+def _directory(keep: Path | None) -> Iterator[Path]:
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        if (keep / "gateway.db").exists():
+            configured.fail(f"--keep: {keep} holds the journal of an earlier run; give another directory")
+        yield keep.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="gateway-demo-") as directory:
+        yield Path(directory)
+
+
+def _perform(on_stage: Stage) -> list[Told]:
+    """Every step in turn, each once all that the one before led to has ended."""
+    told = []
+    before = dict.fromkeys(PARTNERS, 0)
+    for step in STORY:
+        click.echo(f"mParticle: {step.title} ... ", nl=False)
+        for partner, faults in step.troubles.items():
+            for fault in faults:
+                on_stage.spoil(partner, fault)
+        status, _, seconds = on_stage.post(step.body, is_authorized=step.is_authorized)
+        click.echo(f"answered {status} in {seconds * 1000:.0f} ms", nl=False)
+        _settled(on_stage)
+        one = Told(step, status, seconds)
+        for partner in PARTNERS:
+            journal = on_stage.seen(partner)
+            _compare(one, partner, journal[before[partner] :])
+            before[partner] = len(journal)
+        click.echo(f", {len(one.arrived)} of {len(step.arrivals)} calls arrived" if step.arrivals else "")
+        told.append(one)
+    return told
+
+
+def _settled(on_stage: Stage) -> None:
+    """Wait until nothing is in flight, for as long as can be expected."""
+    end = time.monotonic() + PATIENCE_S
+    while any(words.get("in_flight") for words in on_stage.facts().values()) and time.monotonic() < end:
+        time.sleep(LOOK_AGAIN_S)
+
+
+def _compare(told: Told, partner: str, journal: Sequence[dict[str, Any]]) -> None:
+    """Hold what a partner took against what had to arrive; reading is not what anybody counts."""
+    entries = [entry for entry in journal if entry["method"] != "GET"]
+    for arrival in told.step.arrivals:
+        if arrival.partner == partner:
+            found = next((entry for entry in entries if arrival.is_seen_in(entry)), None)
+            (told.missing if found is None else told.arrived).append(arrival)
+            if found is not None:
+                entries.remove(found)
+    told.surprises += [f"{entry['method']} {entry['path']}" for entry in entries]
+
+
+def _adds_up(totals: dict[str, dict[str, int]]) -> bool:
+    """Whether every fact received has its word, on both connections."""
+    ended = [sum(words.get(word, 0) for word in ("delivered", "skipped", "dead")) for words in totals.values()]
+    return len(totals) == len(PARTNERS) and ended == [words["received"] for words in totals.values()]
+
+
+def _report(told: Sequence[Told], totals: dict[str, dict[str, int]]) -> None:
+    click.echo()
+    table(
+        ("mParticle", "answer", "ms", "arrived at SessionM", "arrived at Sailthru"),
+        [
+            (one.step.title, one.status, f"{one.seconds * 1000:.0f}", _cell(one, "loyalty"), _cell(one, "email"))
+            for one in told
+        ],
+    )
+    table(
+        ("connection", "facts received", "delivered", "skipped", "dead", "in flight"),
+        [
+            (name, *(words.get(word, 0) for word in ("received", "delivered", "skipped", "dead", "in_flight")))
+            for name, words in totals.items()
+        ],
+    )
+    expected = sum(len(one.step.arrivals) for one in told)
+    click.echo(f"{sum(len(one.arrived) for one in told)} of {expected} expected calls arrived.")
+    for one in told:
+        if one.status != one.step.status:
+            click.echo(f"{one.step.title}: answered {one.status} instead of {one.step.status}")
+        for arrival in one.missing:
+            click.echo(f"{one.step.title}: missing {arrival.method} {arrival.path} ({arrival.means})")
+        for surprise in one.surprises:
+            click.echo(f"{one.step.title}: unexpected {surprise}")
+
+
+def _cell(told: Told, partner: str) -> str:
+    arrived = [arrival.means for arrival in told.arrived if arrival.partner == partner]
+    return "\n".join(arrived) or "-"
