@@ -146,6 +146,7 @@ def entry(part: Any, dialect: str, now_ms: int, only: str | None) -> Entry:
         refs=tuple(map(hash_ref, part.refs)),
         body=part.body,
         scope=only,
+        erases=part.erases,
     )
 
 

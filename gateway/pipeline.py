@@ -19,6 +19,8 @@ import time
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from gateway.deliver.gates import Gates
 from gateway.deliver.lane import Courier, StaleClaim
 from gateway.deliver.progress import Undertaking
@@ -30,6 +32,7 @@ from gateway.govern.rules import Governor
 from gateway.journal.port import Item, Journal, JournalUnavailable, Lane, Outcome, Settlement, hash64
 from gateway.log import logger
 from gateway.mparticle.decoding import decode
+from gateway.mparticle.parts import user_refs
 from gateway.plan import PluginFault, plan
 from gateway.rewriting import Rewrite, RewriteFault
 from gateway.sdk import Batch, Memory
@@ -70,7 +73,7 @@ class Planner:
             dead = [Outcome(fact=f.id, word="dead", reason="plugin_error", detail=problem) for f in facts(batch)]
             return Undertaking(item=item, settled=[*unread, *dead])
         withheld = [Outcome(fact=fact, word="skipped", reason=reason) for fact, reason in governed.withheld]
-        return Undertaking(item=item, planned=planned, settled=[*unread, *withheld])
+        return Undertaking(item=item, planned=planned, settled=[*unread, *withheld], erases=batch.erasure is not None)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -125,10 +128,12 @@ class Dispatcher:
     async def _work(self, lane: Lane) -> None:
         try:
             undertakings = await self._undertakings(lane)
+            if lane.items and lane.items[0].seq < lane.erased_seq:  # what it stopped at will not be sent
+                lane = replace(lane, attempts=0, failing_since_ms=0)
             if undertakings:
                 await self.courier.deliver(lane, undertakings)
             else:
-                await self.settle(put_back(lane, now_ms() + BARRIER_MS, "audience"))
+                await self.settle(put_back(lane, now_ms() + BARRIER_MS, "other_lanes"))
         except StaleClaim:
             logger.warning("claim lost", connection=lane.connection)
         except Exception:  # noqa: BLE001  # whatever it is, this lane alone must suffer
@@ -136,7 +141,7 @@ class Dispatcher:
             await self.settle(put_back(lane, now_ms() + int(self.delivery.retry_most_s * 1000), "failed"))
 
     async def _undertakings(self, lane: Lane) -> list[Undertaking]:
-        """The lane's items, planned; as far as none of them has to wait for an audience to be set up."""
+        """The lane's items, planned: up to one that has to wait for another lane, and to an erasure at the most."""
         shared = await self.journal.shared_memory(lane.connection)
         memory = Memory(user=lane.memory, shared=shared)
         undertakings: list[Undertaking] = []
@@ -144,8 +149,20 @@ class Dispatcher:
             batch = decode(item.dialect, item.body, message=item.message, part=item.part)
             if batch.memberships and not await self._audiences_ready(lane, item, batch):
                 break
-            undertakings.append(self.planner.undertake(item, batch, memory))
+            if batch.erasure is not None and not await self._is_last_word(lane, item, batch):
+                break
+            undertaking = self.planner.undertake(item, batch, memory)
+            undertakings.append(undertaking)
+            if batch.erasure is not None:
+                break
+            if item.seq <= lane.erased_seq:
+                undertaking.withdraw()
         return undertakings
+
+    async def _is_last_word(self, lane: Lane, item: Item, batch: Batch) -> bool:
+        """Whether nothing older waits of somebody who asks to be forgotten, in any lane; what does will not be sent."""
+        first = item.seq == lane.items[0].seq
+        return first and await self.journal.erase(lane.connection, user_refs(batch.user), item.seq)
 
     async def _audiences_ready(self, lane: Lane, item: Item, batch: Batch) -> bool:
         """Whether what an earlier message said of these audiences has been dealt with."""

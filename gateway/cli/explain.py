@@ -23,7 +23,7 @@ Row = dict[str, Any]
 @configured.option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: a batch on a connection.")
 def command(id: str, file: Path | None, *, as_json: bool) -> None:
-    """Say what became of ID: a message's id, an event's id, or an MPID."""
+    """Say what became of ID: that of a message or an event, or a user's MPID, customer_id or e-mail address."""
     settings = configured.settings(file)
     if not sqlite.path_of(settings.journal.url).exists():
         configured.fail(f"journal.url: {settings.journal.url} does not exist yet")
@@ -52,7 +52,9 @@ async def _find(url: str, id: str) -> list[Found]:
     sqlite.prepare(url)
     journal = sqlite.SqliteJournal(url)
     try:
-        return [*await journal.find(id), *await journal.find(f"mpid:{id}")]
+        names = (id, f"mpid:{id}", f"customer_id:{id}", f"email:{id.lower()}")
+        found = {batch.seq: batch for name in names for batch in await journal.find(name)}
+        return [found[seq] for seq in sorted(found)]
     finally:
         await journal.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -35,7 +35,7 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Undertaking:
     """One item in hand: what was planned for each of its facts, and how far that has come.
 
-    ``settled`` are the words of facts that nothing is planned for.
+    ``settled`` are the words of facts that nothing is planned for. ``erases``: it is a user's wish to be forgotten.
     """
 
     item: Item
@@ -44,6 +44,7 @@ class Undertaking:
     ends: dict[str, Ending] = field(default_factory=dict)
     chains: dict[str, Chain] = field(default_factory=dict)
     told: bool = False
+    erases: bool = False
 
     def __post_init__(self) -> None:
         for call_id, state in self.item.progress.items():
@@ -68,13 +69,20 @@ class Undertaking:
         """The progress as the journal keeps it."""
         return {**msgspec.to_builtins(self.chains), **msgspec.to_builtins(self.ends)}
 
+    def withdraw(self) -> None:
+        """Make none of the calls that are left, and remember nothing: the user asked to be forgotten."""
+        self.planned = [replace(fact, memories=()) for fact in self.planned]
+        self.ends |= {call.id: Ending(word="skipped", reason="erased") for call in self.open_calls()}
+        self.chains.clear()
+
     def finish(self, connection: str) -> Finished:
         """The item with a word for each of its facts; said in the log too, and once only."""
         self.told = True
         outcomes = (*self.settled, *(self._outcome(fact) for fact in self.planned))
         words = Counter(outcome.word for outcome in outcomes)
         logger.info("finished", connection=connection, message=self.item.message, part=self.item.part, **words)
-        return Finished(seq=self.item.seq, facts=self.item.facts, outcomes=outcomes)
+        erased = self.erases and any(outcome.word == "delivered" for outcome in outcomes)
+        return Finished(seq=self.item.seq, facts=self.item.facts, outcomes=outcomes, erased=erased)
 
     def _outcome(self, fact: Planned) -> Outcome:
         """One fact's word: dead if any of its calls is, else delivered if any is, else skipped."""

@@ -29,7 +29,7 @@ TAKE = """
     WHERE connection = :connection AND user IN (
         SELECT user FROM lanes WHERE connection = :connection AND due_ms <= :now_ms ORDER BY due_ms LIMIT :lanes
     )
-    RETURNING user, attempts, failing_since_ms
+    RETURNING user, attempts, failing_since_ms, erased_seq
 """
 ITEMS = """
     SELECT b.user, b.seq, b.message, b.part, b.dialect, b.received_ms, b.facts, b.body, w.progress
@@ -59,7 +59,7 @@ def _claim(database: sqlite3.Connection, claim: Claim) -> list[Lane]:
     taken = database.execute(TAKE, given).fetchall()
     if not taken:
         return []
-    given["users"] = msgspec.json.encode([user for user, _, _ in taken]).decode()
+    given["users"] = msgspec.json.encode([user for user, *_ in taken]).decode()
     items: dict[int, list[Item]] = {}
     for user, *row in database.execute(ITEMS, given).fetchall():
         items.setdefault(user, []).append(_item(row))
@@ -75,8 +75,9 @@ def _claim(database: sqlite3.Connection, claim: Claim) -> list[Lane]:
             failing_since_ms=failing_since_ms,
             items=tuple(items.get(user, ())),
             memory=memory.get(user, {}),
+            erased_seq=erased_seq,
         )
-        for user, attempts, failing_since_ms in taken
+        for user, attempts, failing_since_ms, erased_seq in taken
     ]
 
 

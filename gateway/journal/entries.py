@@ -40,6 +40,11 @@ LANES = """
     WHERE b.seq > :base AND (b.scope IS NULL OR b.scope = c.value)
     ON CONFLICT DO NOTHING
 """
+ERASING = """
+    UPDATE lanes SET erased_seq = max(erased_seq, b.seq), due_ms = iif(owner IS NULL, 0, due_ms)
+    FROM json_each(:seqs) s JOIN batches b ON b.seq = s.value JOIN json_each(:connections) c
+    WHERE lanes.user = b.user AND lanes.connection = c.value AND (b.scope IS NULL OR b.scope = c.value)
+"""
 RECEIVED = """
     INSERT INTO counts (connection, word, reason, facts)
     SELECT c.value, 'received', '', sum(b.facts) FROM batches b, json_each(:connections) c
@@ -73,6 +78,9 @@ def _store(database: sqlite3.Connection, entries: Sequence[Entry], connections: 
     given = {"base": base, "connections": msgspec.json.encode(connections).decode()}
     for statement in (WORK, LANES, RECEIVED):
         database.execute(statement, given)
+    erasing = [seq for seq, entry in numbered if entry.erases and seq in new]
+    if erasing:
+        database.execute(ERASING, {**given, "seqs": msgspec.json.encode(erasing).decode()})
     return set(new.values())
 
 

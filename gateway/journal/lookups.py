@@ -35,9 +35,26 @@ class Prune:
     limit: int
 
 
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """Have nothing older than a batch sent of the users whom these ids belong to."""
+
+    connection: str
+    refs: tuple[str, ...]
+    before_seq: int
+
+
 PING = """
     INSERT INTO memory (user, connection, key, value) VALUES (0, '', 'ping', ?)
     ON CONFLICT DO UPDATE SET value = excluded.value
+"""
+OTHERS = """
+    SELECT DISTINCT w.user FROM batches b JOIN work w ON w.user = b.user
+    WHERE b.seq IN (SELECT value FROM json_each(:seqs)) AND w.connection = :connection AND w.seq < :before_seq
+"""
+ERASE = """
+    UPDATE lanes SET erased_seq = max(erased_seq, :before_seq - 1), due_ms = iif(owner IS NULL, 0, due_ms)
+    WHERE connection = :connection AND user IN (SELECT value FROM json_each(:users))
 """
 OLDER = "SELECT 1 FROM work WHERE user = ? AND connection = ? AND seq < ? LIMIT 1"
 OLD = """
@@ -60,12 +77,14 @@ FORGETTING = (
 
 
 def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
-    """Carry out the Pings and Prunes among these operations."""
+    """Carry out the Pings, Prunes and Erases among these operations."""
     for index, operation in enumerate(operations):
         if isinstance(operation, Ping):
             database.execute(PING, (operation.now_ms,))
         elif isinstance(operation, Prune):
             results[index] = _prune(database, operation)
+        elif isinstance(operation, Erase):
+            results[index] = _erase(database, operation)
 
 
 def _prune(database: sqlite3.Connection, prune: Prune) -> int:
@@ -75,6 +94,17 @@ def _prune(database: sqlite3.Connection, prune: Prune) -> int:
         for statement in FORGETTING:
             database.execute(statement, {"seqs": msgspec.json.encode(seqs).decode()})
     return len(seqs)
+
+
+def _erase(database: sqlite3.Connection, erase: Erase) -> bool:
+    """Whether no older work of these users is left; what is left will not be sent."""
+    seqs = {seq for ref in erase.refs for seq in _seqs(database, hash_ref(ref))}
+    given: dict[str, Any] = {"connection": erase.connection, "before_seq": erase.before_seq}
+    known = {**given, "seqs": msgspec.json.encode(sorted(seqs)).decode()}
+    users = [user for (user,) in database.execute(OTHERS, known).fetchall()]
+    if users:
+        database.execute(ERASE, {**given, "users": msgspec.json.encode(users).decode()})
+    return not users
 
 
 def any_due(database: sqlite3.Connection, connections: Sequence[str], now_ms: int) -> bool:

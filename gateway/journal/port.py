@@ -41,7 +41,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """A batch to store. ``user`` is the hash of the lane's user, ``scope`` the one connection it is for (None: all).
 
     ``refs`` are the hashed ids by which it shall be found. A batch whose ``dedupe`` is stored already is
-    passed over.
+    passed over. ``erases``: the user asks to be forgotten, so what waits in the lane before it need not be sent.
     """
 
     dedupe: bytes
@@ -54,6 +54,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     refs: tuple[bytes, ...]
     body: bytes
     scope: str | None = None
+    erases: bool = False
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +71,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True):
-    """A claimed lane: its oldest items, in order. ``more``: it holds others behind them.
+    """A claimed lane: its oldest items, in order. Those up to ``erased_seq`` are of a user who asked to be forgotten.
 
     ``attempts`` and ``failing_since_ms`` speak of the call that the lane stopped at (0: none).
     """
@@ -82,6 +83,7 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     failing_since_ms: int
     items: tuple[Item, ...]
     memory: dict[str, Any] = {}
+    erased_seq: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -98,11 +100,15 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
-    """An item that is done with. ``outcomes`` has a word for every fact it was found to hold."""
+    """An item that is done with. ``outcomes`` has a word for every fact it was found to hold.
+
+    ``erased``: the lane's user has been forgotten, and so has to be what waits in the lane by then.
+    """
 
     seq: int
     facts: int
     outcomes: tuple[Outcome, ...]
+    erased: bool = False
 
 
 class Memo(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,6 +194,9 @@ class Journal(Protocol):
 
     async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
         """Whether no work older than ``before_seq`` is left in a lane."""
+
+    async def erase(self, connection: str, refs: Sequence[str], before_seq: int) -> bool:
+        """Let nothing older be sent of the users whom these ids belong to; whether none of it waits any more."""
 
     async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
         """Return once a lane of these connections may be due, at the latest after the timeout."""

@@ -42,6 +42,7 @@ MIGRATIONS = (
         attempts INTEGER NOT NULL DEFAULT 0,
         failing_since_ms INTEGER NOT NULL DEFAULT 0,
         reason TEXT NOT NULL DEFAULT '',
+        erased_seq INTEGER NOT NULL DEFAULT 0,  -- what waits up to this batch is not sent: its user was erased
         PRIMARY KEY (user, connection)
     ) WITHOUT ROWID;
     CREATE INDEX lanes_due ON lanes (connection, due_ms);

@@ -53,6 +53,12 @@ RELEASE = """
         failing_since_ms = r.value ->> 4, reason = r.value ->> 5
     FROM json_each(:rows) r WHERE lanes.user = r.value ->> 0 AND lanes.connection = r.value ->> 1
 """
+ERASED = """
+    UPDATE lanes SET erased_seq = max(erased_seq, coalesce((
+        SELECT max(seq) FROM work w WHERE w.user = lanes.user AND w.connection = lanes.connection
+    ), 0))
+    FROM json_each(:rows) r WHERE lanes.user = r.value ->> 0 AND lanes.connection = r.value ->> 1
+"""
 REMEMBER = """
     INSERT INTO memory (user, connection, key, value)
     SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value -> 3 FROM json_each(:rows) r WHERE true
@@ -90,6 +96,7 @@ def _record(database: sqlite3.Connection, settles: Sequence[Settle]) -> None:
         ((*_key(settle), seq, state) for settle in settles for seq, state in settle.settlement.progress.items()),
     )
     _remember(database, settles)
+    _execute(database, ERASED, (_key(settle) for settle, finished in done if finished.erased))
     released = [settle for settle in settles if settle.settlement.release]
     _execute(database, GONE, (_key(settle) for settle in released))
     _execute(database, RELEASE, (_release_row(settle) for settle in released))

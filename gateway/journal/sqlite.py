@@ -114,6 +114,11 @@ class SqliteJournal:
         forgotten: int = await self._do(lookups.Prune(before_ms, dead_before_ms, limit))
         return forgotten
 
+    async def erase(self, connection: str, refs: Sequence[str], before_seq: int) -> bool:
+        """Let nothing older be sent of some users; see the port."""
+        gone: bool = await self._do(lookups.Erase(connection, tuple(refs), before_seq))
+        return gone
+
     async def ping(self) -> None:
         """Return if the journal can be written now; see the port."""
         await self._do(lookups.Ping(_now_ms()))

@@ -12,10 +12,12 @@ from gateway.mparticle.decoding import Dialect, Head
 from gateway.mparticle.fields import Wrong
 from gateway.mparticle.happenings import CHANGES
 from gateway.mparticle.messages import Message
-from gateway.sdk import AttributeChange, Batch, Identity, IdentityChange
+from gateway.sdk import AttributeChange, Batch, Identity, IdentityChange, User
 
 LANE_ORDER = {type: rank for rank, type in enumerate(names.FIREHOSE_USER_IDENTITIES.values())}
 """Which raw identity names a user's lane where there is no MPID: customer_id, email, then the others."""
+
+FOUND_BY = frozenset({"customer_id", "email"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +26,9 @@ class Part:
 
     ``message`` and ``number`` name it, ``dedupe`` is equal for what mParticle posts again and for nothing
     else, ``user_key`` says whose lane it belongs to. ``facts`` is how many facts it holds, events that cannot
-    be read included. ``refs`` are the ids by which somebody may look for it. ``body`` is a JSON document in
-    the dialect posted that holds this user alone and none of the customer's settings.
+    be read included. ``refs`` are the ids by which somebody may look for it. ``erases``: it asks that the user
+    be forgotten. ``body`` is a JSON document in the dialect posted that holds this user alone and none of the
+    customer's settings.
     """
 
     message: str
@@ -34,6 +37,7 @@ class Part:
     user_key: str
     facts: int
     refs: tuple[str, ...]
+    erases: bool = False
     body: bytes = field(repr=False)
 
 
@@ -43,14 +47,15 @@ def part(said: Message, dialect: Dialect, *, dedupe: str, refs: Iterable[str | N
     facts, ids = _weighed(said, dialect)
     if not facts:
         return None
-    mpid = batch.user.mpid and f"mpid:{batch.user.mpid}"
+    refs = (batch.id, *refs, batch.source_id, *ids, *user_refs(batch.user))
     return Part(
         message=batch.id,
         number=batch.part,
         dedupe=dedupe,
         user_key=_user_key(batch),
         facts=facts,
-        refs=tuple(dict.fromkeys(ref for ref in (batch.id, *refs, batch.source_id, *ids, mpid) if ref)),
+        refs=tuple(dict.fromkeys(ref for ref in refs if ref)),
+        erases=batch.erasure is not None,
         body=body,
     )
 
@@ -97,6 +102,17 @@ def _changes(raw: msgspec.Raw, index: int, batch: Batch, dialect: Dialect) -> se
     return kinds if kinds <= {AttributeChange, IdentityChange} else None
 
 
+def user_refs(user: User) -> list[str]:
+    """The ids by which everything about a user is found: MPID, customer_id, e-mail address."""
+    known = [identity_key(each) for each in user.identities if each.is_raw and each.type in FOUND_BY]
+    return [f"mpid:{user.mpid}", *known] if user.mpid else known
+
+
+def identity_key(identity: Identity) -> str:
+    """A raw identity as one word; addresses of e-mail in lower case."""
+    return f"{identity.type}:{identity.value.lower() if identity.type == 'email' else identity.value}"
+
+
 def _user_key(batch: Batch) -> str:
     """Whose lane it is: equal for all posts about one user, as far as they can be told to be."""
     if batch.audience is not None:
@@ -105,7 +121,7 @@ def _user_key(batch: Batch) -> str:
         return f"mpid:{batch.user.mpid}"
     best = min(batch.user.identities, key=_rank, default=None)
     if best is not None and best.is_raw:
-        return f"{best.type}:{best.value.lower() if best.type == 'email' else best.value}"
+        return identity_key(best)
     if batch.device_stamp:
         return f"device:{batch.device_stamp}"
     if best is not None:

@@ -20,7 +20,7 @@ async def journal(url, anyio_backend):
 
 @pytest.fixture
 def make_entry():
-    def make(name, *, user="ann", facts=1, scope=None, received_ms=1_000, refs=()):
+    def make(name, *, user="ann", facts=1, scope=None, received_ms=1_000, refs=(), erases=False):
         return Entry(
             dedupe=hash128(name),
             user=hash64(user),
@@ -32,6 +32,7 @@ def make_entry():
             refs=tuple(map(hash_ref, refs)),
             body=name.encode(),
             scope=scope,
+            erases=erases,
         )
 
     return make

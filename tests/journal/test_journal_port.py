@@ -1,25 +1,11 @@
 """What every engine must keep of the journal's port."""
 
 import pytest
+from support.journal_words import BOTH, DELIVERED, claim, finish, settle
 
-from gateway.journal.port import Count, Finished, Memo, Outcome, Settlement, hash64
+from gateway.journal.port import Count, Memo, Outcome, hash64
 
 pytestmark = pytest.mark.anyio
-BOTH = ("loyalty", "email")
-DELIVERED = (Outcome("identities", "delivered"),)
-
-
-async def claim(journal, connection="loyalty", *, now_ms=10_000, lanes=10, items=10):
-    return await journal.claim(connection, now_ms=now_ms, lanes=lanes, items=items)
-
-
-def settle(lane, **fields):
-    return Settlement(connection=lane.connection, user=lane.user, fence=lane.fence, **fields)
-
-
-def finish(lane, *items, outcomes=DELIVERED, **fields):
-    finished = tuple(Finished(seq=item.seq, facts=item.facts, outcomes=outcomes) for item in items)
-    return settle(lane, finished=finished, **fields)
 
 
 async def test_a_batch_waits_on_every_connection(journal, make_entry):

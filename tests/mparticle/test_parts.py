@@ -76,7 +76,8 @@ def test_every_kind_of_message_has_lanes(fixture, name, keys):
 def test_a_part_is_found_by_its_message_its_events_and_its_user(fixture):
     (one,) = parts(fixture("firehose-events"))
     ids = [event["id"] for event in json.loads(fixture("firehose-events"))["events"]]
-    assert one.refs == (one.message, "a9d0c4f2-0000-4000-8000-000000000900", *ids, f"mpid:{MPID}")
+    user = (f"mpid:{MPID}", "customer_id:C-2001", "email:mara@example.com")
+    assert one.refs == (one.message, "a9d0c4f2-0000-4000-8000-000000000900", *ids, *user)
 
 
 def test_an_events_batch_is_found_by_all_its_ids():
@@ -87,7 +88,22 @@ def test_an_events_batch_is_found_by_all_its_ids():
 
 def test_an_erasure_is_found_by_the_request(fixture):
     (one,) = parts(fixture("firehose-erasure"))
-    assert "d2a7c1e0-0000-4000-8000-000000000042" in one.refs
+    user = ("mpid:7346244611012968789", "customer_id:C-2001", "email:mara@example.com")
+    assert one.refs == (one.message, "d2a7c1e0-0000-4000-8000-000000000042", *user)
+
+
+@pytest.mark.parametrize(
+    ("name", "erases"), [("firehose-erasure", True), ("opendsr-request", True), ("firehose-events", False)]
+)
+def test_an_erasure_is_known_for_one_before_it_is_decoded(fixture, name, erases):
+    assert [one.erases for one in parts(fixture(name))] == [erases]
+
+
+def test_a_hashed_address_finds_nobody():
+    hashed = {"type": "email", "encoding": "sha256", "value": "9f1c"}
+    assert firehose(user_identities=[hashed, {"type": "email", "encoding": "raw", "value": "Jo@Example.com"}]).refs[
+        -1:
+    ] == ("email:jo@example.com",)
 
 
 def test_a_firehose_message_posted_again_is_the_same(fixture):

@@ -1,0 +1,19 @@
+"""Words for tests of the journal: claim, settle, finish."""
+
+from gateway.journal.port import Finished, Outcome, Settlement
+
+BOTH = ("loyalty", "email")
+DELIVERED = (Outcome("identities", "delivered"),)
+
+
+async def claim(journal, connection="loyalty", *, now_ms=10_000, lanes=10, items=10):
+    return await journal.claim(connection, now_ms=now_ms, lanes=lanes, items=items)
+
+
+def settle(lane, **fields):
+    return Settlement(connection=lane.connection, user=lane.user, fence=lane.fence, **fields)
+
+
+def finish(lane, *items, outcomes=DELIVERED, erased=False, **fields):
+    finished = tuple(Finished(seq=item.seq, facts=item.facts, outcomes=outcomes, erased=erased) for item in items)
+    return settle(lane, finished=finished, **fields)
