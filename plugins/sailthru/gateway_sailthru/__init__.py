@@ -9,6 +9,7 @@ from gateway.sdk import (
     Call,
     Defaults,
     Destination,
+    Erasure,
     Event,
     IdentityChange,
     Membership,
@@ -20,7 +21,7 @@ from gateway.sdk import (
     Verdict,
     hookimpl,
 )
-from gateway_sailthru import audiences, bulk, calls, erasure, events, identities, profiles
+from gateway_sailthru import audiences, bulk, calls, erasures, events, identities, profiles
 from gateway_sailthru.replies import judge
 from gateway_sailthru.settings import SailthruSettings
 from gateway_sailthru.signing import signed
@@ -30,8 +31,8 @@ OLDEST_HOURS = 14 * 24.0
 STEPS = {
     identities.LOOK_UP: identities.on_looked_up,
     identities.MOVE: identities.on_moved,
-    erasure.LOOK_UP: erasure.on_looked_up,
-    erasure.DELETE: erasure.on_deleted,
+    erasures.LOOK_UP: erasures.on_looked_up,
+    erasures.DELETE: erasures.on_deleted,
     bulk.START: bulk.on_started,
     bulk.POLL: bulk.on_polled,
 }
@@ -70,25 +71,27 @@ def on_identity(
     changes: tuple[IdentityChange, ...], user: User, batch: Batch, memory: Memory, settings: SailthruSettings
 ) -> Plan:
     """E-mail addresses gained and changed."""
-    return identities.plan(changes, user, batch, memory, settings)
+    return erasures.since(batch, memory, identities.plan(changes, user, batch, memory, settings))
 
 
 @hookimpl
-def on_attributes(changes: tuple[AttributeChange, ...], user: User, batch: Batch, settings: SailthruSettings) -> Plan:
+def on_attributes(
+    changes: tuple[AttributeChange, ...], user: User, batch: Batch, memory: Memory, settings: SailthruSettings
+) -> Plan:
     """Attributes set and removed."""
-    return profiles.plan(changes, user, batch, settings)
+    return erasures.since(batch, memory, profiles.plan(changes, user, batch, settings))
 
 
 @hookimpl
-def on_event(event: Event, user: User, settings: SailthruSettings) -> Plan:
+def on_event(event: Event, user: User, batch: Batch, memory: Memory, settings: SailthruSettings) -> Plan:
     """Something the user did."""
-    return events.plan(event, user, settings)
+    return erasures.since(batch, memory, events.plan(event, user, settings), time_ms=event.time_ms)
 
 
 @hookimpl
-def on_session(session: Session, user: User, settings: SailthruSettings) -> Plan:
+def on_session(session: Session, user: User, batch: Batch, memory: Memory, settings: SailthruSettings) -> Plan:
     """A session started or ended."""
-    return events.plan_session(session, user, settings)
+    return erasures.since(batch, memory, events.plan_session(session, user, settings), time_ms=session.time_ms)
 
 
 @hookimpl
@@ -98,15 +101,15 @@ def on_audience(audience: Audience, memory: Memory, settings: SailthruSettings) 
 
 
 @hookimpl
-def on_membership(membership: Membership, user: User, memory: Memory, settings: SailthruSettings) -> Plan:
+def on_membership(membership: Membership, user: User, batch: Batch, memory: Memory, settings: SailthruSettings) -> Plan:
     """The user entered or left an audience."""
-    return audiences.plan_membership(membership, user, memory, settings)
+    return erasures.since(batch, memory, audiences.plan_membership(membership, user, memory, settings))
 
 
 @hookimpl
-def on_erasure(user: User, memory: Memory, settings: SailthruSettings) -> Plan:
+def on_erasure(erasure: Erasure, user: User, batch: Batch, memory: Memory, settings: SailthruSettings) -> Plan:
     """The user asked to be forgotten."""
-    return erasure.plan(user, memory, settings)
+    return erasures.plan(erasure, user, batch, memory, settings)
 
 
 @hookimpl

@@ -1,10 +1,24 @@
-"""Erasure: a profile deleted, and seen to be gone."""
+"""Erasure: a profile deleted, seen to be gone, and not brought back by what was said before."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.sdk import Call, Memory, Remember, Reply, Skip, User, Verdict, delivered, rejected, retry
+from gateway.sdk import (
+    Batch,
+    Call,
+    Erasure,
+    Memory,
+    Plan,
+    Remember,
+    Reply,
+    Skip,
+    User,
+    Verdict,
+    delivered,
+    rejected,
+    retry,
+)
 from gateway_sailthru import calls
 from gateway_sailthru.addresses import address, address_of, extid_of
 from gateway_sailthru.replies import is_good, is_missing, judge, keys_of
@@ -14,9 +28,21 @@ LOOK_UP = "erase:look_up"
 DELETE = "erase:by_sid"
 MOST_DELETIONS = 3
 PAUSE_S = 60.0
+ERASED = "erased_ms"
 
 
-def plan(user: User, memory: Memory, settings: SailthruSettings) -> Iterator[Call | Skip | Remember]:
+def since(batch: Batch, memory: Memory, plan: Plan, *, time_ms: int | None = None) -> Plan:
+    """The plan, unless what it is for was said or happened before the user was erased: Sailthru would create them."""
+    erased_ms = memory.user.get(ERASED)
+    told_ms = batch.received_ms if time_ms is None else time_ms
+    if erased_ms is not None and told_ms is not None and told_ms <= erased_ms:
+        return Skip(reason="erased")
+    return plan
+
+
+def plan(
+    erasure: Erasure, user: User, batch: Batch, memory: Memory, settings: SailthruSettings
+) -> Iterator[Call | Skip | Remember]:
     """Every profile that bears one of the user's addresses or, where that is sent, their extid."""
     emails = dict.fromkeys(address(identity) for identity in user.identities if identity.type == "email")
     found = [(email, "email") for email in emails if email]
@@ -27,7 +53,9 @@ def plan(user: User, memory: Memory, settings: SailthruSettings) -> Iterator[Cal
     for value, key in found:
         yield look_up(value, key, left=MOST_DELETIONS)
     for name in memory.user:
-        yield Remember(key=name, value=None)
+        if name != ERASED:
+            yield Remember(key=name, value=None)
+    yield Remember(key=ERASED, value=batch.received_ms or erasure.submitted_ms)
 
 
 def look_up(value: str, key: str, *, left: int) -> Call:

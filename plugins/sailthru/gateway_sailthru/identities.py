@@ -49,7 +49,7 @@ def plan(
             yield email
         return
     if _is_news(changes, email, settings) or _is_unseen(email, batch, memory, settings):
-        yield calls.upsert(email, keys=extid_of(user, wanted=settings.customer_id_as_extid))
+        yield calls.upsert(email, keys=_keys(email, user, settings))
         if settings.create_before_events:
             yield Remember(key=CREATED, value=_digest(email))
     elif not moves:
@@ -69,6 +69,12 @@ def unused(changes: tuple[IdentityChange, ...], email: str | Skip, settings: Sai
                 yield Skip(reason="further_email", what="email")
         elif not _is_extid(change, settings):
             yield Skip(reason="not_forwarded", what=change.type)
+
+
+def _keys(email: str, user: User, settings: SailthruSettings) -> dict[str, str]:
+    """The extid, if it is sent, and with it the address: one that finds a profile by the extid must give it both."""
+    extid = extid_of(user, wanted=settings.customer_id_as_extid)
+    return {"email": email, **extid} if extid else {}
 
 
 def _is_extid(change: IdentityChange, settings: SailthruSettings) -> bool:
@@ -125,7 +131,7 @@ def on_moved(call: Call, reply: Reply, settings: SailthruSettings) -> Call | Ver
     memo = call.memo
     if is_missing(reply):
         return look_up(memo["old"], memo["new"], create=memo["create"])
-    email = keys_of(reply).get("email", memo["new"])
-    if email != memo["new"]:
+    email = str(keys_of(reply).get("email", memo["new"]))
+    if email.lower() != memo["new"]:
         return rejected("address_not_changed")
     return judge(call, reply, settings)

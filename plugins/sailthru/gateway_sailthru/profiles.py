@@ -11,7 +11,7 @@ from gateway_sailthru.names import owners, var_name
 from gateway_sailthru.settings import SailthruSettings
 from gateway_sailthru.values import list_attribute, removed, variables
 
-OPTOUTS = frozenset({"none", "basic", "all", "blast"})
+OPTOUTS = ("none", "basic", "all", "blast")
 
 
 def plan(
@@ -30,11 +30,11 @@ def plan(
         yield email
         return
     sent, skips = profile_vars(news, lost, user, settings)
-    optout = changed.get(settings.optout_attribute)
+    optout = changed.get(settings.optout_attribute) if settings.optout_attribute else None
     if optout is not None and optout not in OPTOUTS:
         skips.append(Skip(reason="unknown_optout", what=settings.optout_attribute))
         optout = None
-    if sent:
+    if sent or optout:
         yield calls.upsert(email, vars=sent, optout_email=optout)
     yield from skips
 

@@ -13,6 +13,7 @@ from gateway_sailthru.settings import URL_FIELDS, SailthruSettings
 from gateway_sailthru.values import variables
 
 FIXED = ("affiliation", "currency_code", "coupon_code")
+LAST_MS = 253_402_300_800_000  # the year 10000
 
 
 def purchase(happened: ProductAction, email: str, settings: SailthruSettings) -> Call | Skip:
@@ -66,7 +67,7 @@ def _unit_price(product: Product, quantity: Decimal) -> Decimal | None:
 
 
 def _cents(amount: Decimal) -> int:
-    return int((amount * 100).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+    return int((amount * 100).to_integral_value(ROUND_HALF_UP))
 
 
 def _url(product: Product, settings: SailthruSettings) -> str | None:
@@ -83,4 +84,6 @@ def _adjustments(happened: ProductAction) -> list[dict[str, JSON]]:
 
 
 def _date(time_ms: int | None) -> str | None:
-    return None if time_ms is None else format_datetime(datetime.fromtimestamp(time_ms // 1000, UTC))
+    if time_ms is None or not 0 <= time_ms < LAST_MS:
+        return None
+    return format_datetime(datetime.fromtimestamp(time_ms // 1000, UTC))

@@ -10,6 +10,7 @@ from gateway_sailthru.settings import SailthruSettings
 WINDOW_S = 60.0
 NOT_REPEATABLE = frozenset({"event", "purchase"})
 UNSURE_S = 2 * WINDOW_S
+GOOD = range(200, 300)
 
 INTERNAL_ERROR = 9
 UNKNOWN_LIST = 15
@@ -91,7 +92,7 @@ def is_missing(reply: Reply) -> bool:
 def is_good(reply: Reply) -> bool:
     """Whether the call was answered as it should be."""
     body = reply.json()
-    return reply.status == 200 and isinstance(body, dict) and "error" not in body
+    return reply.status in GOOD and isinstance(body, dict) and "error" not in body
 
 
 def keys_of(reply: Reply) -> dict[str, Any]:

@@ -22,7 +22,14 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def received(request: Request) -> Received:
-    """Read a request: the query string of GET and DELETE, the form of POST, multipart or not."""
+    """Read a request: the query string of GET and DELETE, the form of POST, multipart or not. Raises Refusal."""
+    try:
+        return _read(request)
+    except UnicodeDecodeError:
+        raise Refusal(400, 6, "Invalid UTF-8") from None
+
+
+def _read(request: Request) -> Received:
     if request.method != "POST":
         return Received(fields=request.params())
     kind = request.headers.get("content-type", "")
