@@ -44,11 +44,9 @@ def merged(lane: Iterable[Call]) -> list[Call]:
 
 
 def _are_compatible(first: Call, second: Call) -> bool:
-    """The same profile, and no key with two values: each in turn may have merged it with another profile."""
-    if first.json["id"] != second.json["id"]:
-        return False
-    before, after = first.json.get("keys", {}), second.json.get("keys", {})
-    return all(before[key] == after[key] for key in before.keys() & after.keys())
+    """The same profile, and no key that is news to it: one may merge it with another, whose values then count too."""
+    known = first.json.get("keys", {})
+    return first.json["id"] == second.json["id"] and second.json.get("keys", {}).items() <= known.items()
 
 
 def _joined(first: Call, second: Call) -> Call:

@@ -93,6 +93,16 @@ class Bench:
         finally:
             wire.close()
 
+    def steer(self, what: str, data: dict[str, Any]) -> None:
+        """Post to the fake's back door, as those do who have it in a process of its own."""
+        status, answer, _ = self.raw("POST", f"/__fake__/{what}", json.dumps(data).encode(), {})
+        assert status == 200, answer
+
+    def fault(self, *, method: str | None = None, path: str | None = None, times: int = 1, **action: Any) -> None:
+        """Queue a fault."""
+        match = {"method": method, "path_regex": path}
+        self.steer("faults", {"match": match, "action": action, "times": times})
+
     def user(self, email: str) -> dict[str, Any]:
         """A stored user: address (and what other keys they have but sid and cookie), vars, lists, opt-out."""
         person = self.vendor.people.find("email", email)

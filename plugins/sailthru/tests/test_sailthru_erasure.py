@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import pytest
+
+import gateway_sailthru
+from gateway.sdk import (
+    AttributeChange,
+    Batch,
+    Call,
+    Erasure,
+    Memory,
+    Remember,
+    Skip,
+    User,
+)
+from gateway.testing import Answer, Request, batch, custom_event, identity, membership, plan_with, session, user
+from gateway_sailthru.fake import FakeSailthru
+
+VALUES = {"api_key": "test-key", "api_secret": "test-secret"}
+JO = "jo@example.com"
+ERASED_MS = 1_714_565_696_789
+TOMBSTONE = Remember(key="erased_ms", value=ERASED_MS)
+BURIED = Memory(user={"erased_ms": ERASED_MS})
+
+
+def erasing(who: User | None = None, **fields) -> Batch:
+    return batch(user=who or user(email=JO), erasure=Erasure(request_id="r-1", **fields.pop("erasure", {})), **fields)
+
+
+def plan(said: Batch, memory=None, **settings) -> list:
+    return plan_with(gateway_sailthru, said, {**VALUES, **settings}, memory=memory or Memory())
+
+
+def look_up(value: str, key: str = "email", left: int = 3) -> Call:
+    return Call(
+        method="GET",
+        path="user",
+        json={"id": value, "key": key, "fields": {"keys": 1}},
+        scope="GET user",
+        memo={"step": "erase:look_up", "value": value, "key": key, "left": left},
+    )
+
+
+def test_an_erased_user_is_looked_up_and_a_tombstone_is_kept():
+    assert plan(erasing()) == [look_up(JO), TOMBSTONE]
+
+
+def test_all_else_that_was_remembered_of_them_is_forgotten():
+    memory = Memory(user={"created": "x", "erased_ms": 1})
+    assert plan(erasing(), memory) == [look_up(JO), Remember(key="created", value=None), TOMBSTONE]
+
+
+@pytest.mark.parametrize(("submitted_ms", "value"), [(7, 7), (None, None)])
+def test_a_request_without_a_time_of_its_own_is_dated_by_its_submission(submitted_ms, value):
+    said = erasing(received_ms=None, erasure={"submitted_ms": submitted_ms})
+    assert plan(said)[-1] == Remember(key="erased_ms", value=value)
+
+
+def test_every_address_of_the_user_is_erased_and_each_once():
+    who = User(identities=tuple(identity("email", value) for value in (JO, "JO@example.com", "jo2@example.com")))
+    assert plan(erasing(who)) == [look_up(JO), look_up("jo2@example.com"), TOMBSTONE]
+
+
+def test_the_extid_is_erased_too_where_it_is_sent():
+    who = user(email=JO, customer_id="c-1")
+    assert plan(erasing(who), customer_id_as_extid=True) == [look_up(JO), look_up("c-1", "extid"), TOMBSTONE]
+    assert plan(erasing(who)) == [look_up(JO), TOMBSTONE]
+
+
+@pytest.mark.parametrize(
+    ("who", "reason"),
+    [
+        (user(customer_id="c-1"), "no_email"),
+        (user(email="nonsense"), "invalid_email"),
+        (User(identities=(identity("email", "9f86", encoding="md5"),)), "hashed_email"),
+    ],
+)
+def test_somebody_who_cannot_be_addressed_is_skipped_and_said_so(who, reason):
+    assert plan(erasing(who)) == [Skip(reason=reason), TOMBSTONE]
+
+
+LATER, BEFORE = {"received_ms": ERASED_MS + 1}, {"received_ms": ERASED_MS}
+WHO = user(email=JO)
+SAID = [
+    {"user": WHO, "attribute_changes": (AttributeChange(name="a", value="1"),)},
+    {"user": WHO, "memberships": (membership(),)},
+    {"user": WHO},
+]
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_what_was_said_before_the_erasure_does_not_bring_the_user_back(said):
+    assert set(map(repr, plan(batch(**said, **BEFORE), BURIED))) == {repr(Skip(reason="erased"))}
+
+
+@pytest.mark.parametrize("said", SAID[:2])
+def test_what_is_said_after_the_erasure_is_sent(said):
+    assert [item.path for item in plan(batch(**said, **LATER), BURIED) if isinstance(item, Call)] == ["user"]
+
+
+@pytest.mark.parametrize(("time_ms", "is_sent"), [(ERASED_MS - 1, False), (ERASED_MS, False), (ERASED_MS + 1, True)])
+@pytest.mark.parametrize("kind", [custom_event, session])
+def test_an_event_counts_by_the_time_at_which_it_happened(kind, time_ms, is_sent):
+    items = plan(batch(kind(time_ms=time_ms), user=WHO, **LATER), BURIED)
+    assert isinstance(items[-1], Call) is is_sent
+    assert (items[-1] == Skip(reason="erased")) is not is_sent
+
+
+def test_an_event_without_a_time_counts_by_that_of_its_message():
+    assert plan(batch(custom_event(time_ms=None), user=WHO, **BEFORE), BURIED)[-1] == Skip(reason="erased")
+    assert isinstance(plan(batch(custom_event(time_ms=None), user=WHO, **LATER), BURIED)[-1], Call)
+
+
+def test_the_profile_is_gone_afterwards_and_seen_to_be_gone(bench):
+    here = bench()
+    here.vendor.seed({"users": [{"id": JO, "lists": {"Gold": 1}}, {"id": "other@example.com"}]})
+    assert here.deliver(erasing()) == ["delivered gone"]
+    assert here.journal() == ["GET /user 200", "DELETE /user 200", "GET /user 400"]
+    assert here.emails() == ["other@example.com"]
+
+
+def test_somebody_unknown_counts_as_erased(bench):
+    here = bench()
+    assert here.deliver(erasing()) == here.deliver(erasing()) == ["delivered gone"]
+
+
+class Raced(FakeSailthru):
+    """Somebody else deletes the profile just before we do."""
+
+    def answer(self, request: Request) -> Answer:
+        if request.method == "DELETE":
+            self.people.delete({"id": JO, "key": "email"})
+        return super().answer(request)
+
+
+def test_a_profile_that_is_gone_when_it_is_to_be_deleted_counts_as_erased(bench):
+    here = bench(Raced())
+    here.vendor.seed({"users": [{"id": JO}]})
+    assert here.deliver(erasing()) == ["delivered gone"]
+    assert here.journal() == ["GET /user 200", "DELETE /user 404", "GET /user 400"]
+
+
+class Stubborn(FakeSailthru):
+    """A profile that comes back so many times after it was deleted."""
+
+    returns = 0
+
+    def answer(self, request: Request) -> Answer:
+        answer = super().answer(request)
+        if request.method == "DELETE" and self.returns:
+            self.returns -= 1
+            self.people.post({"id": JO, "key": "email"}, 0, self.options)
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("returns", "verdict", "deletions"),
+    [(0, "delivered gone", 1), (1, "delivered gone", 2), (2, "delivered gone", 3), (3, "retry still_there", 3)],
+)
+def test_a_profile_that_comes_back_is_deleted_again_three_times_at_most(bench, returns, verdict, deletions):
+    here = bench(Stubborn())
+    here.vendor.seed({"users": [{"id": JO}]})
+    here.vendor.returns = returns
+    assert here.deliver(erasing()) == [verdict]
+    assert here.journal().count("DELETE /user 200") == deletions
+
+
+def test_reads_that_lag_behind_do_not_make_an_erasure_fail_for_good(bench):
+    here = bench(read_lag_s=60)
+    here.vendor.clock.set(1_000_000)
+    here.vendor.seed({"users": [{"id": JO}]})
+    (verdict,) = here.drive(here.plan(erasing()))
+    assert (verdict.word, verdict.reason, verdict.after_s, verdict.restart) == ("retry", "still_there", 60.0, True)
+    here.vendor.clock.advance(61)
+    assert here.deliver(erasing()) == ["delivered gone"]
+
+
+@pytest.mark.parametrize(("code", "verdict"), [("1", "rejected method_not_permitted"), ("9", "retry error_9")])
+def test_a_deletion_that_is_not_permitted_or_fails_is_no_success(bench, code, verdict):
+    here = bench()
+    here.vendor.seed({"users": [{"id": JO}]})
+    here.fault(method="DELETE", error_code=code)
+    assert here.deliver(erasing()) == [verdict]
+    assert here.emails() == [JO]
