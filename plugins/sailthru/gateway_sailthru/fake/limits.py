@@ -33,18 +33,13 @@ class Limits:
         """What every reply says of the limit."""
         _, minute, used = self._window(method, endpoint, now)
         limit = self.limit(method, endpoint, options)
-        return headers(limit, limit - used, (minute + 1) * WINDOW_S)
+        return {
+            "x-rate-limit-limit": str(limit),
+            "x-rate-limit-remaining": str(limit - used),
+            "x-rate-limit-reset": str((minute + 1) * WINDOW_S),
+        }
 
     def _window(self, method: str, endpoint: str, now: float) -> tuple[str, int, int]:
         scope, minute = f"{method} {endpoint}", int(now // WINDOW_S)
         began, used = self._used.get(scope, (minute, 0))
         return scope, minute, used if began == minute else 0
-
-
-def headers(limit: int, remaining: int, reset: int) -> dict[str, str]:
-    """The three headers of a limit."""
-    return {
-        "x-rate-limit-limit": str(limit),
-        "x-rate-limit-remaining": str(remaining),
-        "x-rate-limit-reset": str(reset),
-    }

@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 
 from gateway.testing import Answer, FakeVendor, Request
+from gateway.testing.vendor import Action
 from gateway_sailthru.fake import sales
 from gateway_sailthru.fake.errors import Refusal, by_code, missing
 from gateway_sailthru.fake.jobs import Jobs, post_back
-from gateway_sailthru.fake.limits import RECORDED, WINDOW_S, Limits, headers
+from gateway_sailthru.fake.limits import Limits
 from gateway_sailthru.fake.lists import Lists
 from gateway_sailthru.fake.options import Options
 from gateway_sailthru.fake.people import People, key_of, not_found
@@ -21,6 +22,7 @@ from gateway_sailthru.fake.wire import check_signature, payload, received
 
 RESERVED_EVENTS = frozenset({"send", "cancel", "open", "click", "purchase", "daily"})
 LOOPBACK = "127.0.0.1"
+TOO_MANY = 43
 
 Handler = Callable[[dict[str, Any], bytes | None], dict[str, Any]]
 
@@ -60,8 +62,7 @@ class FakeSailthru(FakeVendor):
         except Refusal as refusal:
             answer = refusal.answer()
         self._keep_past(request.method, now)
-        told = self.limits.headers(request.method, endpoint, now, self.options)
-        return msgspec.structs.replace(answer, headers={"server": "Sailthru", **told})
+        return msgspec.structs.replace(answer, headers=self._limit(request.method, endpoint))
 
     def _authenticate(self, fields: dict[str, str], now: float) -> None:
         if not fields.get("api_key"):
@@ -161,10 +162,24 @@ class FakeSailthru(FakeVendor):
         known = [state for at, state in self._past if at <= self.clock.now() - self.options.read_lag_s]
         return known[-1] if known else (People(Lists()), Lists())
 
+    def take_fault(self, request: Request) -> Action | None:
+        """The fault that is for this request; what would not be let in is told so first."""
+        self._asked = request
+        try:
+            self._authenticate(received(request).fields, self.clock.now())
+        except Refusal:
+            return None
+        return super().take_fault(request)
+
     def error(self, code: str) -> Answer:
-        """The answer for a scripted fault, by Sailthru's number for it."""
-        reset = int(self.clock.now() // WINDOW_S + 1) * WINDOW_S
-        return msgspec.structs.replace(by_code(int(code)).answer(), headers=headers(RECORDED["POST"], 0, reset))
+        """The answer for a scripted fault, by Sailthru's number for it, with what is left of the request's limit."""
+        told = self._limit(self._asked.method, self._asked.path.strip("/"))
+        if int(code) == TOO_MANY:
+            told["x-rate-limit-remaining"] = "0"
+        return msgspec.structs.replace(by_code(int(code)).answer(), headers=told)
+
+    def _limit(self, method: str, endpoint: str) -> dict[str, str]:
+        return {"server": "Sailthru", **self.limits.headers(method, endpoint, self.clock.now(), self.options)}
 
     def record(self, request: Request, answer: Answer | None) -> dict[str, Any]:
         """A journal entry: what was asked, in the clear, and how it was answered."""
