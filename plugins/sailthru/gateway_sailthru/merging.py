@@ -45,8 +45,8 @@ def merged(lane: Iterable[Call]) -> list[Call]:
 
 def _are_compatible(first: Call, second: Call) -> bool:
     """The same profile, and no key that is news to it: one may merge it with another, whose values then count too."""
-    known = first.json.get("keys", {})
-    return first.json["id"] == second.json["id"] and second.json.get("keys", {}).items() <= known.items()
+    known, told = first.json.get("keys", {}), second.json.get("keys", {})
+    return first.json["id"] == second.json["id"] and all(known.get(key) == told[key] for key in told)
 
 
 def _joined(first: Call, second: Call) -> Call:
