@@ -85,7 +85,7 @@ class FakeSessionM(FakeVendor):
         """The journal's entry: neither key nor secret is in it."""
         try:
             body = msgspec.json.decode(request.body) if request.body else None
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             body = request.body.decode(errors="replace")
         entry = super().record(request, answer)
         headers = {name: value for name, value in request.headers.items() if name != "authorization"}
