@@ -62,8 +62,8 @@ class SailthruSettings(Settings):
     unicode_names: bool = Field(
         default=False, description="Keep letters beyond ASCII in names of vars instead of replacing them."
     )
-    app_events: frozenset[AppEvent] = Field(
-        frozenset({"custom_event", "commerce_event"}), description="Kinds of mParticle events sent as events."
+    app_events: tuple[AppEvent, ...] = Field(
+        ("custom_event", "commerce_event"), description="Kinds of mParticle events sent as events."
     )
     reserved_event_names: Literal["rename", "skip"] = Field(
         "rename", description="Events named as Sailthru's own (send, open, …) get the prefix mp_, or are skipped."

@@ -75,7 +75,7 @@ def test_a_wrong_setting_is_refused_by_name(name, value):
     ],
 )
 def test_a_right_setting_is_taken(name, value):
-    assert getattr(settings(**{name: value}), name) == (frozenset(value) if isinstance(value, list) else value)
+    assert getattr(settings(**{name: value}), name) == (tuple(value) if isinstance(value, list) else value)
 
 
 def test_a_secret_is_never_shown():
