@@ -150,6 +150,12 @@ def test_a_customer_id_becomes_the_key_extid_where_the_settings_say_so():
     assert plan(changed(None, NEW), who=who, customer_id_as_extid=True) == expected
 
 
+def test_no_other_identity_becomes_the_extid():
+    change = IdentityChange(type="other", new=identity("other", "o-1"))
+    planned = plan(change, who=user(email=NEW, customer_id="c-1"), customer_id_as_extid=True)
+    assert planned == [Skip(reason="not_forwarded", what="other"), Skip(reason="unchanged")]
+
+
 def test_a_removed_customer_id_is_not_forwarded():
     change = IdentityChange(type="customer_id", old=identity("customer_id", "c-1"))
     assert plan(change, customer_id_as_extid=True)[0] == Skip(reason="not_forwarded", what="customer_id")
@@ -175,6 +181,10 @@ def test_a_profile_is_created_ahead_of_events_once_where_the_settings_say_so():
     assert again == [Skip(reason="unchanged")]
     other = Memory(user={"created": "of another address"})
     assert plan(events=(custom_event(),), memory=other, create_before_events=True) == [made, created]
+
+
+def test_no_profile_is_created_ahead_of_nothing():
+    assert plan(create_before_events=True) == [Skip(reason="unchanged")]
 
 
 def test_what_is_remembered_of_a_created_profile_is_no_address():
