@@ -98,8 +98,10 @@ def on_attributes(
     if not body:
         yield Skip(reason="nothing_to_send")
         return
-    identifiers = identities_of(user, settings.identity_types).identifiers
-    yield write_profile(Errand(step=Step.UPDATE, mpid=mpid, identifiers=identifiers, user=body))
+    known = identities_of(user, settings.identity_types)
+    yield write_profile(
+        Errand(step=Step.UPDATE, mpid=mpid, identifiers=known.identifiers, email=known.email, user=body)
+    )
 
 
 @hookimpl

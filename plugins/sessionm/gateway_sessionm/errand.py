@@ -45,7 +45,7 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``identifiers`` are all the user's, ``unconfirmed`` says that SessionM may lack some of them. ``user``
     is the profile to write and ``events`` the event to post; while a call has them in its body they are
-    left out here. ``email`` is written by an event's errand only where it must create the user.
+    left out here. ``email`` is written where the user has to be created, whatever the errand is.
     ``looks`` are the ids still to look under, ``found`` is SessionM's id of the user they led to and
     ``known`` that user's ids. ``declined`` is why SessionM would not create the user.
     """
@@ -91,8 +91,12 @@ def compare(errand: Errand) -> Call:
     return _call("GET", _user(errand), errand.at(Step.COMPARE, user={}), params=SHOW)
 
 
-def extend(errand: Errand, identifiers: list[dict[str, str]]) -> Call:
-    """Write the whole list of ids: a shorter one would take ids away."""
+def extend(errand: Errand, known: list[dict[str, str]], external_id_type: str) -> Call:
+    """Write the whole list of ids, the MPID in any case: a shorter one would take ids away."""
+    own = [Identifier(errand.mpid, external_id_type)]
+    if any(entry["external_id"] == errand.mpid for entry in known):
+        own = []
+    identifiers = [*known, *missing((*own, *errand.identifiers), known)]
     return _call("PUT", _user(errand), errand.at(Step.EXTEND, user={}), json={"user": {"identifiers": identifiers}})
 
 

@@ -12,7 +12,7 @@ from gateway.sdk import Reply, Verdict, refused, rejected, retry
 RETRIED = frozenset({"internal_server_error"})
 REFUSED = frozenset({"https_only", "invalid_auth_token", "invalid_api_key", "access_denied"})
 UNKNOWN_USER = frozenset({"user_not_found", "requires_registered_user"})
-MOST_UNCLEAR = 5
+MOST_UNCLEAR = 10
 """Attempts after which a reply that cannot be read is taken for a refusal of the call."""
 
 Word = Literal["ok", "unknown_user", "declined", "retry", "refused", "unclear", "by_status"]
@@ -30,6 +30,10 @@ class Meaning(msgspec.Struct, frozen=True, kw_only=True):
     user: dict[str, Any] = {}
 
 
+NOT_THERE = Meaning(word="refused", code="status_404")
+"""Nothing of SessionM's answers at this address."""
+
+
 def meaning(reply: Reply) -> Meaning:
     """Read a reply."""
     status = reply.status
@@ -44,7 +48,7 @@ def meaning(reply: Reply) -> Meaning:
     if code is not None:
         return _of_error(code)
     if status == 404 and not isinstance(body, dict):
-        return Meaning(word="refused", code="status_404")
+        return NOT_THERE
     return Meaning(word="declined", code=f"status_{status}")
 
 

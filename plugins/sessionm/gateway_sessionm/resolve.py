@@ -6,7 +6,7 @@ from gateway.sdk import Call, Plan, Reply, Skip, Verdict, delivered, rejected
 from gateway_sessionm import errand as errands
 from gateway_sessionm.errand import Errand, Step
 from gateway_sessionm.identities import confirmed, missing, shown
-from gateway_sessionm.replies import Meaning, meaning, verdict
+from gateway_sessionm.replies import NOT_THERE, Meaning, meaning, verdict
 from gateway_sessionm.settings import SessionMSettings
 
 MOST_LOOKS = 5
@@ -20,11 +20,9 @@ def judge(call: Call, reply: Reply, settings: SessionMSettings) -> Verdict | Pla
         return _done(errand, said, settings, reply)
     if said.word == "unknown_user":
         return _unknown(errand, said.code, settings)
-    if errand.step is Step.ERASE and said.word == "unclear" and not reply.body:
-        return delivered()  # a deletion may well answer with nothing
-    if errand.step is Step.CREATE and _may_be_too_late(said, reply):
-        return _create_declined(errand, said.code)
-    return verdict(said, reply)
+    if said == NOT_THERE and "%" in call.path:
+        return rejected(said.code)  # a proxy that dislikes a quoted id says nothing about the connection
+    return _failed(errand, said, reply)
 
 
 def _done(errand: Errand, said: Meaning, settings: SessionMSettings, reply: Reply) -> Verdict | Plan:
@@ -32,13 +30,25 @@ def _done(errand: Errand, said: Meaning, settings: SessionMSettings, reply: Repl
         case Step.UPDATE if errand.unconfirmed:
             return errands.compare(errand)
         case Step.IDENTIFY | Step.COMPARE:
-            return _compared(errand, said)
+            return _compared(errand, said, settings)
         case Step.LOOK:
             return _found(errand, said, settings, reply)
         case Step.ADOPT | Step.CREATE | Step.EXTEND:
             return _settled(errand)
         case _:
             return delivered()
+
+
+def _failed(errand: Errand, said: Meaning, reply: Reply) -> Verdict | Plan:
+    match errand.step:
+        case Step.ERASE if _is_gone(said, reply):
+            return delivered(said.code)
+        case Step.EXTEND if _is_about_the_body(said, reply):
+            return rejected("identity_conflict")  # nothing but ids was written
+        case Step.CREATE if _is_about_the_body(said, reply):
+            return _create_declined(errand, said.code)
+        case _:
+            return verdict(said, reply)
 
 
 def _unknown(errand: Errand, code: str, settings: SessionMSettings) -> Verdict | Plan:
@@ -54,12 +64,13 @@ def _unknown(errand: Errand, code: str, settings: SessionMSettings) -> Verdict |
             return rejected(errand.declined or code)
 
 
-def _compared(errand: Errand, said: Meaning) -> Verdict | Plan:
+def _compared(errand: Errand, said: Meaning, settings: SessionMSettings) -> Verdict | Plan:
     known = shown(said.user)
     if known is None:
         return rejected("identifiers_not_shown")  # writing a list that may be shorter would take ids away
-    new = missing(errand.identifiers, known)
-    return errands.extend(errand, [*known, *new]) if new else confirmed(errand.mpid, errand.identifiers)
+    if missing(errand.identifiers, known):
+        return errands.extend(errand, known, settings.external_id_type)
+    return confirmed(errand.mpid, errand.identifiers)
 
 
 def _found(errand: Errand, said: Meaning, settings: SessionMSettings, reply: Reply) -> Verdict | Plan:
@@ -82,7 +93,15 @@ def _look_on(errand: Errand, settings: SessionMSettings) -> Plan:
     return errands.create(errand, settings.external_id_type)
 
 
-def _may_be_too_late(said: Meaning, reply: Reply) -> bool:
+def _is_gone(said: Meaning, reply: Reply) -> bool:
+    """Whether a deletion that was not answered with ok has come true: it may answer with nothing, or find nobody."""
+    if said.word == "declined":
+        return said.code == "not_found" or reply.status == 404
+    return said.word == "unclear" and not reply.body
+
+
+def _is_about_the_body(said: Meaning, reply: Reply) -> bool:
+    """Whether what was written is at fault: an id or an address, say, that is somebody else's by now."""
     return said.word == "declined" and (said.code == "validation" or reply.status in (400, 409, 422))
 
 

@@ -13,7 +13,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from gateway.sdk import BadPath, Rate, Settings, path
 
 HOST = "a host name or an https URL without a path, for example https://api-acme.ent-sessionm.com"
-MAPPING = 'a JSON object that maps names to names, for example {"Reward Claimed": "reward_claimed"}'
+MAPPING = "a JSON object that maps names to names, for example "
+EXAMPLES = {
+    "event_mappings": '{"Reward Claimed": "reward_claimed"}',
+    "identity_types": '{"customer_id": "loyalty_card"}',
+}
 BARE_HOST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-_")
 
 
@@ -79,7 +83,7 @@ def _names(value: Any, setting: str) -> dict[str, str]:
         if name in seen:
             raise ValueError(f"{setting} has the name {name!r} twice")
         if not name.strip():
-            raise ValueError(f"{setting} has a blank name; it must be {MAPPING}")
+            raise ValueError(f"{setting} has a blank name; it must be {MAPPING}{EXAMPLES[setting]}")
         if not isinstance(target, str) or not target.strip():
             raise ValueError(f"{setting} must map {name!r} to a name that is not blank")
         seen.add(name)
@@ -93,13 +97,13 @@ def _pairs(value: Any, setting: str) -> list[tuple[str, Any]]:
         try:
             value = json.loads(value, object_pairs_hook=_Pairs)
         except (ValueError, RecursionError):
-            raise ValueError(f"{setting} is not JSON; it must be {MAPPING}") from None
+            raise ValueError(f"{setting} is not JSON; it must be {MAPPING}{EXAMPLES[setting]}") from None
     if isinstance(value, _Pairs):
         return list(value)
     if isinstance(value, Mapping):
         return list(value.items())
     hint = " (the list of hashed names that mParticle's kits keep is of no use here)" if isinstance(value, list) else ""
-    raise ValueError(f"{setting} must be {MAPPING}{hint}")
+    raise ValueError(f"{setting} must be {MAPPING}{EXAMPLES[setting]}{hint}")
 
 
 class _Pairs(list[tuple[str, Any]]):

@@ -15,7 +15,8 @@ def folded(calls: Iterable[Call]) -> list[Call]:
     """The same calls with each user's profile writes made one, in the first one's place.
 
     Events keep their number and their order. Nothing is moved across a call of another kind (an
-    erasure, a step of an errand already begun), and no write grows beyond what one may carry.
+    erasure, a step of an errand already begun), and two writes stay two where one could not have the effect
+    of both: where it would carry more than it may, or where they tell of different ids.
     """
     kept: list[Call] = []
     open_writes: dict[tuple[str, str], int] = {}
@@ -36,16 +37,17 @@ def folded(calls: Iterable[Call]) -> list[Call]:
 
 
 def _both(first: Call, second: Call) -> Call | None:
-    """One call with the effect of both, the second winning, or None where it would carry too much."""
+    """One call with the effect of both, the second winning, or None where there is none."""
     earlier, later = errand_of(first), errand_of(second)
     user = merged(earlier.user, later.user)
-    if size(user) > MOST_ATTRIBUTES:
+    if size(user) > MOST_ATTRIBUTES or earlier.identifiers != later.identifiers:
         return None
     both = Errand(
         step=Step.UPDATE,
         mpid=earlier.mpid,
-        identifiers=list(dict.fromkeys((*earlier.identifiers, *later.identifiers))),
+        identifiers=earlier.identifiers,
         unconfirmed=earlier.unconfirmed or later.unconfirmed,
+        email=later.email or earlier.email,
         user=user,
     )
     covers = tuple(dict.fromkeys((*(first.covers or (first.id,)), *(second.covers or (second.id,)))))

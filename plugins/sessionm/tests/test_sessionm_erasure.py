@@ -5,7 +5,7 @@ import json
 import pytest
 
 import gateway_sessionm
-from gateway.sdk import Call, Erasure, Remember, Reply, Skip, User, delivered, refused
+from gateway.sdk import Call, Erasure, Remember, Reply, Skip, User, delivered, refused, rejected
 from gateway.testing import batch, identity, plan_with, user
 from gateway_sessionm.settings import SessionMSettings
 
@@ -15,6 +15,10 @@ MPID = "7346244611012968789"
 
 def erasing(person: User):
     return batch(user=person, erasure=Erasure(request_id="r-1"))
+
+
+def failed(code: str) -> bytes:
+    return json.dumps({"status": "error", "errors": {"code": code}}).encode()
 
 
 def plan(person: User, **settings) -> list[str]:
@@ -82,10 +86,20 @@ def test_somebody_unknown_counts_as_erased(bench, error_transport):
         (200, b"", delivered()),
         (200, json.dumps({"status": "ok"}).encode(), delivered()),
         (404, b"", refused("status_404")),
+        (404, b"{}", delivered("status_404")),
+        (404, failed("user_not_found"), delivered("user_not_found")),
+        (404, failed("not_found"), delivered("not_found")),
+        (200, failed("not_found"), delivered("not_found")),
+        (200, failed("REQUIRES_REGISTERED_USER"), delivered("requires_registered_user")),
+        (200, failed("validation"), rejected("validation")),
+        (200, failed("access_denied"), refused("access_denied")),
+        (400, b"", rejected("status_400")),
+        (401, b"", refused("status_401")),
+        (429, b"", None),
         (503, b"", None),
     ],
 )
-def test_a_deletion_may_answer_with_nothing_but_not_with_a_wrong_address(status, body, expected):
+def test_a_deletion_may_answer_with_nothing_or_find_nobody_but_not_with_a_wrong_address(status, body, expected):
     call = plan_with(gateway_sessionm, erasing(user()), VALUES)[0]
     settings = SessionMSettings.model_validate(VALUES)
     assert gateway_sessionm.on_reply(call, Reply(status=status, body=body), settings) == expected

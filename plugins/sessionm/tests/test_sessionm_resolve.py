@@ -197,7 +197,7 @@ def test_an_identifier_of_somebody_else_costs_neither_of_them_anything(bench):
     here = bench()
     seed(here, external_id=MPID)
     seed(here, external_id="c-1", external_id_type="customer_id")
-    assert here.deliver(batch(user=JO)) == ["rejected validation"]
+    assert here.deliver(batch(user=JO)) == ["rejected identity_conflict"]
     assert here.user(MPID)["first_name"] == "Jo"
     assert here.identifiers("c-1") == {"c-1": "customer_id"}
 
@@ -231,10 +231,45 @@ def test_a_failure_in_the_middle_leaves_what_is_left_to_a_retry(bench):
     assert list(here.vendor.people) == []
 
 
-def fault(*, path_regex: str | None = None, **action):
+def fault(*, method: str | None = None, path_regex: str | None = None, **action):
     from gateway.testing.vendor import Action, Fault, Match
 
-    return Fault(action=Action(**action), match=Match(path_regex=path_regex))
+    return Fault(action=Action(**action), match=Match(method=method, path_regex=path_regex))
+
+
+@TRANSPORTS
+@pytest.mark.parametrize("status", [None, 400, 409, 422])
+def test_ids_that_sessionm_will_not_add_are_a_conflict_however_it_says_so(bench, error_transport, status):
+    here = bench(error_transport=error_transport)
+    seed(here, external_id=MPID)
+    seed(here, external_id="c-1")
+    if status is not None:
+        here.vendor.faults.append(fault(method="PUT", path_regex=ME, status=status))
+    assert here.deliver(batch(user=user(customer_id="c-1"))) == ["rejected identity_conflict"]
+
+
+def test_a_list_of_ids_that_leaves_the_mpid_out_is_never_written_so():
+    shown = [{"external_id": "card", "external_id_type": "till"}]
+    extended = chain(fine(), fine(identifiers=shown))
+    assert extended.json == {"user": {"identifiers": [*shown, *BOTH]}}
+
+
+def test_the_mpid_is_not_added_twice_where_it_is_known_by_another_name():
+    shown = [{"external_id": MPID, "external_id_type": "mpid"}]
+    extended = chain(fine(), fine(identifiers=shown))
+    assert extended.json == {"user": {"identifiers": [*shown, BOTH[1]]}}
+
+
+def test_an_identity_that_a_proxy_cannot_take_does_not_stop_the_connection():
+    looking = user(attributes={"a": "1"}, customer_id="c/1")
+    assert chain(unknown(), Reply(status=404, body=b"<html>"), person=looking) == rejected("status_404")
+
+
+def test_a_user_created_by_their_attributes_alone_gets_their_email(bench):
+    here = bench()
+    (write,) = [call for call in plan_with(gateway_sessionm, batch(user=JO), here.values) if "first_name" in str(call)]
+    assert here.drive([write]) == [delivered()]
+    assert here.user(MPID)["email"] == "jo@example.com"
 
 
 def unknown() -> Reply:

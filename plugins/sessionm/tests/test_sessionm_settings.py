@@ -171,6 +171,17 @@ def test_identity_types_follow_the_same_form_and_leave_email_alone():
     assert "cannot rename email" in problem
 
 
+def test_a_mapping_that_is_wrong_is_told_with_an_example_of_its_own():
+    assert problems(event_mappings="x") == [
+        "connections.test.settings.event_mappings: event_mappings is not JSON; it must be a JSON object that maps "
+        'names to names, for example {"Reward Claimed": "reward_claimed"}'
+    ]
+    assert problems(identity_types=7) == [
+        "connections.test.settings.identity_types: identity_types must be a JSON object that maps names to names, "
+        'for example {"customer_id": "loyalty_card"}'
+    ]
+
+
 def test_erasure_identities_are_a_list_or_text_with_commas():
     assert settings(erasure_identities="customer_id, other").erasure_identities == ("customer_id", "other")
     assert settings(erasure_identities=[]).erasure_identities == ()
