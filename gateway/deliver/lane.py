@@ -81,10 +81,7 @@ class Run:
     ) -> Settlement:
         """What to record now; ``due_ms`` gives the lane back until then."""
         finished = [item for item in self.work if item.is_done and not item.told]
-        memories = [
-            *self.memories,
-            *(memory for item in finished for fact in item.planned for memory in fact.memories),
-        ]
+        memories = [*self.memories, *(memory for item in finished for memory in item.memories())]
         self.memories.clear()
         return Settlement(
             connection=self.lane.connection,

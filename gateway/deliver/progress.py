@@ -12,7 +12,7 @@ import msgspec
 from gateway.journal.port import Finished, Item, Outcome
 from gateway.log import logger
 from gateway.plan import Planned
-from gateway.sdk import Call
+from gateway.sdk import Call, Remember
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -68,6 +68,12 @@ class Undertaking:
     def state(self) -> dict[str, Any]:
         """The progress as the journal keeps it."""
         return {**msgspec.to_builtins(self.chains), **msgspec.to_builtins(self.ends)}
+
+    def memories(self) -> Iterator[Remember]:
+        """What is to be remembered, once all calls have ended: of facts that did not end as dead letters."""
+        for fact in self.planned:
+            if self._outcome(fact).word != "dead":
+                yield from fact.memories
 
     def withdraw(self) -> None:
         """Make none of the calls that are left, and remember nothing: the user asked to be forgotten."""

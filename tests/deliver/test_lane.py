@@ -1,12 +1,14 @@
 """A lane at work, against a partner that answers as each test says."""
 
+from dataclasses import replace
+
 import httpx
 import msgspec
 import pytest
 
 from gateway.deliver.gates import Gates
 from gateway.deliver.lane import MOST_FOLLOW_UPS, Courier, StaleClaim
-from gateway.deliver.progress import Undertaking
+from gateway.deliver.progress import Ending, Undertaking
 from gateway.deliver.sending import Sender
 from gateway.journal.port import Item, Lane, Outcome
 from gateway.plan import Planned
@@ -312,3 +314,22 @@ async def test_credentials_are_on_the_wire_and_nowhere_else():
     await bench.deliver(work("a", "b"))
     assert [sent["authorization"] for sent in bench.headers] == ["Basic secret"] * 2
     assert "secret" not in repr(bench.settled)
+
+
+async def test_what_was_planned_to_be_remembered_is_unless_its_fact_is_a_dead_letter():
+    bench = Bench({"word": "ok"}, {"word": "no"})
+    item = work("a", "b")
+    item.planned = [replace(fact, memories=(Remember(key=fact.fact, value=1),)) for fact in item.planned]
+    await bench.deliver(item)
+    assert [memo.key for one in bench.settled for memo in one.memos] == ["a"]
+
+
+async def test_of_a_withdrawn_item_nothing_is_sent_or_remembered():
+    bench = Bench()
+    item = work("a", "b")
+    item.planned = [replace(fact, memories=(Remember(key=fact.fact, value=1),)) for fact in item.planned]
+    item.ends["1a"] = Ending(word="delivered")
+    item.withdraw()
+    last = await bench.deliver(item)
+    assert (bench.seen, last.memos) == ([], ())
+    assert bench.outcomes == [Outcome("a", "delivered"), Outcome("b", "skipped", "erased")]
