@@ -61,8 +61,8 @@ class Skip(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Remember(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Keep a value for later plans: of this user on this connection, or (``shared``) of the whole connection.
 
-    It is stored together with the outcome of the fact that it was planned for (unless that is a dead letter),
-    and a ``value`` of None forgets it. Later hooks find it in ``memory``. Keep it small, and never put a credential there.
+    It is stored together with the outcome of the fact that it was planned for, unless that is a dead letter. A
+    ``value`` of None forgets it. Later hooks find it in ``memory``. Keep it small, and never put a credential there.
     """
 
     key: str

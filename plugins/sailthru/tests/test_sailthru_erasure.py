@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 import gateway_sailthru
@@ -10,11 +12,16 @@ from gateway.sdk import (
     Erasure,
     Memory,
     Remember,
+    Reply,
     Skip,
     User,
+    refused,
+    rejected,
+    retry,
 )
 from gateway.testing import Answer, Request, batch, custom_event, identity, membership, plan_with, session, user
 from gateway_sailthru.fake import FakeSailthru
+from gateway_sailthru.settings import SailthruSettings
 
 VALUES = {"api_key": "test-key", "api_secret": "test-secret"}
 JO = "jo@example.com"
@@ -77,6 +84,28 @@ def test_the_extid_is_erased_too_where_it_is_sent():
 )
 def test_somebody_who_cannot_be_addressed_is_skipped_and_said_so(who, reason):
     assert plan(erasing(who)) == [Skip(reason=reason), TOMBSTONE]
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize(
+    ("status", "code", "verdict"),
+    [
+        (401, 5, refused("signature")),
+        (500, 9, retry("error_9")),
+        (400, 11, rejected("invalid_email")),
+        (400, 99, rejected("error_99")),
+    ],
+)
+def test_a_step_that_fails_is_judged_like_any_call(method, status, code, verdict):
+    memo = {"step": "erase:look_up" if method == "GET" else "erase:by_sid", "value": JO, "key": "email", "left": 3}
+    call = Call(method=method, path="user", json={"id": JO, "key": "email"}, memo=memo)
+    told = Reply(status=status, body=json.dumps({"error": code, "errormsg": "no"}).encode())
+    assert gateway_sailthru.on_reply(call, told, SailthruSettings.model_validate(VALUES)) == verdict
+
+
+def test_a_profile_without_a_sid_is_a_dead_letter():
+    told = Reply(status=200, body=b'{"keys": {}}')
+    assert gateway_sailthru.on_reply(look_up(JO), told, SailthruSettings.model_validate(VALUES)) == rejected("no_sid")
 
 
 LATER, BEFORE = {"received_ms": ERASED_MS + 1}, {"received_ms": ERASED_MS}

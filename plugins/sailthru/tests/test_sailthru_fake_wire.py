@@ -135,6 +135,15 @@ def test_errors_count_too_but_not_what_was_too_many(bench):
     assert limit(here, "GET", "user") == (400, 2, 1, 180)
 
 
+def test_a_limit_lowered_in_the_middle_of_a_minute_leaves_nothing_and_no_less(bench):
+    here = bench()
+    here.vendor.clock.set(90.0)
+    for _ in range(3):
+        limit(here, "GET", "settings")
+    here.steer("config", {"limits": {"GET settings": 1}})
+    assert limit(here, "GET", "settings") == (429, 1, 0, 120)
+
+
 def test_what_is_not_let_in_is_not_counted_and_told_no_limit(bench):
     here = bench()
     _, _, headers = here.send("GET", "user", here.fields({}, sig="wrong"))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gateway_sailthru
-from gateway.sdk import Call, IdentityChange, Memory, Remember, Reply, Skip, User, delivered, rejected
+from gateway.sdk import Call, IdentityChange, Memory, Remember, Reply, Skip, User, delivered, refused, rejected, retry
 from gateway.testing import Answer, Request, batch, custom_event, identity, plan_with, user
 from gateway_sailthru.addresses import address
 from gateway_sailthru.fake import FakeSailthru
@@ -119,6 +119,20 @@ def test_an_address_that_changed_twice_creates_a_profile_only_for_the_last():
 
 
 @pytest.mark.parametrize(
+    ("who", "created"),
+    [
+        (user(email=NEW), [False, True]),
+        (user(email=OLD), [True, False]),
+        (user(email="third@example.com"), [False, False]),
+        (user(customer_id="c-1"), [False, True]),
+    ],
+)
+def test_a_profile_is_created_only_for_the_address_that_the_user_has(who, created):
+    planned = plan(changed("a@example.com", OLD), changed("b@example.com", NEW), who=who)
+    assert [item.memo["create"] for item in planned if isinstance(item, Call)] == created
+
+
+@pytest.mark.parametrize(
     ("change", "reason"),
     [
         (IdentityChange(type="email", old=email(OLD)), "removed_email"),
@@ -209,6 +223,21 @@ def test_nobody_with_an_address_in_between_is_left_alone():
 @pytest.mark.parametrize("body", [{}, {"keys": None}, {"keys": {}}, {"keys": {"sid": 7}}, {"keys": "x"}])
 def test_a_profile_without_a_sid_is_a_dead_letter(body):
     assert answer(look_up(OLD, NEW), body) == rejected("no_sid")
+
+
+@pytest.mark.parametrize("step", [look_up(OLD, NEW), move(OLD, NEW)], ids=["look_up", "move"])
+@pytest.mark.parametrize(
+    ("status", "code", "verdict"),
+    [
+        (401, 5, refused("signature")),
+        (500, 9, retry("error_9")),
+        (400, 11, rejected("invalid_email")),
+        (400, 99, rejected("error_99")),
+        (409, 99, rejected("error_99")),
+    ],
+)
+def test_a_step_that_fails_is_judged_like_any_call(step, status, code, verdict):
+    assert answer(step, {"error": code, "errormsg": "no"}, status) == verdict
 
 
 def test_a_move_is_done_when_the_profile_tells_the_new_address():

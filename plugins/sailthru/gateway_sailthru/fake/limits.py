@@ -35,7 +35,7 @@ class Limits:
         limit = self.limit(method, endpoint, options)
         return {
             "x-rate-limit-limit": str(limit),
-            "x-rate-limit-remaining": str(limit - used),
+            "x-rate-limit-remaining": str(max(0, limit - used)),
             "x-rate-limit-reset": str((minute + 1) * WINDOW_S),
         }
 
