@@ -153,6 +153,17 @@ def test_somebody_unknown_counts_as_erased(bench):
     assert here.deliver(erasing()) == here.deliver(erasing()) == ["delivered gone"]
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize("after", [False, True])
+def test_an_erasure_that_fails_at_any_step_can_be_made_again(bench, method, after):
+    here = bench()
+    here.vendor.seed({"users": [{"id": JO}]})
+    here.fault(method=method, close=True, after=after)
+    assert here.deliver(erasing()) == ["retry closed"]
+    assert here.deliver(erasing()) == ["delivered gone"]
+    assert here.emails() == []
+
+
 class Raced(FakeSailthru):
     """Somebody else deletes the profile just before we do."""
 

@@ -150,6 +150,12 @@ def test_a_change_from_what_was_no_address_is_a_first_address(old):
     assert plan(changed(old, NEW)) == [upsert(NEW)]
 
 
+@pytest.mark.parametrize("old", [None, OLD])
+def test_an_address_that_is_some_other_kind_of_identity_is_no_address(old):
+    planned = plan(changed(old, NEW, type="google"))
+    assert planned == [Skip(reason="not_forwarded", what="google"), Skip(reason="unchanged")]
+
+
 @pytest.mark.parametrize("type", ["customer_id", "facebook", "other_id_2", "brand_new_type"])
 def test_other_identities_are_not_forwarded_by_default(type):
     change = IdentityChange(type=type, new=identity(type, "x-1"))
@@ -266,6 +272,19 @@ def known(bench):
 
 MOVED = batch(user=user(email=NEW), identity_changes=(changed(OLD, NEW),))
 HISTORY = {"keys": {"email": NEW}, "vars": {"a": "1"}, "lists": ["Gold"], "optout": "none"}
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    "spoilt",
+    [{"close": True}, {"close": True, "after": True}, {"status": 502}, {"status": 502, "after": True}],
+    ids=["lost", "taken and lost", "failed", "taken and failed"],
+)
+def test_a_change_that_fails_at_any_step_can_be_made_again(known, method, spoilt):
+    known.fault(method=method, path="user", **spoilt)
+    assert known.deliver(MOVED)[0].startswith("retry ")
+    assert known.deliver(MOVED) == ["delivered"]
+    assert (known.emails(), known.sid(NEW), known.user(NEW)) == ([NEW], SID, HISTORY)
 
 
 def test_a_changed_address_keeps_sid_vars_and_lists(known):
