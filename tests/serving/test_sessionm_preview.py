@@ -336,6 +336,14 @@ def test_an_erasure_needs_no_switch_and_no_login(preview):
     ]
 
 
+def test_an_erasure_deletes_under_every_mpid(preview):
+    lane = f"mpid:{MPID}"
+    assert preview(FIXTURES / "opendsr-request.json") == [
+        call("DELETE", f"external/users/{MPID}", lane=lane),
+        call("DELETE", "external/users/-5", lane=lane),
+    ]
+
+
 def test_audiences_are_not_sent(preview):
     lines = preview(FIXTURES / "firehose-membership.json", filter=ALL, connection="login_identities = []")
     assert [one for one in skips(lines) if one[0].startswith("membership")] == [

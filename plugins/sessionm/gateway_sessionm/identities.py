@@ -11,6 +11,8 @@ import msgspec
 from gateway.sdk import Identity, Memory, Remember, Skip, User, path
 
 CUSTOMER = "customer_id"
+FURTHER_MPID = "mpid"
+"""The type of the MPIDs, all but the first, of somebody who asks to be forgotten."""
 EMAIL = "email"
 KNOWN = "identifiers"
 """The key under which the plugin remembers which identifiers SessionM has confirmed."""
@@ -39,7 +41,8 @@ def address_of(user: User) -> str | Skip:
 
 
 def erasable(user: User, types: Collection[str]) -> list[str] | Skip:
-    """The ids under which to erase the user: the MPID, and identities of these types."""
+    """The ids under which to erase the user: every MPID, and identities of these types."""
+    types = {FURTHER_MPID, *types}
     mpid = address_of(user)
     values = [] if isinstance(mpid, Skip) else [mpid]
     values.extend(each.external_id for each in identities_of(user, {}).identifiers if each.external_id_type in types)

@@ -166,7 +166,8 @@ class SessionMSettings(Settings):
         default="true", description="What is sent for an attribute without a value; blank sends no such attribute."
     )
     on_unknown_user: Literal["create", "skip"] = Field(
-        default="create", description="What to do about a user whom SessionM does not know under any id."
+        default="create",
+        description="What to do about a user whom SessionM does not know under any id: `create` or `skip`.",
     )
     erasure_identities: Annotated[tuple[str, ...], BeforeValidator(_types), AfterValidator(_erasure_identities)] = (
         Field(

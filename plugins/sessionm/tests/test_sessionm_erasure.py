@@ -51,6 +51,11 @@ def test_mpid_and_the_chosen_identities_are_erased(person, settings, values):
     assert plan(person, **settings)[:-1] == [f"DELETE external/users/{value}" for value in values]
 
 
+def test_every_mpid_of_somebody_who_has_several_is_erased():
+    further = User(mpid=MPID, identities=(identity("email", "jo@example.com"), identity("mpid", "-5")))
+    assert plan(further, erasure_identities=[])[:-1] == [f"DELETE external/users/{value}" for value in (MPID, "-5")]
+
+
 @pytest.mark.parametrize(
     "person",
     [
