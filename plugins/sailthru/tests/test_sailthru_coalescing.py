@@ -120,7 +120,14 @@ def test_an_update_joins_one_ahead_of_an_event_and_never_one_behind_it():
 
 def test_no_update_crosses_a_change_of_address_or_an_erasure():
     update = calls.upsert(JO, vars={"a": "1"})
-    for line in (calls.find(JO, "email", {"step": "x"}), calls.request("DELETE", "user", {"id": JO})):
+    lines = [
+        calls.find(JO, "email", {"step": "x"}),
+        calls.request("DELETE", "user", {"id": JO}),
+        calls.request("POST", "user", {"id": JO, "key": "sid"}),
+        calls.request("POST", "user", update.json, memo={"step": "x"}),
+        calls.request("POST", "user", {**update.json, "fields": {"keys": 1}}),
+    ]
+    for line in lines:
         assert [len(found) for found in shape(coalesced(update, line, update))] == [2, 2, 2]
 
 

@@ -140,6 +140,14 @@ def test_an_event_without_a_time_counts_by_that_of_its_message():
     assert isinstance(plan(batch(custom_event(time_ms=None), user=WHO, **LATER), BURIED)[-1], Call)
 
 
+def test_what_has_no_time_at_all_is_sent():
+    assert isinstance(plan(batch(custom_event(time_ms=None), user=WHO, received_ms=None), BURIED)[-1], Call)
+
+
+def test_without_a_tombstone_everything_is_sent():
+    assert isinstance(plan(batch(custom_event(time_ms=0), user=WHO, **BEFORE))[-1], Call)
+
+
 def test_the_profile_is_gone_afterwards_and_seen_to_be_gone(bench):
     here = bench()
     here.vendor.seed({"users": [{"id": JO, "lists": {"Gold": 1}}, {"id": "other@example.com"}]})

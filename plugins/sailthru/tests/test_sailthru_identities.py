@@ -226,6 +226,21 @@ def test_nobody_with_an_address_in_between_is_left_alone():
     assert answer(look_up(OLD, NEW, create=False), not_found(OLD), 400) == delivered("already_changed")
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (500, not_found(OLD), retry("error_99")),
+        (400, {"error": 98, "errormsg": f"User not found with email: {OLD}"}, rejected("error_98")),
+        (400, {"error": 99, "errormsg": f"No. User not found with email: {OLD}"}, rejected("error_99")),
+        (200, ["User not found with"], retry("no_json")),
+        (500, {"keys": {"sid": SID}}, None),
+        (200, {"keys": {"sid": SID}, "error": 9, "errormsg": "no"}, retry("error_9")),
+    ],
+)
+def test_what_only_looks_like_an_answer_to_the_look_up_is_none(status, body, expected):
+    assert answer(look_up(OLD, NEW), body, status) == expected
+
+
 @pytest.mark.parametrize("body", [{}, {"keys": None}, {"keys": {}}, {"keys": {"sid": 7}}, {"keys": "x"}])
 def test_a_profile_without_a_sid_is_a_dead_letter(body):
     assert answer(look_up(OLD, NEW), body) == rejected("no_sid")

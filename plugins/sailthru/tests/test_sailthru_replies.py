@@ -125,7 +125,7 @@ def test_too_many_requests_outweighs_whatever_the_body_says(call, body):
 
 
 @CALLS
-@pytest.mark.parametrize("code", ["XX", None, [], {}, 1.5])
+@pytest.mark.parametrize("code", ["XX", "²", "9a", "", None, [], {}, 1.5])
 def test_an_error_that_is_no_number_is_a_dead_letter(call, code):
     assert answer(call, reply(400, failed(code))) == rejected("error_0")
 
@@ -137,13 +137,14 @@ def test_what_is_no_json_object_is_no_success_and_tried_again(call, body):
 
 
 @CALLS
-@pytest.mark.parametrize("status", [301, 302, 400, 404, 405, 408, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [300, 302, 400, 404, 405, 408, 500, 502, 503, 504])
 def test_a_status_without_an_error_in_the_body_is_left_to_the_gateway(call, status):
     assert answer(call, reply(status, b"<html>")) is None
 
 
 UNSURE = [
     reply(200, b"<html>"),
+    reply(500, b"<html>"),
     reply(502, b"<html>"),
     reply(504, b""),
     Reply(status=None, failure="timeout", sent=True),
@@ -187,6 +188,8 @@ def limits(reset: str | None) -> Reply:
     [
         (RESET, 3.211),
         ("1714565760", 63.211),
+        ("1714565816", 119.211),
+        ("1714565817", 3.211),
         (None, 3.211),
         ("", 3.211),
         ("soon", 3.211),
