@@ -28,12 +28,12 @@ from gateway.deliver.sending import Sender
 from gateway.deliver.transport import Transport
 from gateway.destinations import Connection
 from gateway.facts import facts
-from gateway.govern.rules import Governor
+from gateway.govern.rules import Governed, Governor
 from gateway.journal.port import Item, Journal, JournalUnavailable, Lane, Outcome, Settlement, hash64
 from gateway.log import logger
 from gateway.mparticle.decoding import decode
 from gateway.mparticle.parts import user_refs
-from gateway.plan import PluginFault, plan
+from gateway.plan import Planned, PluginFault, plan
 from gateway.rewriting import Rewrite, RewriteFault
 from gateway.sdk import Batch, Memory
 from gateway.settings import Delivery
@@ -42,6 +42,7 @@ from gateway.watchdog import TooLong, Watchdog
 ITEMS_A_LANE = 16
 IDLE_S = 0.5
 BARRIER_MS = 200
+MOST_PATIENCE_MS = 10_000
 TROUBLE_S = 1.0
 
 
@@ -63,17 +64,32 @@ class Planner:
         """Plan one item. Where its plan has to be discarded, every fact is dead, and says why."""
         unread = [Outcome(fact=q.id, word="dead", reason="malformed", detail=q.problem) for q in batch.quarantined]
         try:
-            with self.guard:
-                batch = self.rewrite(batch)
-                governed = self.governor.govern(batch, facts(batch), now_ms())
-                planned = plan(governed.batch, self.connection, governed.facts, memory)
-        except (PluginFault, RewriteFault, TooLong) as error:
-            problem = str(error) or f"{self.connection.plugin.name}: planning took too long"
+            try:
+                governed, planned = self._plan(batch, memory)
+            except TooLong:  # or the machine stood still for a while
+                governed, planned = self._plan(batch, memory)
+        except Exception as error:  # noqa: BLE001  # a rule or a plugin may have made anything of the batch
+            problem = _problem(error, self.connection)
             logger.error("plan discarded", connection=self.connection.name, message=item.message, problem=problem)
             dead = [Outcome(fact=f.id, word="dead", reason="plugin_error", detail=problem) for f in facts(batch)]
             return Undertaking(item=item, settled=[*unread, *dead])
         withheld = [Outcome(fact=fact, word="skipped", reason=reason) for fact, reason in governed.withheld]
         return Undertaking(item=item, planned=planned, settled=[*unread, *withheld], erases=batch.erasure is not None)
+
+    def _plan(self, batch: Batch, memory: Memory) -> tuple[Governed, list[Planned]]:
+        with self.guard:
+            batch = self.rewrite(batch)
+            governed = self.governor.govern(batch, facts(batch), now_ms())
+            return governed, plan(governed.batch, self.connection, governed.facts, memory)
+
+
+def _problem(error: Exception, connection: Connection) -> str:
+    """What kept a batch from being planned; never a value of a user's."""
+    if isinstance(error, (PluginFault, RewriteFault)):
+        return str(error)
+    if isinstance(error, TooLong):
+        return f"{connection.plugin.name}: planning took too long, twice"
+    return f"planning failed: {type(error).__name__}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,6 +111,9 @@ class Dispatcher:
                 await self._round()
             except JournalUnavailable as error:
                 logger.error("journal unavailable", problem=str(error))
+                await self._rest(TROUBLE_S)
+            except Exception:  # noqa: BLE001  # whatever it is, a connection never stops being worked
+                logger.exception("round failed", connection=self.connection.name)
                 await self._rest(TROUBLE_S)
         if self.working:
             await asyncio.wait(self.working)
@@ -133,7 +152,7 @@ class Dispatcher:
             if undertakings:
                 await self.courier.deliver(lane, undertakings)
             else:
-                await self.settle(put_back(lane, now_ms() + BARRIER_MS, "other_lanes"))
+                await self.settle(put_back(lane, now_ms() + _patience_ms(lane, now_ms()), "other_lanes"))
         except StaleClaim:
             logger.warning("claim lost", connection=lane.connection)
         except Exception:  # noqa: BLE001  # whatever it is, this lane alone must suffer
@@ -142,27 +161,34 @@ class Dispatcher:
 
     async def _undertakings(self, lane: Lane) -> list[Undertaking]:
         """The lane's items, planned: up to one that has to wait for another lane, and to an erasure at the most."""
-        shared = await self.journal.shared_memory(lane.connection)
-        memory = Memory(user=lane.memory, shared=shared)
         undertakings: list[Undertaking] = []
         for item in lane.items:
             batch = decode(item.dialect, item.body, message=item.message, part=item.part)
-            if batch.memberships and not await self._audiences_ready(lane, item, batch):
+            is_erased = item.seq <= lane.erased_seq and batch.erasure is None
+            if not is_erased and not await self._is_its_turn(lane, item, batch):
                 break
-            if batch.erasure is not None and not await self._is_last_word(lane, item, batch):
-                break
-            undertaking = self.planner.undertake(item, batch, memory)
+            shared = await self.journal.shared_memory(lane.connection)  # read after what it had to wait for
+            undertaking = self.planner.undertake(item, batch, Memory(user=lane.memory, shared=shared))
             undertakings.append(undertaking)
             if batch.erasure is not None:
                 break
-            if item.seq <= lane.erased_seq:
+            if is_erased:
                 undertaking.withdraw()
         return undertakings
 
+    async def _is_its_turn(self, lane: Lane, item: Item, batch: Batch) -> bool:
+        """Whether nothing in another lane has to be dealt with before this."""
+        if batch.erasure is not None:
+            return await self._is_last_word(lane, item, batch)
+        return not batch.memberships or await self._audiences_ready(lane, item, batch)
+
     async def _is_last_word(self, lane: Lane, item: Item, batch: Batch) -> bool:
         """Whether nothing older waits of somebody who asks to be forgotten, in any lane; what does will not be sent."""
-        first = item.seq == lane.items[0].seq
-        return first and await self.journal.erase(lane.connection, user_refs(batch.user), item.seq)
+        if item.seq != lane.items[0].seq:
+            return False
+        known_by = user_refs(batch.user)
+        lanes = [hash64(ref) for ref in known_by]  # those of posts that named the user in just this way
+        return await self.journal.erase(lane.connection, lanes, [] if batch.user.mpid else known_by, item.seq)
 
     async def _audiences_ready(self, lane: Lane, item: Item, batch: Batch) -> bool:
         """Whether what an earlier message said of these audiences has been dealt with."""
@@ -187,6 +213,12 @@ class Dispatcher:
         """Sleep, or until stopped."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.stopped.wait(), max(0.0, seconds))
+
+
+def _patience_ms(lane: Lane, now_ms: int) -> int:
+    """How long a lane that waits for another one sleeps: the longer it has waited, the longer."""
+    age_ms = now_ms - lane.items[0].received_ms if lane.items else 0
+    return min(MOST_PATIENCE_MS, max(BARRIER_MS, age_ms // 4))
 
 
 def put_back(lane: Lane, due_ms: int, reason: str) -> Settlement:

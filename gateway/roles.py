@@ -25,6 +25,7 @@ HOUR_MS = 3_600_000
 DEAD_KEPT_TIMES = 10  # dead letters are kept so many times as long as what was delivered
 PRUNE_EVERY_S = 30.0
 PRUNE_AT_ONCE = 500
+PRUNE_PAUSE_S = 0.05
 LET_GO_S = 1.0
 
 Role = Callable[[Settings, asyncio.Event], Awaitable[None]]
@@ -71,28 +72,37 @@ async def dispatch(settings: Settings, stop: asyncio.Event) -> None:
     gc.freeze()
     tasks = [asyncio.create_task(one.run()) for one in working]
     pruning = asyncio.create_task(_prune(settings, journal))
-    await stop.wait()
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((stopping, pruning, *tasks), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
     for one in working:
         one.stopped.set()
     _, late = await asyncio.wait(tasks, timeout=settings.ingress.shutdown_s) if tasks else (set(), set())
     for task in (*late, *(lane for one in working for lane in one.working), pruning):
         task.cancel()
-    await asyncio.gather(*tasks, pruning, return_exceptions=True)
+    ends = await asyncio.gather(*tasks, pruning, return_exceptions=True)
     for one in working:
         await one.courier.sender.close()
     await journal.close()
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end  # the supervisor starts a process anew that should never have ended
 
 
 async def _prune(settings: Settings, journal: SqliteJournal) -> None:
     """Forget what is old, a little at a time, for as long as the process runs."""
     kept_ms = int(settings.journal.retention_hours * HOUR_MS)
     while True:
+        reached: int | None = 0
         with contextlib.suppress(JournalUnavailable):
-            before = now_ms() - kept_ms
-            dead_before = now_ms() - kept_ms * DEAD_KEPT_TIMES
-            if await journal.prune(before_ms=before, dead_before_ms=dead_before, limit=PRUNE_AT_ONCE) == PRUNE_AT_ONCE:
-                await asyncio.sleep(0.05)
-                continue
+            while reached is not None:
+                reached = await journal.prune(
+                    before_ms=now_ms() - kept_ms,
+                    dead_before_ms=now_ms() - kept_ms * DEAD_KEPT_TIMES,
+                    after_seq=reached,
+                    limit=PRUNE_AT_ONCE,
+                )
+                await asyncio.sleep(PRUNE_PAUSE_S)
         await asyncio.sleep(PRUNE_EVERY_S)
 
 

@@ -11,12 +11,16 @@ class TooLong(Exception):
     """A hook ran for longer than it may."""
 
 
+class _Interrupted(BaseException):
+    """Raised inside the hook, where an ``except Exception`` must not stop it."""
+
+
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise TooLong
+    raise _Interrupted
 
 
 class Watchdog:
-    """``with watchdog:`` raises TooLong in the code inside once it has run for ``seconds``, and again if it is caught.
+    """``with watchdog:`` interrupts the code inside once it has run for ``seconds``, and raises TooLong.
 
     Outside the main thread it watches nothing, for only there can Python be interrupted.
     """
@@ -36,3 +40,5 @@ class Watchdog:
     ) -> None:
         if self._watches:
             signal.setitimer(signal.ITIMER_REAL, 0)
+        if isinstance(error, _Interrupted):
+            raise TooLong from None

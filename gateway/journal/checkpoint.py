@@ -17,10 +17,15 @@ class Limits:
     every_s: float = 0.5
     worth_folding_bytes: int = 4 << 20
     too_long_bytes: int = 64 << 20
+    after_failure_s: float = 10.0
 
 
 class Checkpointer:
-    """A thread that folds the log whenever it has grown. Only a log that will not shrink makes writers wait."""
+    """A thread that folds the log whenever it has grown.
+
+    Only a log that will not shrink makes writers wait, and never for long: where somebody else is reading the
+    file, as a backup does, the log stays as it is for a while.
+    """
 
     def __init__(
         self,
@@ -32,6 +37,7 @@ class Checkpointer:
         self._limits = limits
         self._log = Path(f"{path}-wal")
         self._database = connect(path)
+        self._database.execute("PRAGMA busy_timeout = 20")
         self._turn = turn
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="journal-checkpoint", daemon=True)
@@ -44,11 +50,17 @@ class Checkpointer:
         self._database.close()
 
     def _run(self) -> None:
-        while not self._closing.wait(self._limits.every_s):
+        rest = self._limits.every_s
+        while not self._closing.wait(rest):
+            rest = self._limits.every_s
             with suppress(sqlite3.Error, OSError):  # busy or full now; the next round tries again
                 size = self._log.stat().st_size
                 if size > self._limits.worth_folding_bytes:
                     self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                if size > self._limits.too_long_bytes:
-                    with self._turn():
-                        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if size > self._limits.too_long_bytes and not self._truncated():
+                    rest = self._limits.after_failure_s
+
+    def _truncated(self) -> bool:
+        with self._turn():
+            busy, _, _ = self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -28,19 +30,21 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Prune:
-    """Forget up to ``limit`` finished batches that are older than these times."""
+    """Forget, of ``limit`` batches behind one, those that are finished and older than these times."""
 
     before_ms: int
     dead_before_ms: int
+    after_seq: int
     limit: int
 
 
 @dataclass(frozen=True, slots=True)
 class Erase:
-    """Have nothing older than a batch sent of the users whom these ids belong to."""
+    """Have nothing older than a batch sent of these lanes' users, nor of those of these batches."""
 
     connection: str
-    refs: tuple[str, ...]
+    users: tuple[int, ...]
+    seqs: tuple[int, ...]
     before_seq: int
 
 
@@ -49,8 +53,10 @@ PING = """
     ON CONFLICT DO UPDATE SET value = excluded.value
 """
 OTHERS = """
-    SELECT DISTINCT w.user FROM batches b JOIN work w ON w.user = b.user
-    WHERE b.seq IN (SELECT value FROM json_each(:seqs)) AND w.connection = :connection AND w.seq < :before_seq
+    SELECT DISTINCT user FROM work WHERE connection = :connection AND seq < :before_seq AND (
+        user IN (SELECT value FROM json_each(:users))
+        OR user IN (SELECT user FROM batches WHERE seq IN (SELECT value FROM json_each(:seqs)))
+    )
 """
 ERASE = """
     UPDATE lanes SET erased_seq = max(erased_seq, :before_seq - 1), due_ms = iif(owner IS NULL, 0, due_ms)
@@ -58,13 +64,12 @@ ERASE = """
 """
 OLDER = "SELECT 1 FROM work WHERE user = ? AND connection = ? AND seq < ? LIMIT 1"
 OLD = """
-    SELECT b.seq FROM batches b
-    WHERE b.received_ms < :before_ms
-    AND NOT EXISTS (SELECT 1 FROM work w WHERE w.user = b.user AND w.seq = b.seq)
-    AND NOT EXISTS (
+    SELECT b.seq, b.received_ms < :before_ms, NOT EXISTS (
+        SELECT 1 FROM work w WHERE w.user = b.user AND w.seq = b.seq
+    ) AND NOT EXISTS (
         SELECT 1 FROM ledger l WHERE l.seq = b.seq AND l.dead > 0 AND b.received_ms >= :dead_before_ms
     )
-    ORDER BY b.seq LIMIT :limit
+    FROM batches b WHERE b.seq > :after_seq ORDER BY b.seq LIMIT :limit
 """
 FORGETTING = (
     "DELETE FROM ledger WHERE seq IN (SELECT value FROM json_each(:seqs))",
@@ -87,24 +92,25 @@ def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[A
             results[index] = _erase(database, operation)
 
 
-def _prune(database: sqlite3.Connection, prune: Prune) -> int:
-    given = {"before_ms": prune.before_ms, "dead_before_ms": prune.dead_before_ms, "limit": prune.limit}
-    seqs = [seq for (seq,) in database.execute(OLD, given).fetchall()]
-    if seqs:
+def _prune(database: sqlite3.Connection, prune: Prune) -> int | None:
+    given = {name: getattr(prune, name) for name in ("before_ms", "dead_before_ms", "after_seq", "limit")}
+    looked_at = database.execute(OLD, given).fetchall()
+    old = list(takewhile(itemgetter(1), looked_at))
+    forgotten = [seq for seq, _, is_done in old if is_done]
+    if forgotten:
         for statement in FORGETTING:
-            database.execute(statement, {"seqs": msgspec.json.encode(seqs).decode()})
-    return len(seqs)
+            database.execute(statement, {"seqs": msgspec.json.encode(forgotten).decode()})
+    return old[-1][0] if len(old) == prune.limit else None
 
 
 def _erase(database: sqlite3.Connection, erase: Erase) -> bool:
     """Whether no older work of these users is left; what is left will not be sent."""
-    seqs = {seq for ref in erase.refs for seq in _seqs(database, hash_ref(ref))}
     given: dict[str, Any] = {"connection": erase.connection, "before_seq": erase.before_seq}
-    known = {**given, "seqs": msgspec.json.encode(sorted(seqs)).decode()}
-    users = [user for (user,) in database.execute(OTHERS, known).fetchall()]
-    if users:
-        database.execute(ERASE, {**given, "users": msgspec.json.encode(users).decode()})
-    return not users
+    known = {name: msgspec.json.encode(getattr(erase, name)).decode() for name in ("users", "seqs")}
+    waiting = [user for (user,) in database.execute(OTHERS, {**given, **known}).fetchall()]
+    if waiting:
+        database.execute(ERASE, {**given, "users": msgspec.json.encode(waiting).decode()})
+    return not waiting
 
 
 def any_due(database: sqlite3.Connection, connections: Sequence[str], now_ms: int) -> bool:
@@ -134,8 +140,8 @@ def counts(database: sqlite3.Connection) -> list[Count]:
 
 def find(database: sqlite3.Connection, ref: str, limit: int) -> list[Found]:
     """Batches that an id was found in, oldest first."""
-    seqs = _seqs(database, hash_ref(ref))[:limit]
-    rows = database.execute(FOUND, (msgspec.json.encode(seqs).decode(),)).fetchall()
+    known = seqs(database, hash_ref(ref))[-limit:]
+    rows = database.execute(FOUND, (msgspec.json.encode(known).decode(),)).fetchall()
     return [
         Found(
             seq=seq,
@@ -150,14 +156,14 @@ def find(database: sqlite3.Connection, ref: str, limit: int) -> list[Found]:
     ]
 
 
-def _seqs(database: sqlite3.Connection, wanted: bytes) -> list[int]:
+def seqs(database: sqlite3.Connection, wanted: bytes) -> list[int]:
     """The batches that an id belongs to, by scanning the rows of ids."""
-    seqs = []
+    found = []
     query = "SELECT first_seq, hashes, offsets FROM refs WHERE instr(hashes, ?) ORDER BY first_seq"
     for first, hashes, offsets in database.execute(query, (wanted,)):
         of = memoryview(offsets).cast("I")
-        seqs += [first + of[place // 8] for place in range(0, len(hashes), 8) if hashes[place : place + 8] == wanted]
-    return seqs
+        found += [first + of[place // 8] for place in range(0, len(hashes), 8) if hashes[place : place + 8] == wanted]
+    return found
 
 
 def _finished(database: sqlite3.Connection, seq: int) -> list[Sighting]:

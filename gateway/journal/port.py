@@ -195,8 +195,12 @@ class Journal(Protocol):
     async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
         """Whether no work older than ``before_seq`` is left in a lane."""
 
-    async def erase(self, connection: str, refs: Sequence[str], before_seq: int) -> bool:
-        """Let nothing older be sent of the users whom these ids belong to; whether none of it waits any more."""
+    async def erase(self, connection: str, users: Sequence[int], refs: Sequence[str], before_seq: int) -> bool:
+        """Let nothing older be sent of these lanes, and of those in which one of these ids was found.
+
+        Returns whether none of it waits any more. Finding lanes by id takes long; give ``refs`` only where there is
+        no other way.
+        """
 
     async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
         """Return once a lane of these connections may be due, at the latest after the timeout."""
@@ -207,8 +211,11 @@ class Journal(Protocol):
     async def counts(self) -> list[Count]:
         """Counts of facts since the journal was made: exact, and true after any crash."""
 
-    async def prune(self, *, before_ms: int, dead_before_ms: int, limit: int) -> int:
-        """Forget finished batches received before these times (the second for dead letters); returns how many."""
+    async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
+        """Of so many batches behind one, forget those finished that are older than this (the second for dead letters).
+
+        Returns where to go on, or None once a younger one was met.
+        """
 
     async def ping(self) -> None:
         """Return if the journal can be written now."""

@@ -13,13 +13,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from gateway.journal import claims, entries, lookups, schema, settlements
 from gateway.journal.checkpoint import Checkpointer
 from gateway.journal.commit import Committer
-from gateway.journal.port import Count, Entry, Found, JournalUnavailable, JournalUnusable, Lane, Settlement
+from gateway.journal.port import (
+    Count,
+    Entry,
+    Found,
+    JournalUnavailable,
+    JournalUnusable,
+    Lane,
+    Settlement,
+    hash_ref,
+)
 
 T = TypeVar("T")
 LOOK_AGAIN_S = 0.005
+PATIENCE_S = 2.0  # for whoever else has the file open; the gateway's own processes take turns
 LEASE_MS = 24 * 3600 * 1000  # a dispatcher that dies leaves its leases to its successor, which holds its lock
 
 
@@ -28,10 +40,10 @@ def path_of(url: str) -> Path:
     return Path(url.removeprefix("sqlite:///"))
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """A connection as every part of the gateway uses it. Raises JournalUnavailable."""
+def connect(path: Path, *, patience_s: float = PATIENCE_S) -> sqlite3.Connection:
+    """A connection as every part of the gateway uses it, waiting so long for others. Raises JournalUnavailable."""
     try:
-        database = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
+        database = sqlite3.connect(path, timeout=patience_s, isolation_level=None, check_same_thread=False)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA wal_autocheckpoint = 0")
@@ -105,18 +117,20 @@ class SqliteJournal:
         return claimed
 
     async def settle(self, settlement: Settlement) -> bool:
-        """Record what became of a lane; see the port."""
+        """Record what became of a lane; see the port. Raises TypeError for what is no JSON."""
+        msgspec.json.encode((settlement.memos, settlement.progress))  # nobody else in the commit may suffer for it
         held: bool = await self._do(settlements.Settle(settlement, _now_ms()))
         return held
 
-    async def prune(self, *, before_ms: int, dead_before_ms: int, limit: int) -> int:
+    async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
         """Forget finished batches; see the port."""
-        forgotten: int = await self._do(lookups.Prune(before_ms, dead_before_ms, limit))
-        return forgotten
+        reached: int | None = await self._do(lookups.Prune(before_ms, dead_before_ms, after_seq, limit))
+        return reached
 
-    async def erase(self, connection: str, refs: Sequence[str], before_seq: int) -> bool:
+    async def erase(self, connection: str, users: Sequence[int], refs: Sequence[str], before_seq: int) -> bool:
         """Let nothing older be sent of some users; see the port."""
-        gone: bool = await self._do(lookups.Erase(connection, tuple(refs), before_seq))
+        known = tuple(seq for ref in refs for seq in self._read(lookups.seqs, hash_ref(ref)))
+        gone: bool = await self._do(lookups.Erase(connection, tuple(users), known, before_seq))
         return gone
 
     async def ping(self) -> None:
@@ -197,10 +211,12 @@ class SqliteJournal:
                 for run in (entries.run, settlements.run, claims.run, lookups.run):
                     run(self._writer, operations, results)
                 self._writer.execute("COMMIT")
-            except sqlite3.Error as error:
+            except BaseException as error:
                 with suppress(sqlite3.Error):
                     self._writer.execute("ROLLBACK")
-                raise JournalUnavailable(f"{self._path}: {error}") from error
+                if isinstance(error, sqlite3.Error):
+                    raise JournalUnavailable(f"{self._path}: {error}") from error
+                raise
         return results
 
 

@@ -74,7 +74,7 @@ async def test_an_erasure_waits_for_the_users_other_lanes_whose_work_is_not_sent
     await journal.accept([make_entry("m1", user="mpid:7", refs=["email:ann@example.com"])], BOTH)
     await journal.accept([make_entry("m2", user="mpid:8", refs=["email:bob@example.com"])], BOTH)
     await journal.accept([make_entry("m3", user="email:ann@example.com", erases=True)], BOTH)
-    assert await journal.erase("loyalty", ["email:ann@example.com"], 3) is False
+    assert await journal.erase("loyalty", [], ["email:ann@example.com"], 3) is False
     lanes = {lane.user: lane for lane in await claim(journal)}
     assert {user: lane.erased_seq for user, lane in lanes.items()} == {
         hash64("mpid:7"): 2,
@@ -83,11 +83,20 @@ async def test_an_erasure_waits_for_the_users_other_lanes_whose_work_is_not_sent
     }
     ann = lanes[hash64("mpid:7")]
     await journal.settle(finish(ann, *ann.items, release=True))
-    assert await journal.erase("loyalty", ["email:ann@example.com"], 3) is True
+    assert await journal.erase("loyalty", [], ["email:ann@example.com"], 3) is True
 
 
 async def test_an_erasure_does_not_wait_for_what_the_user_did_later(journal, make_entry):
     await journal.accept([make_entry("m1", user="a", erases=True)], BOTH)
     await journal.accept([make_entry("m2", user="b", refs=["email:ann@example.com"])], BOTH)
-    assert await journal.erase("loyalty", ["email:ann@example.com"], 1) is True
+    assert await journal.erase("loyalty", [], ["email:ann@example.com"], 1) is True
     assert {lane.erased_seq for lane in await claim(journal) if lane.user == hash64("b")} == {0}
+
+
+async def test_lanes_can_be_named_themselves(journal, make_entry):
+    await journal.accept([make_entry("m1", user="mpid:7"), make_entry("m2", user="mpid:8")], BOTH)
+    await journal.accept([make_entry("m3", user="email:ann@example.com", erases=True)], BOTH)
+    assert await journal.erase("loyalty", [hash64("mpid:7"), hash64("mpid:9")], [], 3) is False
+    lanes = {lane.user: lane.erased_seq for lane in await claim(journal)}
+    assert (lanes[hash64("mpid:7")], lanes[hash64("mpid:8")]) == (2, 0)
+    assert await journal.erase("loyalty", [hash64("mpid:9")], [], 3) is True

@@ -176,7 +176,7 @@ async def test_a_batch_found_tells_how_it_stands_on_each_connection(journal, mak
 
 
 async def test_what_is_old_and_finished_is_forgotten_and_nothing_else(journal, make_entry):
-    names = {"old": 1_000, "young": 5_000, "waiting": 1_000, "dead": 1_000}
+    names = {"old": 1_000, "waiting": 1_000, "dead": 1_000, "young": 5_000}
     for name, received_ms in names.items():
         await journal.accept([make_entry(name, user=name, received_ms=received_ms, refs=(name,))], ("loyalty",))
     for lane in await claim(journal):
@@ -184,10 +184,27 @@ async def test_what_is_old_and_finished_is_forgotten_and_nothing_else(journal, m
         word = Outcome("a", "dead" if item.message == "dead" else "delivered")
         if item.message != "waiting":
             await journal.settle(finish(lane, item, outcomes=(word,), release=True, due_ms=0))
-    assert await journal.prune(before_ms=2_000, dead_before_ms=500, limit=10) == 1
-    assert [name for name in names if await journal.find(name)] == ["young", "waiting", "dead"]
-    assert await journal.prune(before_ms=2_000, dead_before_ms=2_000, limit=10) == 1
+    await journal.prune(before_ms=2_000, dead_before_ms=500, after_seq=0, limit=10)
+    assert [name for name in names if await journal.find(name)] == ["waiting", "dead", "young"]
+    await journal.prune(before_ms=2_000, dead_before_ms=2_000, after_seq=0, limit=10)
+    assert [name for name in names if await journal.find(name)] == ["waiting", "young"]
     assert await journal.accept([make_entry("old")], ("loyalty",)) == 1
+
+
+async def test_forgetting_goes_on_step_by_step_and_ends_at_what_is_younger(journal, make_entry):
+    for number in range(5):
+        received_ms = 1_000 if number < 4 else 5_000
+        await journal.accept(
+            [make_entry(f"m{number}", user=f"u{number}", received_ms=received_ms, refs=(f"m{number}",))], ("loyalty",)
+        )
+    for lane in await claim(journal):
+        await journal.settle(finish(lane, *lane.items, release=True, due_ms=0))
+    reached, steps = 0, []
+    while reached is not None:
+        reached = await journal.prune(before_ms=2_000, dead_before_ms=2_000, after_seq=reached, limit=2)
+        steps.append(reached)
+    assert steps == [2, 4, None]
+    assert [bool(await journal.find(f"m{number}")) for number in range(5)] == [False] * 4 + [True]
 
 
 async def test_waiting_ends_when_work_arrives(journal, make_entry):

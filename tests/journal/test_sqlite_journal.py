@@ -12,7 +12,7 @@ import pytest
 
 from gateway.journal import schema
 from gateway.journal.checkpoint import Checkpointer, Limits
-from gateway.journal.port import JournalUnavailable, JournalUnusable
+from gateway.journal.port import JournalUnavailable, JournalUnusable, Memo, Settlement
 from gateway.journal.sqlite import SqliteJournal, connect, path_of, prepare, writing
 
 pytestmark = pytest.mark.anyio
@@ -111,6 +111,36 @@ async def test_the_write_ahead_log_does_not_grow_without_bound(url, make_entry):
     assert Path(f"{path_of(url)}-wal").stat().st_size < 1_000_000
     folding.close()
     await journal.close()
+
+
+async def test_a_reader_who_stays_keeps_nobody_waiting(url, make_entry):
+    prepare(url)
+    journal = SqliteJournal(url)
+    await journal.accept([make_entry("m")], ("loyalty",))
+    reader = connect(path_of(url))
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM batches").fetchone()
+    limits = Limits(every_s=0.005, worth_folding_bytes=1, too_long_bytes=1, after_failure_s=0.005)
+    folding = Checkpointer(path_of(url), connect, lambda: writing(path_of(url)), limits)
+    accepting = [journal.accept([make_entry(f"m{n}", user=str(n))], ("loyalty",)) for n in range(50)]
+    assert await asyncio.wait_for(asyncio.gather(*accepting), 8) == [1] * 50
+    folding.close()
+    reader.close()
+    await journal.close()
+
+
+async def test_what_cannot_be_recorded_spoils_nothing_that_comes_after(journal, make_entry):
+    await journal.accept([make_entry("m")], ("loyalty",))
+    (lane,) = await journal.claim("loyalty", now_ms=10_000, lanes=1, items=1)
+    odd = Memo(key="k", value={("a", "b"): object()})
+    settling = journal.settle(Settlement(connection="loyalty", user=lane.user, fence=lane.fence, memos=(odd,)))
+    beside = journal.accept([make_entry("m2")], ("loyalty",))
+    with pytest.raises(TypeError):
+        await settling
+    assert await beside == 1
+    fine = Memo(key="k", value=1)
+    settlement = Settlement(connection="loyalty", user=lane.user, fence=lane.fence, memos=(fine,), release=True)
+    assert await journal.settle(settlement) is True
 
 
 def test_a_database_of_the_first_version_still_opens(url):
