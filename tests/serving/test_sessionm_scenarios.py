@@ -396,6 +396,29 @@ def test_profile_updates_that_wait_become_one_call_and_every_event_arrives(gatew
     assert gateway.facts()["loyalty", "delivered"] == 6
 
 
+def test_an_unknown_user_is_skipped_where_the_settings_say_so(gateway, vendor, message, monkeypatch):
+    monkeypatch.setenv("GATEWAY_CONNECTIONS__LOYALTY__SETTINGS__ON_UNKNOWN_USER", "skip")
+    gateway.start()
+    gateway.post(message(1))
+    gateway.wait(gateway.drained)
+    assert told(gateway, message(1)) == {
+        "attributes": ("skipped", "unknown_user", []),
+        "e-1-0": ("skipped", "unknown_user", []),
+    }
+    assert vendor.users() == []
+
+
+def test_two_ids_of_two_customers_are_dead_with_a_reason_and_nothing_is_written(gateway, vendor, message):
+    known(vendor, external_id="c-1", external_id_type="customer_id", user_profile={})
+    known(vendor, external_id="o-1", external_id_type="other", user_profile={})
+    gateway.start()
+    gateway.post(message(1, user_identities=[*CUSTOMER, {"type": "other", "encoding": "raw", "value": "o-1"}]))
+    gateway.wait(gateway.drained)
+    conflict = ("dead", "identity_conflict", [])
+    assert told(gateway, message(1)) == {"identities": conflict, "attributes": conflict, "e-1-0": conflict}
+    assert vendor.users() == [({"c-1": "customer_id"}, {}, {}), ({"o-1": "other"}, {}, {})]
+
+
 def test_neither_key_nor_secret_is_in_the_log_or_the_ledger(gateway, vendor, message):
     vendor.spoil("PUT", ME, status=404, body="<html>")
     gateway.start()

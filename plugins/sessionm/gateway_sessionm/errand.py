@@ -33,7 +33,7 @@ class Step(StrEnum):
     CREATE = "create"
     """Create the user."""
     RETURN = "return"
-    """Creating was declined, perhaps since somebody was faster: write the profile after all."""
+    """Creating or adopting was declined, perhaps since somebody was faster: write the profile by MPID after all."""
     RESEND = "resend"
     """Post the event for the second and last time."""
     ERASE = "erase"
@@ -44,10 +44,10 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What has to come true, and what is known so far.
 
     ``identifiers`` are all the user's, ``unconfirmed`` says that SessionM may lack some of them. ``user``
-    is the profile to write and ``events`` the event to post; while a call has them in its body they are
+    is the profile to write and ``events`` the event to post; while a call's body is just that they are
     left out here. ``email`` is written where the user has to be created, whatever the errand is.
     ``looks`` are the ids still to look under, ``found`` is SessionM's id of the user they led to and
-    ``known`` that user's ids. ``declined`` is why SessionM would not create the user.
+    ``known`` that user's ids. ``declined`` is why SessionM would neither create the user nor take the MPID.
     """
 
     step: Step
@@ -120,7 +120,7 @@ def adopt(errand: Errand, external_id_type: str) -> Call:
     if errand.known is not None and missing(errand.identifiers, errand.known):
         user["identifiers"] = [*errand.known, *missing((own, *errand.identifiers), errand.known)]
     address = path("users", errand.found or "")
-    return _call("PUT", address, errand.at(Step.ADOPT, user={}), json={"user": user})
+    return _call("PUT", address, errand.at(Step.ADOPT), json={"user": user})
 
 
 def create(errand: Errand, external_id_type: str) -> Call:

@@ -45,8 +45,8 @@ def _failed(errand: Errand, said: Meaning, reply: Reply) -> Verdict | Plan:
             return delivered(said.code)
         case Step.EXTEND if _is_about_the_body(said, reply):
             return rejected("identity_conflict")  # nothing but ids was written
-        case Step.CREATE if _is_about_the_body(said, reply):
-            return _create_declined(errand, said.code)
+        case Step.CREATE | Step.ADOPT if _is_about_the_body(said, reply):
+            return _declined(errand, said.code)
         case _:
             return verdict(said, reply)
 
@@ -105,7 +105,8 @@ def _is_about_the_body(said: Meaning, reply: Reply) -> bool:
     return said.word == "declined" and (said.code == "validation" or reply.status in (400, 409, 422))
 
 
-def _create_declined(errand: Errand, code: str) -> Plan:
+def _declined(errand: Errand, code: str) -> Plan:
+    """Somebody may have been faster and have given the MPID to a user: try once more under that."""
     declined = errand.at(errand.step, declined=code)
     return errands.send(declined) if errand.events else errands.write_profile(declined)
 

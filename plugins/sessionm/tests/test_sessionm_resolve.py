@@ -135,6 +135,48 @@ def test_a_lost_race_of_an_event_stores_the_event_once(bench):
     assert len(here.vendor.happenings) == 1
 
 
+class Overtaker(FakeSessionM):
+    """Somebody else creates a user of this MPID just before we give it to the user whom we found."""
+
+    def answer(self, request: Request) -> Answer:
+        if request.method == "PUT" and "/external/" not in request.path:
+            self.seed({"users": [{"external_id": MPID, "external_id_type": "mparticle_mpid"}]})
+        return super().answer(request)
+
+
+@TRANSPORTS
+def test_a_lost_race_to_link_a_user_writes_the_profile_of_whoever_has_the_mpid(bench, error_transport):
+    here = bench(Overtaker(error_transport=error_transport, events=["Reward Claimed"], undefined_attribute="accept"))
+    known = seed(here, external_id="c-1", external_id_type="customer_id")
+    (write, event) = here.plan(batch(custom_event(), user=JO))
+    assert here.drive([write]) == [delivered()]
+    assert steps(here) == [f"PUT {ME}", "GET external/users/c-1", f"PUT users/{known}", f"PUT {ME}"]
+    assert (here.user(MPID)["first_name"], here.user("c-1")["first_name"]) == ("Jo", None)
+    assert here.drive([event]) == [delivered()]
+    here.vendor.journal.clear()
+    assert here.deliver(batch(user=JO)) == ["rejected identity_conflict"]
+
+
+@TRANSPORTS
+def test_a_profile_that_sessionm_will_not_take_is_rejected_with_its_reason_after_linking_fails(bench, error_transport):
+    definitions = {"tier": {"type": "integer"}}
+    here = bench(error_transport=error_transport, attributes=definitions)
+    seed(here, external_id="c-1", external_id_type="customer_id")
+    assert here.deliver(batch(user=JO)) == ["rejected validation"]
+    assert here.vendor.people.by_external_id(MPID) is None
+
+
+def test_a_user_who_was_created_before_the_line_broke_is_created_once(bench):
+    here = bench()
+    create = chain(unknown(), unknown())
+    here.vendor.faults.append(fault(method="POST", close=True, after=True))
+    assert [verdict.word for verdict in here.drive([create])] == ["retry"]
+    assert here.drive([create]) == [delivered()]
+    assert steps(here) == ["POST users", "POST users", f"PUT {ME}"]
+    assert len(list(here.vendor.people)) == 1
+    assert here.user(MPID)["first_name"] == "Jo"
+
+
 @TRANSPORTS
 def test_a_user_whom_sessionm_will_not_create_is_rejected_with_the_first_reason(bench, error_transport):
     here = bench(error_transport=error_transport)
