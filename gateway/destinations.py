@@ -78,7 +78,7 @@ def load(name: str) -> Plugin:
         raise PluginError(f"no plugin named {name!r} is installed (installed: {known})")
     try:
         module = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(f"plugin {name!r} cannot be imported: {type(error).__name__}: {error}") from error
     return adopt(name, module, version=point.dist.version if point.dist else "unknown")
 
@@ -99,7 +99,10 @@ def adopt(name: str, module: object, *, version: str) -> Plugin:
     hooks = {caller.name: caller for caller in manager.get_hookcallers(module) or []}
     if "destination" not in hooks:
         raise PluginError(f"plugin {name!r} implements no destination() hook")
-    destination = hooks["destination"]()
+    try:
+        destination = hooks["destination"]()
+    except Exception as error:
+        raise PluginError(f"plugin {name!r}: destination() raised {type(error).__name__}: {error}") from error
     if not isinstance(destination, Destination):
         raise PluginError(f"plugin {name!r}: destination() must return a Destination")
     return Plugin(name=name, version=version, destination=destination, hooks=MappingProxyType(hooks))
@@ -108,14 +111,21 @@ def adopt(name: str, module: object, *, version: str) -> Plugin:
 def connect(name: str, plugin: Plugin, configured: configuration.ConnectionSettings) -> Connection:
     """Join a plugin with one connection's configuration.
 
-    Raises ConfigurationError with every problem of the plugin's settings, each with its full key.
+    Raises ConfigurationError with every problem of the plugin's settings, each with its full key; PluginError where
+    the plugin itself fails over them.
     """
     prefix = f"connections.{name}.settings"
+    destination = plugin.destination
     try:
-        settings = plugin.destination.settings.model_validate(configured.settings)
+        settings = destination.settings.model_validate(configured.settings)
+        base_url = destination.base_url(settings)
+        for told in (destination.rates, destination.rate_headers):
+            if told is not None:
+                told(settings)
     except ValidationError as error:
         raise configuration.ConfigurationError(configuration.problems(error, prefix)) from None
-    base_url = plugin.destination.base_url(settings)
+    except Exception as error:  # its message may hold a secret
+        raise PluginError(f"plugin {plugin.name!r} cannot use these settings: {type(error).__name__}") from error
     if not _is_safe(base_url):
         raise configuration.ConfigurationError(
             [f"{prefix}: the destination must be reached over https, or on loopback"]
@@ -149,7 +159,11 @@ def connect_all(
 
 
 def _is_safe(url: str) -> bool:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  # may be no number
+    except ValueError:
+        return False
     if parts.scheme == "https":
         return bool(parts.hostname)
     return parts.scheme == "http" and _is_loopback(parts.hostname or "")

@@ -147,7 +147,7 @@ class ConnectionSettings(Section):
         None, description="Only users with one of these are sent; [] sends everyone; left out: the plugin's default."
     )
     max_age_hours: float | None = Field(
-        None, description="Events older than this are not sent; 0 sends all; left out: the plugin's default."
+        None, ge=0, description="Events older than this are not sent; 0 sends all; left out: the plugin's default."
     )
 
 

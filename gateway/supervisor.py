@@ -25,13 +25,22 @@ STEADY_S = 10.0
 GRACE_S = 3.0
 
 
-def bind(address: str) -> socket.socket:
+def bind_all(address: str, count: int) -> list[socket.socket]:
+    """Listening sockets that share an address. Raises ConfigurationError where it cannot be had, or is taken."""
+    bind(address, shared=False).close()  # sharing would hide that another gateway listens there
+    first = bind(address)
+    host, port = first.getsockname()[:2]
+    same = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return [first, *(bind(same) for _ in range(count - 1))]
+
+
+def bind(address: str, *, shared: bool = True) -> socket.socket:
     """A listening socket. Raises ConfigurationError where the address cannot be had."""
     parts = urlsplit(f"//{address}")
     family = socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if hasattr(socket, "SO_REUSEPORT"):
+    if shared and hasattr(socket, "SO_REUSEPORT"):
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((parts.hostname, parts.port))
@@ -58,10 +67,13 @@ class Child:
         rest = FIRST_REST_S
         while not self.stopping.is_set():
             started = asyncio.get_running_loop().time()
-            self.process = await asyncio.create_subprocess_exec(
-                *self.command, stdin=asyncio.subprocess.PIPE, pass_fds=self.descriptors, start_new_session=True
-            )
-            code = await self.process.wait()
+            try:
+                self.process = await asyncio.create_subprocess_exec(
+                    *self.command, stdin=asyncio.subprocess.PIPE, pass_fds=self.descriptors, start_new_session=True
+                )
+                code = await self.process.wait()
+            except OSError as error:  # no memory or no process to be had now
+                code = error.errno or -1
             if self.stopping.is_set():
                 return
             steady = asyncio.get_running_loop().time() - started > STEADY_S

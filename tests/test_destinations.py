@@ -1,6 +1,7 @@
 """Plugins loaded by name and joined with settings; every problem named."""
 
 import pytest
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from gateway import destinations
@@ -46,6 +47,8 @@ def test_secrets_are_masked_wherever_they_stand_the_longest_first():
         ({"host": "http://api.example.com"}, "connections.one.settings: the destination must be reached over https"),
         ({"host": "ftp://api.example.com"}, "connections.one.settings: the destination must be reached over https"),
         ({"host": "https://"}, "connections.one.settings: the destination must be reached over https"),
+        ({"host": "https://[x"}, "connections.one.settings: the destination must be reached over https"),
+        ({"host": "https://x:port"}, "connections.one.settings: the destination must be reached over https"),
     ],
 )
 def test_a_problem_names_its_key(values, problem):
@@ -93,3 +96,25 @@ def test_a_connection_that_cannot_be_used_keeps_no_other_from_it():
         "connections.a.plugin: plugin 'broken' cannot be imported: ImportError: no",
         "connections.c.settings.api_key: Field required",
     ]
+
+
+def raising(*_):
+    raise KeyError("test-key")
+
+
+@pytest.mark.parametrize("member", ["base_url", "rates", "rate_headers"])
+def test_a_plugin_that_fails_over_its_settings_spoils_no_other_connection_and_tells_no_secret(member):
+    def destination():
+        fine = Destination(title="Post", settings=Keys, base_url=lambda s: s.host)
+        return replace(fine, **{member: raising})
+
+    configured = {name: ConnectionSettings(plugin=name, settings={"api_key": "test-key"}) for name in ("bad", "good")}
+    plugins = {"bad": plugin_of(destination=destination), "good": plugin_of()}
+    usable, problems = connect_all(configured, lambda name: adopt(name, plugins[name], version="1"))
+    assert list(usable) == ["good"]
+    assert problems == ["connections.bad.plugin: plugin 'bad' cannot use these settings: KeyError"]
+
+
+def test_a_plugin_that_cannot_say_what_it_is_is_an_error():
+    with pytest.raises(PluginError, match=r"destination\(\) raised KeyError"):
+        adopt("post", plugin_of(destination=raising), version="1")

@@ -44,11 +44,8 @@ def _serve(settings: Settings, file: Path | None, role: str) -> None:
     from gateway.journal import sqlite  # noqa: PLC0415
 
     sqlite.prepare(settings.journal.url)
-    count = settings.ingress.processes
-    listeners = [] if role == "dispatch" else [supervisor.bind(settings.ingress.bind)]
-    while 0 < len(listeners) < count:
-        host, port = listeners[0].getsockname()[:2]
-        listeners.append(supervisor.bind(f"[{host}]:{port}" if ":" in host else f"{host}:{port}"))
+    ingress = settings.ingress
+    listeners = [] if role == "dispatch" else supervisor.bind_all(ingress.bind, ingress.processes)
     for listener in listeners[:1]:
         logger.info("listening", url=supervisor.address(listener), journal=settings.journal.url)
     asyncio.run(supervisor.supervise(settings, file, listeners, dispatch=role != "ingest"))

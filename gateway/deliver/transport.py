@@ -15,6 +15,7 @@ import httpx
 from yarl import URL
 
 KEEP_ALIVE_S = 15.0
+MOST_REPLY_BYTES = 4 << 20
 AUTOMATIC = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
 
@@ -22,7 +23,7 @@ class Transport(httpx.AsyncBaseTransport):
     """A pool of connections to one destination. It follows no redirect, keeps no cookie and reads no proxy variable.
 
     Raises httpx's exceptions: ConnectTimeout and ConnectError where nothing was sent; ReadTimeout, ReadError
-    and RemoteProtocolError (an answer that is no HTTP, or was cut short) where something may have been;
+    and RemoteProtocolError (an answer that is no HTTP, was cut short, or is too large) where something may have been;
     UnsupportedProtocol for a URL that is none.
     """
 
@@ -44,7 +45,7 @@ class Transport(httpx.AsyncBaseTransport):
                 data=request.content or None,
                 allow_redirects=False,
             ) as answer:
-                body = await answer.read()
+                body = await _read(answer, request)
         except aiohttp.ConnectionTimeoutError as error:
             raise httpx.ConnectTimeout(str(error), request=request) from error
         except aiohttp.ClientConnectorError as error:
@@ -80,3 +81,13 @@ class Transport(httpx.AsyncBaseTransport):
         # aiohttp would repeat a lost GET or PUT by itself; when to repeat is the gateway's decision alone.
         self._session._retry_connection = False  # noqa: SLF001
         return self._session
+
+
+async def _read(answer: aiohttp.ClientResponse, request: httpx.Request) -> bytes:
+    """The body of an answer. Raises RemoteProtocolError where it is larger than anybody would answer."""
+    body = bytearray()
+    async for chunk in answer.content.iter_any():
+        body += chunk
+        if len(body) > MOST_REPLY_BYTES:
+            raise httpx.RemoteProtocolError("the answer is too large", request=request)
+    return bytes(body)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from gateway.sdk import Batch, CustomEvent, Event, ScreenView
+from gateway.sdk import Attribution, Batch, CustomEvent, Event, ScreenView
 from gateway.settings import Filter, Switches
 
 EVERY = "*"
@@ -46,14 +46,15 @@ class DataFilter:
     def event(self, event: Event) -> Event | None:
         """The event with only those attributes that are on; None where the event itself is off."""
         on = self._switches
-        if isinstance(event, CustomEvent):
-            return self._named(event, event.name, on.events, on.event_attributes)
+        if isinstance(event, (CustomEvent, Attribution)):
+            return self._named(event, event.name or "", on.events, on.event_attributes)
         if isinstance(event, ScreenView):
             return self._named(event, event.name, on.screens, on.screen_attributes)
         return event if self._on(on.event_types, event.type) else None
 
     def _named(self, event: Event, name: str, names: Switches, attributes: Mapping[str, Switches]) -> Event | None:
-        if not self._switches.event_types.get(event.type, True) or not self._on(names, name):
+        types = self._switches.event_types
+        if not types.get(event.type, types.get(EVERY, True)) or not self._on(names, name):
             return None
         switches = attributes.get(name, attributes.get(EVERY, {}))
         return msgspec.structs.replace(event, attributes=self._kept(switches, event.attributes))

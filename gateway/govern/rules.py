@@ -10,6 +10,7 @@ import msgspec
 from gateway.destinations import Connection
 from gateway.facts import Fact
 from gateway.govern.filter import DataFilter
+from gateway.mparticle import names
 from gateway.sdk import Batch, Event
 
 HOUR_MS = 3_600_000
@@ -33,7 +34,7 @@ class Governor:
         defaults = destination.defaults
         self._filter = DataFilter(configured.filter, new_data_points=defaults.new_data_points)
         login = configured.login_identities
-        self._login = defaults.login_identities if login is None else login
+        self._login = defaults.login_identities if login is None else tuple(map(names.identity, login))
         age = configured.max_age_hours if configured.max_age_hours is not None else defaults.max_age_hours
         self._max_age_ms = int(age * HOUR_MS) if age else None
         self._platforms = destination.platforms

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from gateway.deliver.transport import Transport
+from gateway.deliver.transport import MOST_REPLY_BYTES, Transport
 
 pytestmark = pytest.mark.anyio
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -82,6 +82,7 @@ MISBEHAVIOUR = {
         writes(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab"),
         httpx.RemoteProtocolError,
     ),
+    "endless": (writes(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (MOST_REPLY_BYTES + 1)), httpx.RemoteProtocolError),
     "silent": (is_silent, httpx.ReadTimeout),
     "slow drip": (drips, httpx.ReadTimeout),
 }
@@ -136,6 +137,12 @@ async def test_a_host_that_does_not_answer_is_a_connect_timeout():
             await send(f"http://127.0.0.1:{port}/")
         for filler in fillers:
             filler.close()
+
+
+async def test_a_large_answer_is_read_whole():
+    size = MOST_REPLY_BYTES
+    async with serving(writes(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size)) as (url, _):
+        assert len((await send(url, timeout_s=5)).content) == size
 
 
 async def test_a_redirect_is_an_answer_like_any_other():

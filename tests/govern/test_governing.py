@@ -6,6 +6,7 @@ from gateway.facts import facts
 from gateway.govern.rules import Governor
 from gateway.sdk import (
     AttributeChange,
+    Attribution,
     Defaults,
     Destination,
     Device,
@@ -106,6 +107,8 @@ def test_with_new_data_points_off_only_what_is_named_is_sent(switches, sent):
         ({"events": {"Signup": False}}, ["e"]),
         ({"event_types": {"custom_event": False}}, ["e"]),
         ({"event_types": {"commerce_event": False}}, ["p"]),
+        ({"event_types": {"*": False}}, ["s", "e", "v", "p"]),
+        ({"event_types": {"*": False, "custom_event": True}}, ["s", "v", "p"]),
         ({"screens": {"*": False}}, ["v"]),
         ({"user_identities": {"email": False}}, []),
         ({"user_identities": {"*": False}}, ["identities"]),
@@ -166,6 +169,19 @@ def test_only_users_with_a_login_identity_are_sent_where_the_rule_says_so(who, r
 def test_a_login_identity_need_not_be_sent_itself():
     result = govern(SAID, **LOGIN, filter=Filter(user_identities={"customer_id": False}))
     assert ([one.type for one in result.batch.user.identities], result.withheld) == (["email"], ())
+
+
+def test_a_login_identity_may_be_spelt_as_firehose_spells_it():
+    said = batch(custom_event(), user=user(customer_id="c-1"))
+    assert withheld(said, login_identities=("customer",)) == {}
+
+
+@pytest.mark.parametrize(("switches", "sent"), [({"Install": True}, {"publisher": "p"}), ({"Other": True}, None)])
+def test_an_attribution_is_switched_as_the_event_that_it_is(switches, sent):
+    install = Attribution(id="a", type="custom_event", name="Install", attributes={"publisher": "p", "campaign": "c"})
+    filter = Filter(events=switches, event_attributes={"Install": {"publisher": True}})
+    result = govern(batch(install), defaults=OFF, filter=filter)
+    assert [fact.arguments["event"].attributes for fact in result.facts] == ([sent] if sent else [])
 
 
 def test_the_login_rule_can_be_turned_off():
