@@ -120,9 +120,19 @@ def test_functions_are_short():
     assert sorted(lengths)[int(len(lengths) * 0.9)] <= 30
 
 
-def test_the_sdk_is_light():
-    heavy = ("starlette", "httpx", "hypercorn", "structlog", "aiohttp", "sqlite3", "asyncio", "rich", "click")
-    program = f"import sys, gateway.sdk; print([name for name in {heavy} if name in sys.modules])"
+@pytest.mark.parametrize(
+    ("room", "heavy"),
+    [
+        (
+            "gateway.sdk",
+            ("starlette", "httpx", "hypercorn", "structlog", "aiohttp", "sqlite3", "asyncio", "rich", "click"),
+        ),
+        ("gateway.roles.ingest", ("httpx", "aiohttp", "gateway.pipeline")),
+        ("gateway.roles.dispatch", ("starlette", "hypercorn", "gateway.app")),
+    ],
+)
+def test_a_room_brings_nothing_heavy_that_it_has_no_use_for(room, heavy):
+    program = f"import sys, {room}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -55,7 +55,11 @@ def _work(file: Path | None, role: str, socket: int | None, *, supervised: bool)
     from gateway import roles  # noqa: PLC0415  # the supervisor never imports what its children do
 
     if role == "ingest":
+        from gateway.roles import ingest  # noqa: PLC0415  # nor either of them what is the other's
+
         assert socket is not None  # noqa: S101
-        roles.run(partial(roles.ingest, socket=socket), file, supervised=supervised)
+        roles.run(partial(ingest.run, socket=socket), file, supervised=supervised)
     else:
-        roles.run(roles.dispatch, file, supervised=supervised)
+        from gateway.roles import dispatch  # noqa: PLC0415
+
+        roles.run(dispatch.run, file, supervised=supervised)

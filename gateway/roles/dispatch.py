@@ -1,64 +1,27 @@
-"""The two roles of a gateway process: ingest answers mParticle, dispatch delivers to partners."""
+"""The dispatch role: delivers to partners, and forgets what is old."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
-import os
-import signal
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
-
-from gateway import app, destinations, log
+from gateway import destinations
 from gateway.journal.port import JournalUnavailable
 from gateway.journal.sqlite import SqliteJournal
 from gateway.log import logger
 from gateway.pipeline import dispatcher, now_ms
 from gateway.rewriting import rewriter
-from gateway.settings import Settings, load
+from gateway.settings import Settings
 
 HOUR_MS = 3_600_000
 DEAD_KEPT_TIMES = 10  # dead letters are kept so many times as long as what was delivered
 PRUNE_EVERY_S = 30.0
 PRUNE_AT_ONCE = 500
 PRUNE_PAUSE_S = 0.05
-LET_GO_S = 1.0
-
-Role = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 
-async def ingest(settings: Settings, stop: asyncio.Event, *, socket: int) -> None:
-    """Answer posts on a listening socket (its file descriptor) until told to stop."""
-    journal = SqliteJournal(settings.journal.url)
-    connections, problems = destinations.connect_all(settings.connections)
-    application = app.create(
-        settings.ingress,
-        journal,
-        connections,
-        configured=frozenset(settings.connections),
-        problems=tuple(problems),
-    )
-    config = Config()
-    config.bind = [f"fd://{socket}"]
-    config.accesslog = None
-    config.errorlog = None
-    config.include_server_header = False
-    config.graceful_timeout = settings.ingress.shutdown_s
-    config.shutdown_timeout = settings.ingress.shutdown_s
-    config.read_timeout = settings.ingress.read_timeout_s  # type: ignore[assignment]  # seconds, fractions welcome
-    config.keep_alive_timeout = 65
-    gc.freeze()
-    try:
-        await serve(application, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]  # any ASGI application
-    finally:
-        await journal.close()
-
-
-async def dispatch(settings: Settings, stop: asyncio.Event) -> None:
+async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Deliver what is in the journal until told to stop."""
     journal = SqliteJournal(settings.journal.url)
     while not journal.take_over() and not stop.is_set():
@@ -109,38 +72,3 @@ async def _prune(settings: Settings, journal: SqliteJournal) -> None:
 async def _rest(stop: asyncio.Event, seconds: float) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)
-
-
-def run(role: Role, file: Path | None, *, supervised: bool) -> None:
-    """Run one role as this process's whole business, until SIGTERM or SIGINT.
-
-    A supervisor holds the other end of standard input: should it die, its children stop by themselves.
-    """
-    settings = load(file)
-    log.configure(settings.log)
-
-    async def main() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        if supervised:
-            loop.add_reader(0, _watch, loop, stop)
-        await role(settings, stop)
-
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(main())
-
-
-def _watch(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    if not os.read(0, 1024):
-        loop.remove_reader(0)
-        stop.set()
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415  # not everywhere
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
