@@ -260,6 +260,10 @@ def test_the_longest_chains_stay_within_eight_calls(bench):
     assert here.deliver(batch(user=user(attributes={"a": "1"}, customer_id="c-1", **many))) == ["delivered"]
     assert len(here.journal()) == 8
     assert steps(here)[1:6] == [f"GET external/users/{value}" for value in ("c-1", "o-2", "o-3", "o-4", "o-5")]
+    late = bench(Overtaker(undefined_attribute="accept"))
+    seed(late, external_id="c-1")
+    assert late.deliver(batch(user=user(attributes={"a": "1"}, customer_id="c-1", **many))) == ["delivered"]
+    assert len(late.journal()) == 8
     here.vendor.reset()
     (*_, event) = here.plan(batch(custom_event(), user=user(customer_id="c-1", **many)))
     assert here.drive([event]) == [delivered()]
