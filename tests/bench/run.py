@@ -137,7 +137,7 @@ def cpu_s(running):
 
 
 def memory_mb(running):
-    return sum(one.memory_info().rss for one in family(running)) / 2**20
+    return sum(one.memory_full_info().pss for one in family(running)) / 2**20  # what is shared counts once
 
 
 def facts(url):
