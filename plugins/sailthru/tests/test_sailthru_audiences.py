@@ -47,6 +47,7 @@ def test_an_audience_first_heard_of_when_it_changes_gets_a_list_too():
 
 def test_a_renamed_audience_keeps_the_list_that_it_has():
     assert plan(audience("update", name="Platinum"), KNOWN) == [Skip(reason="list_kept")]
+    assert plan(audience("update"), KNOWN, removed_audience="delete") == [Skip(reason="list_kept")]
     assert plan(audience("add", name="Platinum"), KNOWN) == [CREATED, REMEMBERED]
 
 
@@ -64,7 +65,7 @@ def test_the_list_of_an_audience_that_is_gone_is_kept_or_deleted():
 
 
 def test_an_action_that_mparticle_has_invented_since_is_skipped_as_such():
-    assert plan(audience("paused")) == [Skip(reason="unknown_action")]
+    assert plan(audience("paused"), KNOWN, removed_audience="delete") == [Skip(reason="unknown_action")]
     assert plan(member(membership(action="paused"))) == [Skip(reason="unknown_action")]
 
 

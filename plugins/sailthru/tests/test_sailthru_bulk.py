@@ -99,6 +99,16 @@ def test_only_what_stands_first_in_its_lane_is_carried_so_that_nothing_is_overta
     ]
 
 
+def test_what_changes_no_list_stays_a_call_of_its_own():
+    lanes = [*THREE, lane(3, calls.upsert("u3@example.com", vars={"a": "1"}))]
+    assert told(coalesced(*lanes)) == [("job", "0.0", "1.0", "2.0"), ("user", "3.0")]
+
+
+def test_a_job_is_not_folded_again():
+    made = coalesced(*THREE)
+    assert coalesced(made, lane(3, joins(3))) == [*made, *lane(3, joins(3))]
+
+
 def test_a_file_holds_nine_megabytes_at_most():
     long = "x" * 1_000_000
     made = coalesced(*(lane(n, joins(n, vars={"a": long})) for n in range(20)))

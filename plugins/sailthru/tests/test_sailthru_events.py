@@ -140,6 +140,7 @@ def test_an_event_that_sailthru_fed_into_mparticle_is_not_echoed(name):
     assert plan(fed) == [Skip(reason="loop")]
     assert plan(fed, skip_sailthru_events=False) == [sent(name, **WHEN)]
     assert plan(custom_event(name, custom_type="navigation")) == [sent(name, **WHEN)]
+    assert plan(custom_event(f"{name}S", custom_type="other")) == [sent(f"{name}S", **WHEN)]
 
 
 PRODUCT = Product(id="p-1", name="Latte", price=4.5, quantity=2, brand="K", attributes={"milk": "oat"})

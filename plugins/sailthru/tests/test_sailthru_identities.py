@@ -81,6 +81,7 @@ def not_found(id: str) -> dict:
         ("a@example.com,b@example.com", None),
         ("jo@example.com\n", "jo@example.com"),
         ("jo\x00@example.com", None),
+        ("j" * 242 + "@example.com", "j" * 242 + "@example.com"),
         ("j" * 243 + "@example.com", None),
     ],
 )
@@ -96,6 +97,11 @@ def test_an_address_once_read_is_read_alike_again(text):
 
 def test_a_hash_is_never_taken_for_an_address():
     assert address(email("jo@example.com", encoding="sha256")) is None
+
+
+def test_a_blank_or_hashed_address_does_not_hide_one_that_can_be_used():
+    who = User(identities=(email("  "), email("9f86", encoding="md5"), email(NEW)))
+    assert plan(changed(None, NEW), who=who) == [upsert(NEW)]
 
 
 def test_a_first_address_creates_the_profile():

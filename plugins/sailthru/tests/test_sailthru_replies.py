@@ -204,6 +204,11 @@ def test_the_wait_is_until_the_minute_ends_by_the_header_or_by_the_clock(reset, 
     assert until_reset(limits(reset)) == pytest.approx(wait)
 
 
+def test_a_minute_that_has_just_ended_is_waited_for_whole():
+    told = Reply(status=429, headers={"x-rate-limit-reset": RESET}, at_ms=int(RESET) * 1000)
+    assert until_reset(told) == 60.0
+
+
 @given(st.integers(0, 2**42), st.none() | st.text(max_size=12) | st.integers(0, 2**33).map(str))
 def test_the_wait_is_never_negative_nor_longer_than_two_minutes(at_ms, reset):
     told = Reply(status=429, headers={} if reset is None else {"x-rate-limit-reset": reset}, at_ms=at_ms)
