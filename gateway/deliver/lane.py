@@ -62,12 +62,13 @@ class Run:
         if item.chains.pop(call.id, None) is not None:
             self.reopened = (item,)
 
-    def went_well(self) -> None:
-        """The lane is no longer stuck."""
+    def moved_on(self) -> None:
+        """The lane is not stuck, or no longer: what comes next has its own attempts, and its own time to fail."""
         self.attempts = self.failing_since_ms = 0
 
     def note(self, call: Call, ending: Ending) -> Sequence[Undertaking]:
         """Write the end of a call, and of those it covers, into their items; returns these."""
+        self.moved_on()
         touched = []
         for call_id in self.begin(call).covers or (call.id,):
             item = self.owners[call_id]
@@ -213,7 +214,7 @@ class Courier:
     def _went_well(self, run: Run, call: Call) -> None:
         self.gates.connection.worked()
         self.gates.scope(call.scope).worked()
-        run.went_well()
+        run.moved_on()
 
     def _refuse(self, reason: str) -> Wait:
         """Rest the whole connection: its credentials or its set-up are wrong, and no attempt is spent on that."""

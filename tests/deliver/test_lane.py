@@ -51,6 +51,8 @@ class Plugin:
         said = reply.json() or {}
         if said.get("next"):
             return [Call(method="POST", path=path, memo=call.memo) for path in said["next"]]
+        if said.get("word") == "oops":
+            raise ValueError
         if "again" in said:
             return retry("again", after_s=said["again"], restart=True)
         words = {"ok": delivered(), "no": rejected("no"), "who": refused("who"), "skip": Skip(reason="unwanted")}
@@ -193,6 +195,15 @@ async def test_a_call_that_failed_for_too_long_is_given_up():
     bench.answers = [503]
     await bench.deliver(work("a"), failing_since_ms=1)
     assert bench.outcomes == [Outcome("a", "dead", "gave_up", (), "status_503")]
+
+
+@pytest.mark.parametrize("answer", [503, {"word": "oops"}], ids=["given up", "misjudged"])
+async def test_what_waits_behind_a_call_that_ended_badly_has_all_its_time(answer):
+    bench = Bench(answer, 503, give_up_after_hours=1)
+    bench.now += 2 * 3_600_000
+    last = await bench.deliver(work("a", "b"), attempts=9, failing_since_ms=1)
+    assert bench.settled[0].progress[1]["1a"]["word"] == "dead"
+    assert (last.release, last.attempts, last.failing_since_ms, last.reason) == (True, 1, bench.now, "status_503")
 
 
 async def test_refused_credentials_rest_the_connection_and_spend_no_attempt():
