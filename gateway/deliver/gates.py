@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from gateway.deliver.verdicts import asked_wait_s
 from gateway.sdk import Rate, RateHeaders, Reply, Verdict
 
 NO_LIMIT = Rate()
@@ -63,9 +64,10 @@ class Scope(Door):
 
     def complained(self, now: float, verdict: Verdict) -> float:
         """The destination said "too many": close as long as it says, else longer each time; returns how long."""
-        doubled = FIRST_REST_S * 2 ** min(self.complaints, 10)
-        wait = min(MOST_REST_S, doubled) * random.uniform(0.5, 1.0)  # noqa: S311
-        wait = wait if verdict.after_s is None else verdict.after_s
+        wait = asked_wait_s(verdict)
+        if wait is None:
+            doubled = FIRST_REST_S * 2 ** min(self.complaints, 10)
+            wait = min(MOST_REST_S, doubled) * random.uniform(0.5, 1.0)  # noqa: S311
         self.complaints += 1
         self.close(now + wait, verdict.reason)
         return wait

@@ -14,6 +14,7 @@ from gateway.deliver.gates import Gates
 from gateway.deliver.judging import judge, numbered
 from gateway.deliver.progress import Chain, Ending, Undertaking
 from gateway.deliver.sending import Sender
+from gateway.deliver.verdicts import asked_wait_s
 from gateway.destinations import Connection
 from gateway.journal.port import Lane, Memo, Settlement
 from gateway.log import logger
@@ -239,7 +240,8 @@ class Courier:
 
     def _backoff_s(self, attempts: int, verdict: Verdict) -> float:
         """As long as the verdict says, else a random part of a bound that doubles with each attempt."""
-        if verdict.after_s is not None:
-            return verdict.after_s
+        asked = asked_wait_s(verdict)
+        if asked is not None:
+            return asked
         bound = min(self.delivery.retry_most_s, self.delivery.retry_first_s * 2 ** min(attempts, 30))
         return random.uniform(0, bound)  # noqa: S311

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -10,6 +11,8 @@ from gateway.sdk import Reply, Verdict, delivered, refused, rejected, retry
 
 RETRIED = frozenset({408, 425, 429})
 REFUSED = frozenset({401, 403})
+MOST_WAIT_S = 3600.0
+"""Nothing waits for longer at a time, whatever a destination or a plugin says: the saying may be an error."""
 
 
 def default(reply: Reply) -> Verdict:
@@ -31,18 +34,25 @@ def default(reply: Reply) -> Verdict:
     return rejected(f"status_{status}")
 
 
+def asked_wait_s(verdict: Verdict) -> float | None:
+    """Seconds that a verdict asks to wait, an hour at the most; None where it does not say, or nothing sensible."""
+    if verdict.after_s is None or not math.isfinite(verdict.after_s):
+        return None
+    return min(max(0.0, verdict.after_s), MOST_WAIT_S)
+
+
 def retry_after_s(headers: Mapping[str, str], now_ms: int) -> float | None:
     """Seconds that ``Retry-After`` asks to wait, said as a number or as a date; None where it says nothing sensible."""
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
     try:
-        return max(0.0, float(value)) if float(value) < float("inf") else None
+        return max(0.0, float(value)) if math.isfinite(float(value)) else None
     except ValueError:
         pass
     try:
         when = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     when = when if when.tzinfo else when.replace(tzinfo=UTC)
     return max(0.0, when.timestamp() - now_ms / 1000)

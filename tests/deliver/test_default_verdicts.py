@@ -24,6 +24,7 @@ TABLE = [
     (429, {"retry-after": "soon"}, retry("status_429", holds="scope")),
     (429, {"retry-after": "inf"}, retry("status_429", holds="scope")),
     (429, {"retry-after": "nan"}, retry("status_429", holds="scope")),
+    (429, {"retry-after": "Wed, 01 May 99999999999999999999 12:15:06 GMT"}, retry("status_429", holds="scope")),
     (500, {}, retry("status_500")),
     (503, {"retry-after": "30"}, retry("status_503", after_s=30.0, holds="scope")),
 ]
@@ -37,3 +38,21 @@ def test_the_status_decides(status, headers, verdict):
 def test_no_answer_is_retried_and_holds_the_connection_only_if_nothing_was_sent():
     assert verdicts.default(Reply(status=None, failure="timeout", sent=True)) == retry("timeout")
     assert verdicts.default(Reply(status=None, failure="connect", sent=False)) == retry("connect", holds="connection")
+
+
+@pytest.mark.parametrize(
+    ("after_s", "wait"),
+    [
+        (None, None),
+        (0, 0.0),
+        (30, 30.0),
+        (-5.0, 0.0),
+        (3_601, 3_600.0),
+        (1_714_565_696, 3_600.0),
+        (float("inf"), None),
+        (float("-inf"), None),
+        (float("nan"), None),
+    ],
+)
+def test_no_wait_is_longer_than_an_hour_or_makes_no_sense(after_s, wait):
+    assert verdicts.asked_wait_s(retry("later", after_s=after_s)) == wait

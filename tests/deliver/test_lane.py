@@ -102,6 +102,8 @@ class Bench:
         answer = self.answers.pop(0) if self.answers else 200
         if isinstance(answer, Exception):
             raise answer
+        if isinstance(answer, httpx.Response):
+            return answer
         return httpx.Response(answer) if isinstance(answer, int) else httpx.Response(200, json=answer)
 
     async def settle(self, settlement):
@@ -222,6 +224,25 @@ async def test_too_many_requests_close_the_scope_and_spend_no_attempt():
     assert bench.gates.scope("").closed(bench.now / 1000).reason == "status_429"
     again = await bench.deliver(work("b"))
     assert (bench.seen, again.reason) == ([("POST", "a")], "status_429")
+
+
+@pytest.mark.parametrize(
+    ("after", "due_s"),
+    [("1714565696", 3_600), ("Fri, 31 Dec 9999 23:59:59 GMT", 3_600), ("nan", 1), ("9" * 400, 1)],
+)
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_partner_that_asks_to_wait_for_ages_is_asked_again_after_an_hour(status, after, due_s):
+    bench = Bench(httpx.Response(status, headers={"retry-after": after}))
+    last = await bench.deliver(work("a"))
+    assert bench.now <= last.due_ms <= bench.now + due_s * 1_000
+    bench.now += due_s * 1_000
+    await bench.deliver(work("b"))
+    assert bench.outcomes == [Outcome("b", "delivered")]
+
+
+async def test_a_plugin_that_asks_to_wait_for_ever_is_asked_again():
+    bench = Bench({"again": 1e300}, 200)
+    assert (await bench.deliver(work("a"))).due_ms == bench.now + 3_600_000
 
 
 async def test_follow_up_calls_take_the_place_of_the_call_and_are_on_record_before_they_are_made():
