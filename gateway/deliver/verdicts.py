@@ -19,7 +19,8 @@ def default(reply: Reply) -> Verdict:
     """The verdict on a reply by its status alone.
 
     2xx delivered; 408, 425, 429, 5xx and no answer at all are retried, as ``Retry-After`` says; 401 and
-    403 are refused; everything else, redirects included, is rejected.
+    403 are refused; everything else, redirects included, is rejected. Only 429, and 503 with ``Retry-After``,
+    speak for more than their call: they hold its scope.
     """
     status = reply.status
     if status is None:
@@ -28,7 +29,8 @@ def default(reply: Reply) -> Verdict:
         return delivered()
     if status in RETRIED or status >= 500:
         wait = retry_after_s(reply.headers, reply.at_ms)
-        return retry(f"status_{status}", after_s=wait, holds="scope" if status == 429 or wait is not None else "lane")
+        is_too_many = status == 429 or (status == 503 and wait is not None)
+        return retry(f"status_{status}", after_s=wait, holds="scope" if is_too_many else "lane")
     if status in REFUSED:
         return refused(f"status_{status}")
     return rejected(f"status_{status}")

@@ -26,6 +26,10 @@ TABLE = [
     (429, {"retry-after": "nan"}, retry("status_429", holds="scope")),
     (429, {"retry-after": "Wed, 01 May 99999999999999999999 12:15:06 GMT"}, retry("status_429", holds="scope")),
     (500, {}, retry("status_500")),
+    (408, {"retry-after": "30"}, retry("status_408", after_s=30.0)),
+    (500, {"retry-after": "30"}, retry("status_500", after_s=30.0)),
+    (504, {"retry-after": "30"}, retry("status_504", after_s=30.0)),
+    (503, {}, retry("status_503")),
     (503, {"retry-after": "30"}, retry("status_503", after_s=30.0, holds="scope")),
 ]
 
