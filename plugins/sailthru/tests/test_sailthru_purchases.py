@@ -84,6 +84,7 @@ def test_nothing_but_a_purchase_goes_to_the_purchase_api(action):
         ([product(price=None)], "incomplete_item"),
         ([product(quantity=0)], "incomplete_item"),
         ([product(quantity=-1)], "incomplete_item"),
+        ([product(price=None, total_amount=9, quantity=0)], "incomplete_item"),
         ([product(), product(price=None)], "incomplete_item"),
     ],
 )
