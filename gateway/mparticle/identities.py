@@ -11,7 +11,8 @@ from gateway.sdk import Identity
 
 Identities = tuple[Identity, ...]
 
-NO_DEVICE = "00000000-0000-0000-0000-000000000000"
+NO_DEVICE = frozenset({"00000000-0000-0000-0000-000000000000", "0" * 32})
+"""How mParticle writes the id of no device."""
 
 
 def mpid(fields: Fields) -> str | None:
@@ -22,7 +23,7 @@ def mpid(fields: Fields) -> str | None:
 
 def named(type: str, value: str | None, encoding: str = "raw") -> Identity | None:
     """An identity, unless its value is blank or stands for no device."""
-    if value is None or not value.strip() or (value == NO_DEVICE and type in names.DEVICE_IDENTITIES):
+    if value is None or not value.strip() or (value in NO_DEVICE and type in names.DEVICE_IDENTITIES):
         return None
     return Identity(type=type, value=value, encoding=encoding)
 

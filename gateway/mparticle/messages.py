@@ -58,4 +58,4 @@ def array(members: Members, name: str) -> list[msgspec.Raw]:
 def stamp(fields: Fields, name: str) -> str | None:
     """The id of a device's installation of the app; that of no device is None."""
     value = text(fields, name)
-    return None if value == NO_DEVICE else value
+    return None if value in NO_DEVICE else value

@@ -24,8 +24,8 @@ FOUND_BY = frozenset({"customer_id", "email"})
 class Part:
     """One user's part of a post.
 
-    ``message`` and ``number`` name it, ``dedupe`` is equal for what mParticle posts again and for nothing
-    else, ``user_key`` says whose lane it belongs to. ``facts`` is how many facts it holds, events that cannot
+    ``message`` and ``number`` name it, ``user_key`` says whose lane it belongs to, and ``dedupe`` (which has the
+    user in it, for an id alone may be used twice) is equal for what mParticle posts again and for nothing else. ``facts`` is how many facts it holds, events that cannot
     be read included. ``refs`` are the ids by which somebody may look for it. ``erases``: it asks that the user
     be forgotten. ``body`` is a JSON document in the dialect posted that holds this user alone and none of the
     customer's settings.
@@ -48,11 +48,12 @@ def part(said: Message, dialect: Dialect, *, dedupe: str, refs: Iterable[str | N
     if not facts:
         return None
     refs = (batch.id, *refs, batch.source_id, *ids, *user_refs(batch.user))
+    user_key = _user_key(batch)
     return Part(
         message=batch.id,
         number=batch.part,
-        dedupe=dedupe,
-        user_key=_user_key(batch),
+        dedupe=f"{dedupe}/{user_key}",
+        user_key=user_key,
         facts=facts,
         refs=tuple(dict.fromkeys(ref for ref in refs if ref)),
         erases=batch.erasure is not None,

@@ -459,8 +459,8 @@ def test_a_push_token_is_named_by_its_platform(events_batch, platform, type):
     assert batch.device.identities == (Identity(type=type, value="t"),)
 
 
-def test_the_id_of_no_device_is_none(events_batch):
-    zero = "00000000-0000-0000-0000-000000000000"
+@pytest.mark.parametrize("zero", ["00000000-0000-0000-0000-000000000000", "00000000000000000000000000000000"])
+def test_the_id_of_no_device_is_none(events_batch, zero):
     batch = events_batch(mp_deviceid=zero, device_info={"android_uuid": zero, "ios_idfv": zero, "amp_id": "amp"})
     assert (batch.device_stamp, batch.device.identities) == (None, (Identity(type="amp_id", value="amp"),))
 

@@ -51,6 +51,7 @@ RAW = {"encoding": "raw"}
             "device:s",
         ),
         ({"device_application_stamp": "00000000-0000-0000-0000-000000000000"}, "message:m-1"),
+        ({"device_application_stamp": "00000000000000000000000000000000"}, "message:m-1"),
         ({}, "message:m-1"),
     ],
 )
@@ -112,8 +113,22 @@ def test_a_firehose_message_posted_again_is_the_same(fixture):
     assert len({one.dedupe for one in first}) == 2
 
 
-def test_an_events_batch_is_recognised_by_its_message_id_alone():
-    assert part(message_id="m", mpid=1).dedupe == part(message_id="m", mpid=2).dedupe
+def test_an_events_batch_is_recognised_by_its_message_id_and_its_user():
+    first, again = part(message_id="m", mpid=1), part(message_id="m", mpid="1", user_attributes={"a": "c"})
+    assert first.dedupe == again.dedupe
+    assert first.dedupe != part(message_id="m", mpid=2).dedupe
+    assert first.dedupe != part(message_id="n", mpid=1).dedupe
+
+
+def test_batches_of_one_array_with_one_message_id_are_each_users_own():
+    posted = [{"message_id": "m", "mpid": mpid, "user_attributes": {"a": "b"}} for mpid in (1, 2, 1)]
+    assert [one.dedupe for one in parts(posted)] == ["m/mpid:1", "m/mpid:2", "m/mpid:1"]
+
+
+def test_firehose_messages_with_one_id_are_each_users_own():
+    audience = {"type": "audience_subscription_request", "id": "m-1", "audience_id": 1, "action": "add"}
+    (told,) = parts(audience)
+    assert [told.dedupe, firehose(mpid="9").dedupe] == ["m-1/0/audience:1", "m-1/0/mpid:9"]
 
 
 @pytest.mark.parametrize("shared", [{"batch_id": 5}, {"batch_id": "5"}, {"source_request_id": "5"}])
@@ -249,4 +264,4 @@ def test_each_profile_is_stored_in_the_envelope_of_its_message():
 def test_a_profile_that_says_nothing_is_no_part_and_moves_no_other():
     said = {"mpid": "2", "audiences": [{"audience_id": 7, "action": "add"}]}
     (one,) = parts({"type": "audience_membership_change_request", "id": "m", "user_profiles": [{"mpid": "1"}, said]})
-    assert (one.number, one.dedupe) == (1, "m/1")
+    assert (one.number, one.dedupe) == (1, "m/1/mpid:2")

@@ -37,6 +37,15 @@ def test_a_repeated_message_is_answered_alike_and_sent_once(gateway, vendor, mes
     assert len(vendor.events()) == 1
 
 
+def test_batches_of_two_users_are_kept_apart_though_they_have_one_id(gateway):
+    gateway.start()
+    event = {"event_type": "custom_event", "data": {"event_name": "Signup"}}
+    both = [{"message_id": "m-1", "mpid": mpid, "environment": "production", "events": [event]} for mpid in (1, 2)]
+    assert [gateway.post(both), gateway.post(both)] == [(202, {"accepted": ["m-1", "m-1"]})] * 2
+    gateway.wait(gateway.drained)
+    assert gateway.facts()["loyalty", "received"] == 2
+
+
 def test_a_compressed_message_is_taken(gateway, vendor, message):
     gateway.start()
     body = gzip.compress(json.dumps(message(1)).encode())
