@@ -6,6 +6,9 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Self
 
+WINDOW = 16_384
+"""How much is inflated at once; whatever follows a member of a gzip file within it is copied."""
+
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
@@ -86,15 +89,33 @@ class Body:
         return chunk
 
     def _inflated(self, body: bytes) -> bytes:
-        inflater = zlib.decompressobj(wbits=47)
         try:
-            inflated = inflater.decompress(body, self._most + 1)
+            inflated = inflate(body, self._most)
         except zlib.error:
             raise Refused(400, "the body is not what its content-encoding says") from None
         if len(inflated) > self._most:
             raise Refused(413, f"the body inflates to more than {self._most} bytes")
-        if not inflater.eof or inflater.unused_data:
-            raise Refused(400, "the compressed body is cut short, or goes on behind its end")
         self._allowance.take(len(inflated))
         self._taken += len(inflated)
         return inflated
+
+
+def inflate(body: bytes, most: int) -> bytes:
+    """All members of a compressed body, one after another; no more than one byte beyond the bound.
+
+    Raises zlib.error for what is not compressed, or cut short, or goes on behind its end.
+    """
+    inflated = bytearray()
+    inflater = zlib.decompressobj(wbits=47)
+    for start in range(0, len(body), WINDOW):
+        rest = body[start : start + WINDOW]
+        while rest:
+            if inflater.eof:
+                inflater = zlib.decompressobj(wbits=47)
+            inflated += inflater.decompress(rest, most + 1 - len(inflated))
+            if len(inflated) > most:
+                return bytes(inflated)
+            rest = inflater.unused_data
+    if not inflater.eof:
+        raise zlib.error("cut short")
+    return bytes(inflated)

@@ -4,8 +4,10 @@ import gzip
 import zlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.bodies import Allowance, Body, Gone, Refused
+from gateway.bodies import Allowance, Body, Gone, Refused, inflate
 
 pytestmark = pytest.mark.anyio
 MOST = 1_000
@@ -40,6 +42,17 @@ async def test_deflate_is_inflated():
     assert await read(zlib.compress(b"hello"), headers=[(b"content-encoding", b"deflate")]) == b"hello"
 
 
+async def test_all_members_of_a_gzip_file_are_inflated():
+    members = b"".join(gzip.compress(one) for one in (b"hel", b"", b"lo"))
+    assert await read(members[:30], members[30:], headers=[(b"content-encoding", b"gzip")]) == b"hello"
+
+
+@given(st.lists(st.binary(max_size=60_000), min_size=1, max_size=5))
+def test_members_are_inflated_wherever_they_begin(texts):
+    body = b"".join(gzip.compress(text, compresslevel=0) for text in texts)
+    assert inflate(body, 300_000) == b"".join(texts)
+
+
 PACKED = gzip.compress(b"hello")
 
 
@@ -53,6 +66,10 @@ PACKED = gzip.compress(b"hello")
         ([b"hello"], [(b"content-encoding", b"gzip")], 400),
         ([PACKED[:-4]], [(b"content-encoding", b"gzip")], 400),
         ([PACKED + b"more"], [(b"content-encoding", b"gzip")], 400),
+        ([PACKED + PACKED[:-4]], [(b"content-encoding", b"gzip")], 400),
+        ([PACKED + b"hello"], [(b"content-encoding", b"gzip")], 400),
+        ([b""], [(b"content-encoding", b"gzip")], 400),
+        ([gzip.compress(b"x" * 600) * 2], [(b"content-encoding", b"gzip")], 413),
         ([b"hello"], [(b"content-encoding", b"br")], 415),
     ],
 )
