@@ -394,6 +394,13 @@ def test_a_user_who_vanishes_meanwhile_is_rejected(replies):
     assert chain(*replies) == rejected("user_not_found")
 
 
+@pytest.mark.parametrize("code", ["missing_data", "argument_error", "not_available"])
+def test_a_creation_declined_for_itself_is_not_tried_under_the_mpid(code):
+    declined = Reply(status=200, body=json.dumps({"status": "error", "errors": {"code": code}}).encode())
+    assert chain(unknown(), unknown(), declined) == rejected(code)
+    assert chain(unknown(), fine(id="u", identifiers=BOTH), declined) == rejected(code)
+
+
 def test_a_user_is_looked_for_only_once_for_an_event():
     assert chain(unknown(), unknown(), fine(), unknown(), event=True) == rejected("user_not_found")
 
