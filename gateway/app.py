@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -76,6 +78,9 @@ class Endpoint:
             said = problem(503, "the message cannot be stored now; try again")
         except Gone:
             return
+        except Exception as error:  # noqa: BLE001  # a fault of ours, which must not cost mParticle's data
+            logger.error("post failed", kind=type(error).__name__, at=places(error))
+            said = problem(503, "the gateway failed; try again")
         metrics.answered(said.status, time.perf_counter() - started)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(said.body))]
         if said.status in LATER:
@@ -133,6 +138,12 @@ def _unknown() -> Said:
     return problem(401, "the Authorization header is missing or is not one that is accepted here")
 
 
+def places(error: Exception) -> list[str]:
+    """Where an exception came from, its innermost places last; nothing of what it says, which may be a user's."""
+    frames = traceback.extract_tb(error.__traceback__, limit=-5)
+    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+
+
 def entry(part: Any, dialect: str, now_ms: int, only: str | None) -> Entry:
     """A part of a message as the journal stores it."""
     return Entry(
@@ -179,12 +190,14 @@ def create(
     async def metricsz(_: Request) -> Response:
         return Response(metrics.render(await journal.counts()), media_type=metrics.CONTENT_TYPE)
 
-    return Starlette(
+    posting = ("/mparticle", "/mparticle/", "/mparticle/{connection}", "/mparticle/{connection}/")
+    application = Starlette(
         routes=[
-            Route("/mparticle", endpoint, methods=["POST"]),
-            Route("/mparticle/{connection}", endpoint, methods=["POST"]),
+            *(Route(path, endpoint, methods=["POST"]) for path in posting),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metricsz),
         ]
     )
+    application.router.redirect_slashes = False  # mParticle loses what is answered with a redirect
+    return application

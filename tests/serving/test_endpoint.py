@@ -6,9 +6,14 @@ import socket
 import time
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
+import structlog
 
-pytestmark = pytest.mark.timeout(120)
+from gateway.app import create
+from gateway.settings import Ingress
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.anyio]
 
 
 def test_a_firehose_message_is_answered_with_its_typed_response_and_delivered(gateway, vendor, message):
@@ -178,7 +183,35 @@ def test_keep_alives_are_answered_and_store_nothing(gateway):
 
 def test_other_methods_and_paths_have_their_answers(gateway):
     gateway.start()
-    assert [gateway.get(path)[0] for path in ("/mparticle", "/nowhere", "/healthz", "/readyz")] == [405, 404, 200, 200]
+    paths = ("/mparticle", "/nowhere", "/nowhere/", "/healthz", "/healthz/", "/readyz")
+    assert [gateway.get(path)[0] for path in paths] == [405, 404, 404, 200, 404, 200]
+
+
+@pytest.mark.parametrize("path", ["/mparticle/", "/mparticle/loyalty", "/mparticle/loyalty/"])
+def test_a_slash_at_the_end_changes_nothing(gateway, message, path):
+    gateway.start()
+    assert gateway.post(message(1), path)[0] == 200
+
+
+class Broken:
+    """A journal with a fault of our own in it."""
+
+    async def accept(self, entries, connections):
+        raise KeyError("Jo@Example.com")
+
+
+async def test_a_fault_of_our_own_is_answered_503_and_logged_without_values():
+    application = create(Ingress(anonymous=True), Broken(), {}, configured=frozenset({"loyalty"}))
+    body = {"mpid": 1, "user_attributes": {"email": "Jo@Example.com"}}
+    transport = httpx.ASGITransport(application)
+    with structlog.testing.capture_logs() as logged:
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as mparticle:
+            answer = await mparticle.post("/mparticle", json=body)
+    assert (answer.status_code, answer.json()) == (503, {"error": "the gateway failed; try again"})
+    assert answer.headers["retry-after"] == "5"
+    (entry,) = logged
+    assert (entry["event"], entry["kind"], entry["at"][-1].split()[-1]) == ("post failed", "KeyError", "accept")
+    assert "Jo@" not in str(logged)
 
 
 def test_nothing_configured_is_answered_503(gateway, message):
