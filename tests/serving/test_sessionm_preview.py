@@ -152,6 +152,16 @@ def test_an_events_batch_of_the_same_is_the_same(preview):
     ]
 
 
+def test_r02_a_screen_is_sent_under_its_name_and_one_without_is_skipped(preview):
+    message = batch(event("Home", "screen_view", "screen_name"), {"event_type": "screen_view", "data": {}})
+    lines = preview(message, filter='screens = { "*" = true }')
+    assert lines == [
+        post(42, "Home", "m-1:0"),
+        skip("identities", "filtered"),
+        skip("m-1:1", "missing_screen_name"),
+    ]
+
+
 def test_r15_a_batch_without_mpid_sends_nothing_and_says_so(preview):
     lines = preview(FIXTURES / "events-batch-inbound.json", filter=ALL)
     assert calls(lines) == []
