@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from gateway.destinations import Connection
 from gateway.facts import Fact
-from gateway.sdk import Batch, Call, Memory, Remember, Skip
+from gateway.sdk import Batch, Call, Memory, Remember, Skip, Verdict
 
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+NO_PATH = re.compile(r"[?#\\]|(?:^|/)\.{0,2}(?:/|\Z)")
+HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\n[\t\x20-\x7e]*")
 NOTHING = Memory()
+
+Said = TypeVar("Said", bound=Call | Skip | Remember | Verdict)
+
+
+class WrittenCall(Call, frozen=True, kw_only=True, omit_defaults=True):
+    """A call as the journal would read it back, but for what may be anything: that is left unread, which is quicker."""
+
+    json: msgspec.Raw = msgspec.Raw(b"null")
+    memo: msgspec.Raw = msgspec.Raw(b"null")
+
+
+READERS: dict[type, msgspec.json.Decoder[Any]] = {
+    Call: msgspec.json.Decoder(WrittenCall),
+    **{kind: msgspec.json.Decoder(kind) for kind in (Skip, Remember, Verdict)},
+}
 
 
 class PluginFault(Exception):
@@ -89,16 +107,36 @@ def sort(answer: Any) -> Planned:
     for item in items:
         if type(item) not in kinds:
             raise NoPlan(f"expected a Call, a Skip or a Remember, got {type(item).__name__}")
-        kinds[type(item)].append(checked(item) if isinstance(item, Call) else item)
+        kinds[type(item)].append(checked(item))
     return Planned(fact="", calls=tuple(kinds[Call]), skips=tuple(kinds[Skip]), memories=tuple(kinds[Remember]))
 
 
-def checked(call: Call) -> Call:
-    """The call, if it can only go where its path says. Raises NoPlan."""
+def checked(said: Said) -> Said:
+    """What a plugin said, if the journal could keep it; a call, if it can only go where it says. Raises NoPlan."""
+    try:
+        READERS[type(said)].decode(msgspec.json.encode(said))
+    except Exception as error:
+        raise NoPlan(f"a {type(said).__name__} holds what it cannot: {_misfit(error)}") from error
+    if isinstance(said, Call):
+        sound(said)
+    return said
+
+
+def _misfit(error: Exception) -> str:
+    """What is wrong with something that cannot be written as JSON, or read back; never a value."""
+    if isinstance(error, msgspec.ValidationError):
+        return f"not the declared type{str(error)[str(error).rfind(' at `') :]}"
+    return str(error) if isinstance(error, TypeError) else type(error).__name__
+
+
+def sound(call: Call) -> Call:
+    """The call, if it can only go where its path says, and its headers are what headers can be. Raises NoPlan."""
     if call.method not in METHODS:
         raise NoPlan(f"{call.method!r} is no method")
-    if any(mark in call.path for mark in "?#\\") or any(part in ("", ".", "..") for part in call.path.split("/")):
+    if NO_PATH.search(call.path):
         raise NoPlan("the path must be relative and made of plain segments; build it with path()")
     if call.json is not None and (call.form is not None or call.file is not None):
         raise NoPlan("a call has either json or a form")
+    if call.headers and not all(HEADER.fullmatch(f"{name}\n{value}") for name, value in call.headers.items()):
+        raise NoPlan("headers must be plain ASCII, each on one line")
     return call

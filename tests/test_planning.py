@@ -48,6 +48,10 @@ def raises(_):
     raise ValueError("hush-hush")
 
 
+CIRCLE = []
+CIRCLE.append(CIRCLE)
+
+
 def fails_late(_):
     yield call()
     raise KeyError("hush-hush")
@@ -87,6 +91,18 @@ def test_a_hook_may_answer_in_many_ways(answer, planned):
         (call("https://evil.example/x"), "the path must be relative"),
         (Call(method="TRACE", path="x"), "'TRACE' is no method"),
         (call(json={}, form={"a": "b"}), "a call has either json or a form"),
+        (call(json={"a": object()}), "a Call holds what it cannot: Encoding objects of type object is unsupported"),
+        (call(json="hush-hush \ud83d"), "a Call holds what it cannot: UnicodeEncodeError"),
+        (call(json=CIRCLE), "a Call holds what it cannot: RecursionError"),
+        (call(memo=object()), "a Call holds what it cannot: Encoding objects of type object is unsupported"),
+        (call(params={"a": 1}), "a Call holds what it cannot: not the declared type at `$.params[...]`"),
+        (call(form={"a": ["hush-hush"]}), "a Call holds what it cannot: not the declared type at `$.form[...]`"),
+        (call(7), "a Call holds what it cannot: not the declared type at `$.path`"),
+        (call(headers={"x-name": "hush-hush Zoë"}), "headers must be plain ASCII, each on one line"),
+        (call(headers={"x-name": "a\r\nhush-hush: b"}), "headers must be plain ASCII, each on one line"),
+        (call(headers={"hush-hush: x": "a"}), "headers must be plain ASCII, each on one line"),
+        (Skip(reason=None), "a Skip holds what it cannot: not the declared type at `$.reason`"),
+        (Remember(key="a", value={1, object()}), "a Remember holds what it cannot: Encoding objects of type object"),
     ],
 )
 def test_a_plugins_fault_discards_the_plan_and_names_the_hook_but_no_value(answer, problem):

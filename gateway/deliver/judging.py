@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.deliver import verdicts
 from gateway.destinations import Connection
-from gateway.plan import Planned, fault, sort
+from gateway.plan import Planned, checked, fault, sort
 from gateway.sdk import Call, Reply, Verdict
 
 
@@ -22,7 +22,7 @@ def judge(connection: Connection, call: Call, reply: Reply, guard: AbstractConte
             answer = hook(call=call, reply=reply, settings=connection.settings)
             if answer is None:
                 return verdicts.default(reply)
-            return answer if isinstance(answer, Verdict) else sort(answer)
+            return checked(answer) if isinstance(answer, Verdict) else sort(answer)
     except Exception as error:
         raise fault(connection, "on_reply", error) from error
 

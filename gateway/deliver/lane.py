@@ -150,7 +150,7 @@ class Courier:
         while True:
             current = chain.next[0]
             reply = await self._send(run, current)
-            if isinstance(reply, Wait):
+            if not isinstance(reply, Reply):
                 return reply
             try:
                 judged = judge(self.connection, current, reply, self.guard)
@@ -173,8 +173,8 @@ class Courier:
             run.owners[call.id].chains[call.id] = chain
             await self._record(run.settlement(touched=(run.owners[call.id],)))
 
-    async def _send(self, run: Run, call: Call) -> Reply | Wait:
-        """Send one call when its gates let it."""
+    async def _send(self, run: Run, call: Call) -> Reply | Ending | Wait:
+        """Send one call when its gates let it; one that cannot be built has come to its end."""
         if self.stopping():
             return Wait(seconds=0, reason="")
         closed = await self.gates.enter(call.scope)
@@ -185,7 +185,8 @@ class Courier:
                 return Wait(seconds=0, reason="")
             reply = await self.sender.send(call, attempt=run.attempts + 1)
         except PluginFault as error:
-            return self._refuse(str(error))
+            logger.warning("call cannot be made", connection=self.connection.name, problem=str(error))
+            return Ending(word="dead", reason="plugin_error", detail=str(error))
         finally:
             self.gates.leave(call.scope)
         self.gates.learn(call.scope, reply)

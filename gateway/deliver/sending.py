@@ -10,8 +10,9 @@ import msgspec
 
 from gateway import __version__
 from gateway.destinations import Connection
-from gateway.plan import NoPlan, fault
+from gateway.plan import NoPlan, PluginFault, fault, sound
 from gateway.sdk import Call, Reply
+from gateway.watchdog import TooLong
 
 USER_AGENT = f"mparticle-gateway/{__version__}"
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)
@@ -59,6 +60,17 @@ def sign(connection: Connection, call: Call) -> Call:
     return signed
 
 
+def built(connection: Connection, call: Call, guard: AbstractContextManager[None]) -> httpx.Request:
+    """The signed request of a call. Raises PluginFault, for whatever it is that makes this call impossible."""
+    try:
+        with guard:
+            return request(connection, sound(sign(connection, call)))
+    except (PluginFault, TooLong):
+        raise
+    except Exception as error:
+        raise fault(connection, "request", error) from error
+
+
 class Sender:
     """Sends one connection's calls. ``guard`` bounds how long its plugin may take to sign one."""
 
@@ -76,9 +88,8 @@ class Sender:
         self._guard = guard
 
     async def send(self, call: Call, *, attempt: int) -> Reply:
-        """Sign and send a call; whatever happens comes back as a Reply. Raises PluginFault where signing fails."""
-        with self._guard:
-            wire = request(self._connection, sign(self._connection, call))
+        """Sign and send a call; whatever happens comes back as a Reply. Raises PluginFault where it cannot be built."""
+        wire = self._built(call)
         try:
             answer = await self._transport.handle_async_request(wire)
         except httpx.TransportError as error:
@@ -92,6 +103,16 @@ class Sender:
             at_ms=self._now_ms(),
             attempt=attempt,
         )
+
+    def _built(self, call: Call) -> httpx.Request:
+        try:
+            return built(self._connection, call, self._guard)
+        except TooLong:  # or the machine stood still for a while
+            pass
+        try:
+            return built(self._connection, call, self._guard)
+        except TooLong as error:
+            raise fault(self._connection, "sign", error) from error
 
     async def close(self) -> None:
         """Let go of every connection."""

@@ -1,5 +1,6 @@
 """A lane at work, against a partner that answers as each test says."""
 
+import time
 from dataclasses import replace
 
 import httpx
@@ -44,6 +45,14 @@ class Plugin:
 
     @hookimpl
     def sign(self, call):
+        if call.path == "unsigned":
+            raise ValueError("hush-hush")
+        if call.path == "slow":
+            time.sleep(1)
+        if call.path == "lost":
+            return None
+        if call.path == "split":
+            return msgspec.structs.replace(call, headers={"authorization": "Basic hush\r\nhush"})
         return msgspec.structs.replace(call, headers={**call.headers, "authorization": "Basic secret"})
 
     @hookimpl
@@ -51,6 +60,8 @@ class Plugin:
         said = reply.json() or {}
         if said.get("next"):
             return [Call(method="POST", path=path, memo=call.memo) for path in said["next"]]
+        if "misfit" in said:
+            return {"call": Call(method="POST", path="x", memo=object()), "verdict": rejected(7)}[said["misfit"]]
         if said.get("word") == "oops":
             raise ValueError
         if "again" in said:
@@ -74,7 +85,7 @@ class Plugin:
 class Bench:
     """A courier, a partner whose answers are listed in advance, and everything that was recorded."""
 
-    def __init__(self, *answers, held=True, **delivery):
+    def __init__(self, *answers, held=True, patience_s=5, **delivery):
         self.answers = list(answers)
         self.seen = []
         self.headers = []
@@ -83,7 +94,7 @@ class Bench:
         self.stopping = False
         self.held = held
         one = connection(Plugin(), {})
-        guard = Watchdog(5)
+        guard = Watchdog(patience_s)
         self.gates = Gates(rates={}, headers=None, clock=lambda: self.now / 1000)
         self.courier = Courier(
             connection=one,
@@ -243,6 +254,50 @@ async def test_a_partner_that_asks_to_wait_for_ages_is_asked_again_after_an_hour
 async def test_a_plugin_that_asks_to_wait_for_ever_is_asked_again():
     bench = Bench({"again": 1e300}, 200)
     assert (await bench.deliver(work("a"))).due_ms == bench.now + 3_600_000
+
+
+@pytest.mark.parametrize(
+    ("path", "detail"),
+    [
+        ("unsigned", "test 0 sign: ValueError at line"),
+        ("lost", "test 0 sign: NoPlan: expected a Call, got NoneType"),
+        ("slow", "test 0 sign: TooLong at line"),
+        ("split", "test 0 request: NoPlan: headers must be plain ASCII, each on one line"),
+        ("x" * 70_000, "test 0 request: InvalidURL at line"),
+        ("a\nb", "test 0 request: InvalidURL at line"),
+    ],
+    ids=lambda text: text[:9],
+)
+async def test_a_call_that_cannot_be_made_is_dead_and_neither_its_lane_nor_its_connection_waits(path, detail):
+    bench = Bench(patience_s=0.01)
+    await bench.deliver(work(path, "b"))
+    assert [(one.word, one.reason) for one in bench.outcomes] == [("dead", "plugin_error"), ("delivered", "")]
+    assert bench.outcomes[0].detail.startswith(detail)
+    assert "hush" not in repr(bench.settled)
+
+
+async def test_a_call_whose_parameters_are_too_long_for_a_url_is_dead():
+    bench = Bench()
+    item = work("a")
+    item.planned = [Planned(fact="a", calls=(Call(method="GET", path="a", id="1a", params={"q": "x" * 70_000}),))]
+    await bench.deliver(item)
+    assert (bench.seen, bench.outcomes[0].reason) == ([], "plugin_error")
+
+
+@pytest.mark.parametrize(
+    ("misfit", "detail"),
+    [
+        ("call", "a Call holds what it cannot: Encoding objects of type object is unsupported"),
+        ("verdict", "a Verdict holds what it cannot: not the declared type at `$.reason`"),
+    ],
+)
+async def test_an_answer_to_a_reply_that_cannot_be_recorded_is_the_end_of_its_call_alone(misfit, detail):
+    bench = Bench({"misfit": misfit})
+    await bench.deliver(work("a", "b"))
+    assert bench.outcomes == [
+        Outcome("a", "dead", "plugin_error", (), f"test 0 on_reply: NoPlan: {detail}"),
+        Outcome("b", "delivered"),
+    ]
 
 
 async def test_follow_up_calls_take_the_place_of_the_call_and_are_on_record_before_they_are_made():
