@@ -68,11 +68,16 @@ class Run:
         self.attempts = self.failing_since_ms = 0
 
     def note(self, call: Call, ending: Ending) -> Sequence[Undertaking]:
-        """Write the end of a call, and of those it covers, into their items; returns these."""
+        """Write the end of a call, and of those it covers, into their items; returns these.
+
+        What a chain covered when it began may be planned no longer (a filter changed): that has its own word.
+        """
         self.moved_on()
         touched = []
         for call_id in self.begin(call).covers or (call.id,):
-            item = self.owners[call_id]
+            item = self.owners.get(call_id)
+            if item is None:
+                continue
             item.ends[call_id] = ending if call_id == call.id else replace(ending, detail=f"with {call.id}")
             item.chains.pop(call_id, None)
             touched.append(item)

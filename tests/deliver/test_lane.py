@@ -375,6 +375,35 @@ async def test_a_folded_call_that_was_answered_with_a_chain_covers_its_calls_to_
     assert (bench.seen, [outcome.word for outcome in bench.outcomes]) == ([("POST", "x")], ["delivered", "delivered"])
 
 
+async def folded_and_under_way():
+    """The progress of two items whose calls were folded into one, 2b, which was answered with a further call."""
+    bench = Bench({"next": ["x"]}, 503)
+    await bench.deliver(work("a", method="PUT"), work("b", seq=2, method="PUT"))
+    return bench.settled[-2].progress
+
+
+async def test_a_chain_goes_on_though_something_that_it_covers_is_planned_no_longer():
+    progress = await folded_and_under_way()
+    bench = Bench({"word": "ok"})
+    nothing = Undertaking(item=work().item, settled=[Outcome("a", "skipped", "filtered")])
+    await bench.deliver(nothing, work("b", seq=2, method="PUT", progress=progress[2]))
+    assert (bench.seen, bench.outcomes) == (
+        [("POST", "x")],
+        [Outcome("a", "skipped", "filtered"), Outcome("b", "delivered")],
+    )
+
+
+async def test_a_chain_whose_head_is_planned_no_longer_is_let_go_and_what_it_covers_is_made():
+    progress = await folded_and_under_way()
+    bench = Bench()
+    item = replace(work(seq=2, progress=progress[2]), settled=[Outcome("b", "skipped", "filtered")])
+    await bench.deliver(work("a", method="PUT"), item)
+    assert (bench.seen, bench.outcomes) == (
+        [("PUT", "a")],
+        [Outcome("a", "delivered"), Outcome("b", "skipped", "filtered")],
+    )
+
+
 async def test_a_stopping_gateway_lets_go_before_the_next_call():
     bench = Bench()
     bench.stopping = True
