@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 
 from gateway import destinations
 from gateway.journal.port import JournalUnavailable
@@ -12,6 +11,7 @@ from gateway.journal.sqlite import SqliteJournal
 from gateway.log import logger
 from gateway.pipeline import dispatcher, now_ms
 from gateway.rewriting import rewriter
+from gateway.roles import tend_garbage
 from gateway.settings import Settings
 
 HOUR_MS = 3_600_000
@@ -32,7 +32,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         logger.error("connection unusable; its work is kept", problem=problem)
     rewrite = rewriter(settings.rules.packages)
     working = [dispatcher(one, journal, settings.delivery, rewrite) for one in connections.values()]
-    gc.freeze()
+    tend_garbage()
     tasks = [asyncio.create_task(one.run()) for one in working]
     pruning = asyncio.create_task(_prune(settings, journal))
     stopping = asyncio.create_task(stop.wait())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
 from gateway import app, destinations
 from gateway.journal.sqlite import SqliteJournal
+from gateway.roles import tend_garbage
 from gateway.settings import Settings
 
 
@@ -33,7 +33,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, socket: int) -> None:
     config.shutdown_timeout = settings.ingress.shutdown_s
     config.read_timeout = settings.ingress.read_timeout_s  # type: ignore[assignment]  # seconds, fractions welcome
     config.keep_alive_timeout = 65
-    gc.freeze()
+    tend_garbage()
     try:
         await serve(application, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]  # any ASGI application
     finally:
