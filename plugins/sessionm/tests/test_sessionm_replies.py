@@ -76,6 +76,7 @@ def test_an_unknown_user_is_looked_for_or_created(call, code, status):
 
 
 STATUSES = [
+    (300, refused("status_300")),
     (301, refused("status_301")),
     (302, refused("status_302")),
     (307, refused("status_307")),
