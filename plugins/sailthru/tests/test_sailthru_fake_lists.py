@@ -58,13 +58,17 @@ def test_all_lists_are_told_with_how_many_are_on_them(bench):
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_an_unknown_list_is_told_by_its_name(bench, method):
-    assert bench().ask(method, "list", {"list": "Gold"}) == error(404, 15, "Unknown list: Gold")
+    here = bench()
+    assert here.ask(method, "list", {"list": "Gold"}) == error(404, 15, "Unknown list: Gold")
+    assert here.ask(method, "list", {"list_id": "l-1"}) == error(404, 15, "Unknown list: l-1")
 
 
 def test_a_name_is_required_and_may_not_hold_a_dollar(bench):
     here = bench()
     assert here.ask("POST", "list") == error(400, 2, "Missing required parameter: list")
     assert here.ask("POST", "list", {"list": "$"}) == error(400, 99, "A list name may not contain $")
+    here.steer("config", {"strict_list_names": False})
+    assert here.ask("POST", "list", {"list": "$"})[0] == 200
 
 
 def test_a_deleted_list_is_left_by_everybody(bench):

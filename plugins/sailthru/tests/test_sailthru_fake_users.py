@@ -64,6 +64,19 @@ def test_an_address_is_trimmed_and_in_lower_case(bench, spelt):
     assert (here.emails(), get(here, spelt)["keys"]["email"]) == ([JO], JO)
 
 
+def test_a_key_that_is_no_address_is_kept_as_it_is(bench):
+    here = bench()
+    post(here, keys={"extid": " C-1 "})
+    assert get(here, "C-1", key="extid")["keys"]["extid"] == "C-1"
+    assert here.ask("GET", "user", {"id": "c-1", "key": "extid"})[0] == 400
+
+
+def test_a_var_may_have_a_name_of_32_characters(bench):
+    here = bench()
+    post(here, vars={"x" * 32: 1})
+    assert get(here)["vars"] == {"x" * 32: 1}
+
+
 def test_a_sid_is_recognised_without_being_named(bench):
     here = bench()
     post(here)
@@ -129,6 +142,10 @@ def test_members_keep_the_date_on_which_they_joined(bench):
         "Gold": "Sat, 02 Oct 2021 16:46:59 -0700",
         "Silver": "Sat, 02 Oct 2021 16:47:59 -0700",
     }
+    here.steer("config", {"utc_offset_hours": 0})
+    post(here, lists={"Gold": 0})
+    post(here, lists={"Gold": 1})
+    assert get(here)["lists"]["Gold"] == "Sat, 02 Oct 2021 23:47:59 +0000"
     post(here, lists={"Gold": 0, "Silver": "0"})
     assert get(here)["lists"] is None
 

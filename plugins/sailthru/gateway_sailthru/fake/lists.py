@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import Any
 
@@ -34,7 +34,7 @@ class Lists:
 
     def date(self, at: float, options: Options) -> str:
         """A time as replies tell it: RFC 2822, in the account's zone."""
-        zone = timezone(timedelta(hours=options.utc_offset_hours)) if options.utc_offset_hours else UTC
+        zone = timezone(timedelta(hours=options.utc_offset_hours))
         return format_datetime(datetime.fromtimestamp(int(at), zone))
 
     def find(self, data: dict[str, Any]) -> MailingList | None:
