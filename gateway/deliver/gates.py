@@ -86,9 +86,13 @@ class Scope(Door):
 
 @dataclass(slots=True)
 class ConnectionGate(Door):
-    """The gate of a whole connection: closes when it fails or is refused, and lets one call try before it opens."""
+    """The gate of a whole connection: closes when it fails or is refused, and lets one call try before it opens.
+
+    ``taken`` counts the calls that the destination took.
+    """
 
     failures: int = 0
+    taken: int = 0
     on_trial: bool = False
 
     def failed(self, now: float) -> None:
@@ -104,10 +108,12 @@ class ConnectionGate(Door):
         self.close(until, reason)
         self.on_trial = True
 
-    def worked(self) -> None:
-        """A call got an answer that is no complaint about the connection."""
-        self.failures = 0
-        self.on_trial = False
+    def worked(self, now: float) -> None:
+        """A call got an answer that is no complaint about the connection. While closed that proves nothing."""
+        if now >= self.until:
+            self.failures = 0
+            self.on_trial = False
+            self.taken += 1
 
 
 @dataclass(slots=True)

@@ -34,6 +34,15 @@ class Wait:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A call was refused after its connection had taken so many. ``alone``: others were taken, but never this one."""
+
+    call: str
+    taken: int
+    alone: bool
+
+
 class StaleClaim(Exception):
     """The lane was claimed anew in the meantime: whoever did works on it now."""
 
@@ -107,7 +116,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Courier:
-    """Works on one connection's lanes. ``settle`` records, ``stopping`` says to let go, ``guard`` bounds hooks."""
+    """Works on one connection's lanes. ``settle`` records, ``stopping`` says to let go, ``guard`` bounds hooks.
+
+    ``refusals`` remembers, by user, the call that a lane stopped at because it was refused.
+    """
 
     connection: Connection
     sender: Sender
@@ -117,6 +129,7 @@ class Courier:
     stopping: Callable[[], bool]
     now_ms: Callable[[], int]
     guard: AbstractContextManager[None]
+    refusals: dict[int, Refusal] = field(default_factory=dict)
 
     async def deliver(self, lane: Lane, work: Sequence[Undertaking]) -> None:
         """Make every open call of these items in order, record what becomes of them, and give the lane back.
@@ -134,6 +147,7 @@ class Courier:
             touched = run.note(call, end)
             if position < len(calls) - 1:
                 await self._record(run.settlement(touched=touched))
+        self.refusals.pop(lane.user, None)
         await self._record(run.settlement(due_ms=self.now_ms()))
 
     async def _record(self, settlement: Settlement) -> None:
@@ -200,7 +214,7 @@ class Courier:
     def _weigh(self, run: Run, call: Call, reply: Reply, verdict: Verdict) -> Ending | Wait:
         """What a verdict makes of a call."""
         if verdict.word == "refused":
-            return self._refuse(verdict.reason)
+            return self._refuse(run, call, verdict)
         if verdict.word == "retry":
             return self._retry(run, call, verdict)
         self._went_well(run, call)
@@ -219,24 +233,40 @@ class Courier:
         return Ending(word="delivered") if reason is None else Ending(word="skipped", reason=reason)
 
     def _went_well(self, run: Run, call: Call) -> None:
-        self.gates.connection.worked()
+        self.gates.connection.worked(self.gates.clock())
         self.gates.scope(call.scope).worked()
         run.moved_on()
 
-    def _refuse(self, reason: str) -> Wait:
-        """Rest the whole connection: its credentials or its set-up are wrong, and no attempt is spent on that."""
-        logger.error("connection refused", connection=self.connection.name, reason=reason, rest_s=self.delivery.pause_s)
-        self.gates.connection.rest(self.gates.clock() + self.delivery.pause_s, f"refused: {reason}")
-        return Wait(seconds=self.delivery.pause_s, reason=f"refused: {reason}")
+    def _refuse(self, run: Run, call: Call, verdict: Verdict) -> Ending | Wait:
+        """Rest the whole connection: its credentials or its set-up are wrong, and no attempt is spent on that.
+
+        But a call that is refused again, after others were taken, is refused for its own sake: its lane alone waits.
+        """
+        gate, before = self.gates.connection, self.refusals.get(run.lane.user)
+        again = before if before is not None and before.call == call.id else None
+        alone = again is not None and (again.alone or gate.taken > again.taken)
+        self.refusals[run.lane.user] = Refusal(call=call.id, taken=gate.taken, alone=alone)
+        name, reason = self.connection.name, f"refused: {verdict.reason}"
+        if again is not None and alone:
+            if not again.alone:
+                logger.warning("call refused, others are not", connection=name, call=call.id, reason=verdict.reason)
+            return self._try_later(run, replace(verdict, reason=reason))
+        logger.error("connection refused", connection=name, reason=verdict.reason, rest_s=self.delivery.pause_s)
+        gate.rest(self.gates.clock() + self.delivery.pause_s, reason)
+        return Wait(seconds=self.delivery.pause_s, reason=reason)
 
     def _retry(self, run: Run, call: Call, verdict: Verdict) -> Ending | Wait:
-        """Wait, and have everything wait that the verdict says has to; give up on what has failed for too long."""
+        """Wait, and have everything wait that the verdict says has to."""
         now = self.gates.clock()
         if verdict.holds == "connection":
             self.gates.connection.failed(now)
             return Wait(seconds=self._backoff_s(0, verdict), reason=verdict.reason)
         if verdict.holds == "scope":
             return Wait(seconds=self.gates.scope(call.scope).complained(now, verdict), reason=verdict.reason)
+        return self._try_later(run, verdict)
+
+    def _try_later(self, run: Run, verdict: Verdict) -> Ending | Wait:
+        """Spend an attempt and have the lane wait; give up on what has failed for too long."""
         now_ms = self.now_ms()
         run.failing_since_ms = run.failing_since_ms or now_ms
         if now_ms - run.failing_since_ms > self.delivery.give_up_after_hours * HOUR_MS:

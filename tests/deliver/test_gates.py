@@ -94,8 +94,15 @@ async def test_a_connection_that_rested_is_on_trial_until_a_call_works(clock):
     assert (await doors.enter("")).reason == "refused: status_401"
     clock.now += 30
     assert (await doors.enter(""), doors.connection.on_trial) == (None, True)
-    doors.connection.worked()
+    doors.connection.worked(clock.now)
     assert doors.connection.on_trial is False
+
+
+async def test_what_was_under_way_when_a_connection_closed_does_not_stand_the_trial_for_it(clock):
+    doors = gates(clock)
+    doors.connection.rest(clock.now + 30, "refused: status_401")
+    doors.connection.worked(clock.now + 1)
+    assert (doors.connection.on_trial, doors.connection.taken) == (True, 0)
 
 
 async def test_a_gate_that_closes_while_a_call_waits_for_its_turn_turns_it_back(clock):

@@ -121,10 +121,10 @@ class Bench:
         self.settled.append(settlement)
         return self.held
 
-    async def deliver(self, *work, attempts=0, failing_since_ms=0):
+    async def deliver(self, *work, user=1, attempts=0, failing_since_ms=0):
         items = tuple(one.item for one in work)
         lane = Lane(
-            connection="test", user=1, fence=7, attempts=attempts, failing_since_ms=failing_since_ms, items=items
+            connection="test", user=user, fence=7, attempts=attempts, failing_since_ms=failing_since_ms, items=items
         )
         await self.courier.deliver(lane, work)
         return self.settled[-1]
@@ -226,6 +226,48 @@ async def test_refused_credentials_rest_the_connection_and_spend_no_attempt():
     assert last.reason == "refused: status_401"
     again = await bench.deliver(work("b"))
     assert (bench.seen, again.due_ms) == ([("POST", "a")], bench.now + 30_000)
+
+
+async def meets_403(bench, path, **lane):
+    """Deliver a call that is refused, once the connection has rested; returns how its lane was given back."""
+    bench.now += 30_000
+    bench.answers = [403]
+    last = await bench.deliver(work(path), **lane)
+    return (last.attempts, last.reason, last.due_ms - bench.now >= 30_000)
+
+
+async def test_a_call_that_is_refused_though_others_are_taken_has_its_lane_alone_wait():
+    bench = Bench(pause_s=30)
+    rests, waits = (0, "refused: status_403", True), (1, "refused: status_403", False)
+    assert await meets_403(bench, "a") == rests
+    assert await meets_403(bench, "a") == rests
+    bench.now += 30_000
+    await bench.deliver(work("b"), user=2)
+    assert await meets_403(bench, "a") == waits
+    assert await meets_403(bench, "a", attempts=1) == (2, *waits[1:])
+    await bench.deliver(work("c"), user=3)
+    assert bench.outcomes == [Outcome("b", "delivered"), Outcome("c", "delivered")]
+
+
+async def test_a_call_that_is_refused_alone_is_given_up_in_time_and_forgotten():
+    bench = Bench(pause_s=30, give_up_after_hours=1)
+    await meets_403(bench, "a")
+    bench.now += 30_000
+    await bench.deliver(work("b"), user=2)
+    assert await meets_403(bench, "a") == (1, "refused: status_403", False)
+    bench.answers = [403]
+    await bench.deliver(work("a"), attempts=9, failing_since_ms=bench.now - 3_600_001)
+    assert bench.outcomes == [Outcome("b", "delivered"), Outcome("a", "dead", "gave_up", (), "refused: status_403")]
+    assert bench.courier.refusals == {}
+
+
+async def test_another_call_that_is_refused_rests_the_connection_again():
+    bench = Bench(pause_s=30)
+    await meets_403(bench, "a")
+    bench.now += 30_000
+    await bench.deliver(work("b"), user=2)
+    assert await meets_403(bench, "c") == (0, "refused: status_403", True)
+    assert await meets_403(bench, "d", user=2) == (0, "refused: status_403", True)
 
 
 async def test_too_many_requests_close_the_scope_and_spend_no_attempt():
