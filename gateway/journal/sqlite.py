@@ -9,7 +9,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +31,7 @@ from gateway.journal.port import (
 
 T = TypeVar("T")
 LOOK_AGAIN_S = 0.005
+PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0", "cache_size = -16384")
 PATIENCE_S = 2.0  # for whoever else has the file open; the gateway's own processes take turns
 LEASE_MS = 24 * 3600 * 1000  # a dispatcher that dies leaves its leases to its successor, which holds its lock
 
@@ -44,11 +45,13 @@ def connect(path: Path, *, patience_s: float = PATIENCE_S) -> sqlite3.Connection
     """A connection as every part of the gateway uses it, waiting so long for others. Raises JournalUnavailable."""
     try:
         database = sqlite3.connect(path, timeout=patience_s, isolation_level=None, check_same_thread=False)
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        database.execute("PRAGMA wal_autocheckpoint = 0")
-        database.execute("PRAGMA cache_size = -16384")
     except sqlite3.Error as error:
+        raise JournalUnavailable(f"{path}: {error}") from error
+    try:
+        for pragma in PRAGMAS:
+            database.execute(f"PRAGMA {pragma}")
+    except sqlite3.Error as error:
+        database.close()
         raise JournalUnavailable(f"{path}: {error}") from error
     return database
 
@@ -57,10 +60,8 @@ def prepare(url: str) -> None:
     """Make the journal, or bring an older one up to date. Raises JournalUnusable and JournalUnavailable."""
     path = path_of(url)
     try:
-        database = connect(path)
-        with writing(path):
+        with closing(connect(path)) as database, writing(path):
             schema.migrate(database)
-        database.close()
     except sqlite3.DatabaseError as error:
         raise JournalUnusable(f"{path}: {error}") from error
 

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,12 @@ from gateway.journal.port import JournalUnavailable, JournalUnusable, Memo, Sett
 from gateway.journal.sqlite import SqliteJournal, connect, path_of, prepare, writing
 
 pytestmark = pytest.mark.anyio
+
+
+def run(url, statement):
+    """What one statement answers, on a connection of its own."""
+    with closing(connect(path_of(url))) as database:
+        return database.execute(statement).fetchall()
 
 
 async def test_everything_accepted_is_there_after_the_process_was_killed(url):
@@ -70,17 +77,17 @@ async def test_two_processes_may_write_at_once(url, make_entry):
 async def test_a_failed_commit_stores_nothing_and_says_so(url, make_entry):
     prepare(url)
     journal = SqliteJournal(url)
-    connect(path_of(url)).execute("ALTER TABLE work RENAME TO gone")
+    run(url, "ALTER TABLE work RENAME TO gone")
     with pytest.raises(JournalUnavailable):
         await journal.accept([make_entry("m1")], ("loyalty",))
-    connect(path_of(url)).execute("ALTER TABLE gone RENAME TO work")
+    run(url, "ALTER TABLE gone RENAME TO work")
     assert await journal.accept([make_entry("m1")], ("loyalty",)) == 1
     await journal.close()
 
 
 def test_a_journal_of_a_newer_version_is_left_alone(url):
     prepare(url)
-    connect(path_of(url)).execute(f"PRAGMA user_version = {len(schema.MIGRATIONS) + 1}")
+    run(url, f"PRAGMA user_version = {len(schema.MIGRATIONS) + 1}")
     with pytest.raises(JournalUnusable, match="a newer one wrote it"):
         prepare(url)
 
@@ -95,9 +102,9 @@ def test_a_file_that_is_no_database_is_left_alone(url):
 
 def test_preparing_twice_changes_nothing(url):
     prepare(url)
-    before = connect(path_of(url)).execute("SELECT sql FROM sqlite_schema ORDER BY name").fetchall()
+    before = run(url, "SELECT sql FROM sqlite_schema ORDER BY name")
     prepare(url)
-    assert connect(path_of(url)).execute("SELECT sql FROM sqlite_schema ORDER BY name").fetchall() == before
+    assert run(url, "SELECT sql FROM sqlite_schema ORDER BY name") == before
 
 
 async def test_the_write_ahead_log_does_not_grow_without_bound(url, make_entry):
@@ -149,4 +156,4 @@ def test_a_database_of_the_first_version_still_opens(url):
     database.execute("PRAGMA user_version = 1")
     database.close()
     prepare(url)
-    assert connect(path_of(url)).execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
+    assert run(url, "PRAGMA user_version") == [(len(schema.MIGRATIONS),)]
