@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from gateway.deliver.verdicts import asked_wait_s
+from gateway.deliver.verdicts import MOST_WAIT_S, asked_wait_s
 from gateway.sdk import Rate, RateHeaders, Reply, Verdict
 
 NO_LIMIT = Rate()
 FAILURES_TO_CLOSE = 5
 FIRST_REST_S = 1.0
 MOST_REST_S = 30.0
+LOOK_S = 1.0
+"""Who waits for a turn looks around as often as this."""
+MOST_CALLS, MOST_WINDOW_S = 1e9, 86_400.0
+"""Headers that tell of more are wrong, or say it in other units."""
+ALMOST_ONE = 1 - 1e-6
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -43,24 +49,63 @@ class Door:
         return Closed(until=self.until, reason=self.reason) if now < self.until else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a reply told of a limit: how many calls of a window are ours, how many of them are left, and for how long.
+
+    ``reset`` is the end of the window as the destination says it, which tells one window from another.
+    """
+
+    ours: float
+    left: float
+    reset: float
+    seconds: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Window:
+    """The present window of a limit. ``left`` is the least that a reply said was left, calls under way not counted."""
+
+    ours: float
+    left: float
+    reset: float
+    ends: float
+    length_s: float
+
+
 @dataclass(slots=True)
 class Scope(Door):
-    """The gate of a rate-limit scope: a bucket of tokens, a bound on calls in flight, and a door."""
+    """The gate of a rate-limit scope: a bucket of tokens, a bound on calls in flight, and a door.
+
+    Once replies tell of a limit, that takes the place of the declared rate: what is left of the window is spread over
+    its time. Lanes wait for their ``turn`` in order, and take a token only when they may use it at once.
+    """
 
     rate: Rate = NO_LIMIT
     tokens: float = 0.0
     filled: float = 0.0
     in_flight: asyncio.Semaphore | None = None
     complaints: int = 0
+    window: Window | None = None
+    under_way: int = 0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def take(self, now: float) -> float:
-        """Take a token, now or in advance; returns how many seconds to wait until it may be used."""
-        if self.rate.per_second is None:
-            return 0.0
-        burst = max(1, self.rate.burst)
-        self.tokens = min(burst, self.tokens + (now - self.filled) * self.rate.per_second) - 1
-        self.filled = now
-        return max(0.0, -self.tokens / self.rate.per_second)
+        """Take a token for a call to be made now; where there is none yet, how many seconds to wait for it."""
+        if self.window is not None:
+            if now >= self.window.ends:
+                self._begin_anew(self.window, now)
+            if self.window.left - self.under_way < 1:
+                return LOOK_S
+        if self.rate.per_second is not None:
+            burst = max(1, self.rate.burst)
+            self.tokens = min(burst, self.tokens + (now - self.filled) * self.rate.per_second)
+            self.filled = now
+            if self.tokens < ALMOST_ONE:
+                return (1 - self.tokens) / self.rate.per_second
+            self.tokens -= 1
+        self.under_way += 1
+        return 0.0
 
     def complained(self, now: float, verdict: Verdict) -> float:
         """The destination said "too many": close as long as it says, else longer each time; returns how long."""
@@ -76,12 +121,40 @@ class Scope(Door):
         """The destination took a call."""
         self.complaints = 0
 
-    def learn(self, limit: float, remaining: float, seconds_left: float) -> None:
-        """Adopt a limit that the destination told of: so many calls are left in the present window."""
-        if seconds_left > 0 and limit > 0:
-            per_second = max(remaining / seconds_left, 1 / seconds_left)
-            self.rate = Rate(per_second=per_second, burst=max(1, int(per_second)), in_flight=self.rate.in_flight)
-            self.tokens = min(self.tokens, max(1, int(per_second)))
+    def over(self, now: float, told: Told | None) -> None:
+        """A call is over, and its reply told this of the limit."""
+        self.under_way -= 1
+        window = self.window
+        if told is not None and (window is None or told.reset >= window.reset):
+            self._adopt(told, now)
+        elif window is not None:  # it counts, for all that is known
+            window.left -= 1
+        if self.window is not None and self.window.left < 1:
+            self.close(self.window.ends, "limit_reached")
+
+    def _adopt(self, told: Told, now: float) -> None:
+        """The present window is as told; replies may overtake each other, so of one window the least counts."""
+        known = self.window
+        least = min(told.left, known.left) if known is not None and told.reset == known.reset else told.left
+        self.window = Window(
+            ours=told.ours,
+            left=least,
+            reset=told.reset,
+            ends=now + min(told.seconds, MOST_WAIT_S),
+            length_s=max(told.seconds, known.length_s if known is not None else 0.0),
+        )
+        self._spread(least - self.under_way, told.seconds)
+
+    def _begin_anew(self, window: Window, now: float) -> None:
+        """The window has ended: until a reply tells of the next one, it is taken to be like the last."""
+        window.left, window.ends = window.ours, now + min(window.length_s, MOST_WAIT_S)
+        self._spread(window.left, window.length_s)
+
+    def _spread(self, calls: float, seconds: float) -> None:
+        """Make so many calls in so many seconds, evenly."""
+        per_second = max(calls, 1.0) / seconds
+        self.rate = Rate(per_second=per_second, burst=max(1, int(per_second)), in_flight=self.rate.in_flight)
+        self.tokens = min(self.tokens, self.rate.burst)
 
 
 @dataclass(slots=True)
@@ -139,38 +212,63 @@ class Gates:
             )
         return self.scopes[name]
 
-    async def enter(self, name: str) -> Closed | None:
-        """Wait for a turn in a scope; Closed where that would take too long. Match every None with ``leave``."""
+    async def enter(self, name: str, stopping: Callable[[], bool] = lambda: False) -> Closed | None:
+        """Wait for a turn in a scope; Closed where a gate is closed, or closes. Match every None with ``leave``."""
         scope = self.scope(name)
-        closed = self.connection.closed(self.clock()) or scope.closed(self.clock())
+        closed = self._closed(scope, stopping)
         if closed is not None:
             return closed
-        if scope.in_flight is not None:
-            await scope.in_flight.acquire()
-        wait = scope.take(self.clock())
-        if wait:
-            await self.sleep(wait)
-        closed = self.connection.closed(self.clock()) or scope.closed(self.clock())
-        if closed is not None:
-            self.leave(name)
+        if scope.in_flight is None:
+            return await self._turn(scope, stopping)
+        await scope.in_flight.acquire()
+        has_turn = False
+        try:
+            closed = await self._turn(scope, stopping)
+            has_turn = closed is None
+        finally:
+            if not has_turn:
+                scope.in_flight.release()
         return closed
 
-    def leave(self, name: str) -> None:
-        """A call of a scope is over."""
+    async def _turn(self, scope: Scope, stopping: Callable[[], bool]) -> Closed | None:
+        """Wait for a token, a little at a time: meanwhile gates may close, and limits change."""
+        async with scope.turn:
+            while True:
+                closed = self._closed(scope, stopping)
+                if closed is not None:
+                    return closed
+                wait = scope.take(self.clock())
+                if not wait:
+                    return None
+                await self.sleep(min(wait, LOOK_S))
+
+    def _closed(self, scope: Scope, stopping: Callable[[], bool]) -> Closed | None:
+        now = self.clock()
+        if stopping():
+            return Closed(until=now, reason="")
+        return self.connection.closed(now) or scope.closed(now)
+
+    def leave(self, name: str, reply: Reply | None = None) -> None:
+        """A call of a scope is over; adopt the limit that its reply tells of."""
         scope = self.scope(name)
+        scope.over(self.clock(), self._told(reply))
         if scope.in_flight is not None:
             scope.in_flight.release()
 
-    def learn(self, name: str, reply: Reply) -> None:
-        """Adopt the limit that a reply's headers tell of, where the plugin says which headers those are."""
-        if self.headers is None or self.headers.limit not in reply.headers:
-            return
+    def _told(self, reply: Reply | None) -> Told | None:
+        """What a reply's headers tell of a limit, where the plugin says which headers those are and they make sense."""
+        if reply is None or self.headers is None or self.headers.limit not in reply.headers:
+            return None
         try:
             limit, remaining, reset = (
                 float(reply.headers.get(header, "nan"))
                 for header in (self.headers.limit, self.headers.remaining, self.headers.reset)
             )
         except ValueError:
-            return
-        kept = limit * (1 - self.headers.share)
-        self.scope(name).learn(limit, max(0.0, remaining - kept), reset - reply.at_ms / 1000)
+            return None
+        seconds = reset - reply.at_ms / 1000
+        if not (0 < limit <= MOST_CALLS and math.isfinite(remaining) and 0 < seconds <= MOST_WINDOW_S):
+            return None
+        kept = min(limit * (1 - self.headers.share), limit - 1)
+        left = min(max(0.0, remaining - kept), limit - kept)
+        return Told(ours=limit - kept, left=left, reset=reset, seconds=seconds)

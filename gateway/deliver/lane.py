@@ -194,21 +194,17 @@ class Courier:
 
     async def _send(self, run: Run, call: Call) -> Reply | Ending | Wait:
         """Send one call when its gates let it; one that cannot be built has come to its end."""
-        if self.stopping():
-            return Wait(seconds=0, reason="")
-        closed = await self.gates.enter(call.scope)
+        closed = await self.gates.enter(call.scope, self.stopping)
         if closed is not None:
             return Wait(seconds=closed.until - self.gates.clock(), reason=closed.reason)
+        reply = None
         try:
-            if self.stopping():
-                return Wait(seconds=0, reason="")
             reply = await self.sender.send(call, attempt=run.attempts + 1)
         except PluginFault as error:
             logger.warning("call cannot be made", connection=self.connection.name, problem=str(error))
             return Ending(word="dead", reason="plugin_error", detail=str(error))
         finally:
-            self.gates.leave(call.scope)
-        self.gates.learn(call.scope, reply)
+            self.gates.leave(call.scope, reply)
         return reply
 
     def _weigh(self, run: Run, call: Call, reply: Reply, verdict: Verdict) -> Ending | Wait:

@@ -1,9 +1,11 @@
 """Gates, on a clock that moves when told to."""
 
+import asyncio
+
 import pytest
 
 from gateway.deliver.gates import FAILURES_TO_CLOSE, Closed, Gates
-from gateway.sdk import Rate, RateHeaders, Reply, retry
+from gateway.sdk import Rate, retry
 
 pytestmark = pytest.mark.anyio
 
@@ -24,8 +26,8 @@ def clock():
     return Clock()
 
 
-def gates(clock, headers=None, **rates):
-    return Gates(rates={"": rates.pop("default", Rate()), **rates}, headers=headers, clock=clock, sleep=clock.sleep)
+def gates(clock, **rates):
+    return Gates(rates={"": rates.pop("default", Rate()), **rates}, headers=None, clock=clock, sleep=clock.sleep)
 
 
 async def test_a_scope_without_a_rate_lets_everything_through_at_once(clock):
@@ -117,26 +119,48 @@ async def test_a_gate_that_closes_while_a_call_waits_for_its_turn_turns_it_back(
     assert await doors.enter("") is None
 
 
-HEADERS = RateHeaders(limit="x-limit", remaining="x-remaining", reset="x-reset", share=0.5)
+async def test_lanes_have_their_turns_in_the_order_in_which_they_came(clock):
+    doors, order = gates(clock, default=Rate(per_second=1)), []
+
+    async def lane(number):
+        await doors.enter("")
+        order.append((number, clock.now))
+
+    await asyncio.gather(*(lane(number) for number in range(5)))
+    assert order == [(number, 1_000.0 + number) for number in range(5)]
 
 
-async def test_a_limit_is_learned_from_headers_and_only_our_share_of_it_is_used(clock):
-    doors = gates(clock, HEADERS)
-    told = {"x-limit": "600", "x-remaining": "420", "x-reset": "160"}
-    doors.learn("a", Reply(status=200, headers=told, at_ms=100_000))
-    assert doors.scope("a").rate == Rate(per_second=2.0, burst=2)
+async def test_who_waits_for_a_turn_looks_around_every_second(clock):
+    doors = gates(clock, default=Rate(per_second=0.01))
+    await doors.enter("")
+    opened = clock.now
+
+    async def sleep(seconds):
+        clock.now += seconds
+        if clock.now == opened + 3:
+            doors.connection.rest(clock.now + 30, "refused: status_401")
+
+    doors.sleep = sleep
+    assert await doors.enter("") == Closed(until=opened + 33, reason="refused: status_401")
+    assert clock.now == opened + 3
 
 
-@pytest.mark.parametrize(
-    "told",
-    [
-        {},
-        {"x-limit": "many", "x-remaining": "1", "x-reset": "160"},
-        {"x-limit": "600"},
-        {"x-limit": "600", "x-remaining": "600", "x-reset": "99"},
-    ],
-)
-async def test_headers_that_make_no_sense_teach_nothing(clock, told):
-    doors = gates(clock, HEADERS)
-    doors.learn("a", Reply(status=200, headers=told, at_ms=100_000))
-    assert doors.scope("a").rate == Rate()
+async def test_nobody_waits_for_a_turn_once_the_gateway_is_stopping(clock):
+    doors = gates(clock, default=Rate(per_second=0.01))
+    await doors.enter("")
+    assert await doors.enter("", lambda: clock.now > 1_004) == Closed(until=1_005.0, reason="")
+
+
+async def test_a_lane_that_is_cancelled_while_it_waits_for_its_turn_leaves_nothing_taken(clock):
+    doors = gates(clock, default=Rate(per_second=1, burst=1, in_flight=1))
+    await doors.enter("")
+    doors.leave("")
+    doors.sleep = lambda _: asyncio.Event().wait()
+    waiting = asyncio.create_task(doors.enter(""))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    clock.now += 1
+    doors.sleep = clock.sleep
+    assert await asyncio.wait_for(doors.enter(""), 1) is None
+    assert clock.now == 1_001.0
