@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 
 from gateway.mparticle.fields import Fields, Wrong, each, identifier, mapping, required, text, word
 from gateway.mparticle.identities import listed, mpid, partners
 from gateway.mparticle.messages import opened
+from gateway.mparticle.tolerance import tolerant
 from gateway.sdk import Audience, AudienceAttribute, Batch, Device, Membership, Quarantined, User
 
 
@@ -25,12 +28,12 @@ def subscription(batch: Batch, fields: Fields) -> Batch:
 
 def member(batch: Batch, profile: msgspec.Raw) -> Batch:
     """One user's profile of a membership message; quarantined where it cannot be read, for the others' sake."""
+    outer = "user_profiles", batch.part
     try:
-        return _profile(batch, opened(profile))
+        return tolerant(partial(_profile, batch), partial(opened, profile), *outer)
     except Wrong as wrong:
-        problem = str(wrong.inside(f"user_profiles[{batch.part}]"))
-        odd = Quarantined(id=f"{batch.id}:{batch.part}", type="user_profile", problem=problem)
-        return msgspec.structs.replace(batch, quarantined=(odd,))
+        odd = Quarantined(id=f"{batch.id}:{batch.part}", type="user_profile", problem=str(wrong.inside(*outer)))
+        return msgspec.structs.replace(batch, quarantined=(*batch.quarantined, odd))
 
 
 def _profile(batch: Batch, fields: Fields) -> Batch:

@@ -20,6 +20,7 @@ from gateway.mparticle.fields import (
     mapping,
     required,
     text,
+    time,
     within,
     word,
 )
@@ -80,7 +81,7 @@ def happenings(raw: msgspec.Raw, index: int, batch: Batch) -> Happenings:
     data = mapping(fields, "data")
     if fields:
         data = {**fields, **data}
-    return within("data", lambda found: _happenings(type, found, index, batch), data)
+    return within(lambda found: _happenings(type, found, index, batch), data, "data")
 
 
 def _happenings(type: str, fields: Fields, index: int, batch: Batch) -> Happenings:
@@ -102,7 +103,7 @@ def _common(fields: Fields, index: int, batch: Batch) -> Common:
     return {
         "id": identifier(fields, "event_id") or f"{batch.id}:{index}",
         "source_id": text(fields, "source_message_id"),
-        "time_ms": integer(fields, "timestamp_unixtime_ms"),
+        "time_ms": time(fields, "timestamp_unixtime_ms"),
         "session_id": identifier(fields, "session_id"),
         "session_uuid": text(fields, "session_uuid"),
         "location": inner(fields, "location", location),
@@ -133,13 +134,13 @@ def _attribute_change(fields: Fields) -> AttributeChange:
         removed=removed,
         old=fields.get("old"),
         is_new=flag(fields, "is_new_attribute"),
-        time_ms=integer(fields, "timestamp_unixtime_ms"),
+        time_ms=time(fields, "timestamp_unixtime_ms"),
     )
 
 
 def _identity_changes(fields: Fields) -> Happenings:
     """An identity gained, lost or changed; of two types, one lost and one gained."""
-    time_ms = integer(fields, "timestamp_unixtime_ms")
+    time_ms = time(fields, "timestamp_unixtime_ms")
     old, new = inner(fields, "old", recorded), inner(fields, "new", recorded)
     if old and new and old.type != new.type:
         return (_identity_change(old, None, time_ms), _identity_change(None, new, time_ms))
@@ -238,13 +239,13 @@ def _commerce_event(common: Common, fields: Fields) -> Event:
         return _member(fields, "promotion_action", lambda found: commerce.promotion_action(common, found, fields))
     if fields.get("product_impressions"):
         return commerce.impression(common, fields, "product_impressions")
-    raise Wrong("", "neither a product_action nor a promotion_action nor product_impressions")
+    raise Wrong("neither a product_action nor a promotion_action nor product_impressions")
 
 
 def _member(fields: Fields, name: str, read: Callable[[Fields], Event]) -> Event:
     """The event that a member tells of; what it says beyond that stays in the details, under its name."""
     found = mapping(fields, name)
-    event = within(name, read, found)
+    event = within(read, found, name)
     if found:
         fields[name] = found
     return event

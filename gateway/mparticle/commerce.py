@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.mparticle.fields import Fields, each, integer, mapping, number, required, text, word
+from gateway.mparticle.fields import Fields, each, integer, mapping, number, required, text, time, word
 from gateway.mparticle.happenings import Common
 from gateway.sdk import Impression, ImpressionList, Product, ProductAction, Promotion, PromotionAction
 
@@ -63,7 +63,7 @@ def _product(fields: Fields) -> Product:
         quantity=number(fields, "quantity"),
         total_amount=number(fields, total),
         coupon_code=text(fields, "coupon_code"),
-        added_to_cart_ms=integer(fields, "added_to_cart_time_ms"),
+        added_to_cart_ms=time(fields, "added_to_cart_time_ms"),
         attributes=mapping(fields, attributes),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.mparticle.fields import Fields, each, expected, flag, inner, integer, mapping, text, within, word
+from gateway.mparticle.fields import Fields, Own, each, expected, flag, inner, mapping, text, time, within, word
 from gateway.sdk import Consent, ConsentChange, ConsentRecord
 
 CCPA_PURPOSE = "data_sale_opt_out"
@@ -25,10 +25,9 @@ def _records(fields: Fields, regulation: str) -> dict[str, ConsentRecord]:
     for purpose, value in mapping(fields, name).items():
         if value is None:
             continue
-        path = f"{name}[...]"
         if type(value) is not dict:
-            raise expected(path, "an object", value)
-        record = within(path, _record, value)
+            raise expected("an object", value, name, Own(purpose))
+        record = within(_record, value, name, Own(purpose))
         if record is not None:
             found[purpose] = record
     return found
@@ -42,7 +41,7 @@ def _record(fields: Fields) -> ConsentRecord | None:
     return ConsentRecord(
         consented=consented,
         document=text(fields, "document"),
-        time_ms=integer(fields, "timestamp_unixtime_ms"),
+        time_ms=time(fields, "timestamp_unixtime_ms"),
         location=text(fields, "location"),
         hardware_id=text(fields, "hardware_id"),
     )

@@ -115,7 +115,7 @@ def _quarantined(raw: msgspec.Raw, index: int, batch: Batch, dialect: Dialect, w
     except msgspec.DecodeError:
         kind, ids = None, ()
     id = next((str(id) for id in ids[:1] if id and type(id) in (str, int)), f"{batch.id}:{index}")
-    problem = str(wrong.inside(f"events[{index}]"))
+    problem = str(wrong.inside("events", index))
     return Quarantined(id=id, type=kind if isinstance(kind, str) else None, problem=problem)
 
 

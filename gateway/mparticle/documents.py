@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -21,10 +23,35 @@ elements = msgspec.json.Decoder(list[msgspec.Raw] | None).decode
 decode = msgspec.json.Decoder().decode
 """A whole value. Raises DecodeError for a number beyond what Python's floats or integers hold."""
 
+OUT_OF_RANGE: Any = object()
+"""Stands for a number beyond all bounds."""
+
 encode = msgspec.json.Encoder().encode
 """The bytes of a value; members that are still Raw stay as they were posted, byte for byte."""
 
+
+def unbounded(raw: bytes | msgspec.Raw) -> Any:
+    """A whole value, with OUT_OF_RANGE for such numbers. For what ``decode`` refused: it takes far longer."""
+    try:
+        return json.loads(bytes(raw), strict=False, parse_int=_integer, parse_float=_number)
+    except ValueError:
+        return OUT_OF_RANGE
+
+
+def _integer(digits: str) -> Any:
+    try:
+        return int(digits)
+    except ValueError:
+        return OUT_OF_RANGE
+
+
+def _number(digits: str) -> Any:
+    value = float(digits)
+    return value if isfinite(value) else OUT_OF_RANGE
+
+
 SPACE = b" \t\r\n"
+BOM = b"\xef\xbb\xbf"
 BRACES = bytes.maketrans(b"[]", b"{}")
 NO_MARKS = bytes(set(range(256)) - set(b'[]{}"'))
 STRING = re.compile(rb'"[^"]*+"?')
@@ -47,9 +74,11 @@ class Malformed(Exception):
 def opened(body: bytes) -> tuple[bytes, Members | list[msgspec.Raw]]:
     """A body's members (an object) or elements (an array), with the body they lie in. Raises Malformed.
 
+    A byte order mark is no part of it.
     Half of a surrogate pair, as a truncated emoji leaves it, is no JSON string for a strict reader: such
     an escape is replaced, and the body returned is the mended one.
     """
+    body = body.removeprefix(BOM)
     try:
         body.decode()
     except UnicodeDecodeError as error:
@@ -88,6 +117,8 @@ def is_deep(body: bytes) -> bool:
     if b'"' in marks:
         marks = STRING.sub(b"", body).translate(BRACES, NO_MARKS)
     for _ in range(DEEPEST):
+        if not marks:
+            return False
         marks = marks.replace(b"{}", b"")
     return bool(marks)
 
@@ -133,7 +164,15 @@ def kind_of(body: bytes | msgspec.Raw) -> str:
     return STARTS.get(bytes(body).lstrip(SPACE)[:1], "number")
 
 
-KINDS = {type(None): "null", bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
+KINDS = {
+    type(OUT_OF_RANGE): "number",
+    type(None): "null",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    list: "array",
+}
 
 
 def kind(value: Any) -> str:

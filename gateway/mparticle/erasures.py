@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from gateway.mparticle import names
 from gateway.mparticle.documents import Members
-from gateway.mparticle.fields import Fields, Wrong, inner, items, mapping, scalar, text, word
+from gateway.mparticle.fields import Fields, Wrong, inner, iso_ms, items, scalar, text, word
 from gateway.mparticle.identities import Identities, named, of_subject
 from gateway.mparticle.messages import Message, plain
+from gateway.mparticle.tolerance import tolerant
 from gateway.sdk import Batch, Device, Erasure, Identity, User
 
 EXTENSION = "opendsr.mparticle.com"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def message(members: Members, *, id: str, part: int) -> Message:
     """What an OpenDSR request says. Raises Wrong."""
-    return Message(erasure(Batch(id=id, part=part, dialect="opendsr"), plain(members)))
+    batch = Batch(id=id, part=part, dialect="opendsr")
+    return Message(tolerant(partial(erasure, batch), partial(plain, members)))
 
 
 def erasure(batch: Batch, fields: Fields) -> Batch:
     """The batch of a request to erase. Raises Wrong for a request to do anything else."""
     asked = word(fields, "subject_request_type")
     if asked not in (None, "erasure"):
-        raise Wrong("subject_request_type", "only erasures are accepted, no requests for access or portability")
-    extension = inner(mapping(fields, "extensions"), EXTENSION, _extension) or ()
+        raise Wrong("only erasures are accepted, no requests for access or portability", "subject_request_type")
+    extension = inner(fields, "extensions", lambda found: inner(found, EXTENSION, _extension)) or ()
     found = (*of_subject(fields, "subject_identities"), *extension)
     mpids = [identity.value for identity in found if identity.type == "mpid"]
     others = [Identity(type="mpid", value=value) for value in mpids[1:]]
@@ -49,9 +50,7 @@ def erasure(batch: Batch, fields: Fields) -> Batch:
 
 def _extension(fields: Fields) -> Identities:
     """What mParticle adds of its own: identities that OpenDSR has no names for, and MPIDs."""
-    mpids = (
-        named("mpid", scalar(mpid, f"mpids[{index}]")) for index, mpid in enumerate(items(fields, "mpids")) if mpid
-    )
+    mpids = (named("mpid", scalar(mpid, "mpids", index)) for index, mpid in enumerate(items(fields, "mpids")) if mpid)
     return (
         *of_subject(fields, "subject_identities"),
         *of_subject(fields, "identities"),
@@ -62,9 +61,6 @@ def _extension(fields: Fields) -> Identities:
 def moment(posted: Any) -> int | None:
     """A time in milliseconds, from seconds or from ISO 8601; None for what is neither, no erasure may fail for it."""
     try:
-        if isinstance(posted, (int, float)):
-            return round(posted * 1000)
-        time = datetime.fromisoformat(posted)
-        return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // timedelta(milliseconds=1)
-    except (TypeError, ValueError, OverflowError):
+        return round(posted * 1000) if isinstance(posted, (int, float)) else iso_ms(posted)
+    except (TypeError, OverflowError):
         return None

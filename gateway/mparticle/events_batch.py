@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from gateway.mparticle import consents, names
@@ -17,11 +18,13 @@ from gateway.mparticle.fields import (
     mapping,
     scalar,
     text,
+    time,
     within,
     word,
 )
 from gateway.mparticle.identities import Identities, batched, mapped, mpid, named, of_device
 from gateway.mparticle.messages import Message, array, plain, stamp
+from gateway.mparticle.tolerance import tolerant
 from gateway.sdk import App, Batch, DataPlan, Device, User
 
 MARKS = frozenset({"events", "user_identities", "mpid", "batch_id", "device_info", "user_attributes", "schema_version"})
@@ -44,10 +47,12 @@ def ids(members: Members) -> Ids:
 
 def message(members: Members, *, id: str, part: int) -> Message:
     """What a batch says. Raises Wrong."""
-    return Message(_batch(plain(members, but=("events",)), id, part), array(members, "events"))
+    events = array(members, "events")
+    opening = partial(plain, members, but=("events",))
+    return Message(tolerant(partial(_batch, id=id, part=part), opening, beside=events), events)
 
 
-def _batch(fields: Fields, id: str, part: int) -> Batch:
+def _batch(fields: Fields, *, id: str, part: int) -> Batch:
     channel, partner, is_historical = inner(fields, "source_info", _source) or (None, None, False)
     app, system = inner(fields, "application_info", _app) or (App(), None)
     device_info = mapping(fields, "device_info")
@@ -57,14 +62,14 @@ def _batch(fields: Fields, id: str, part: int) -> Batch:
         part=part,
         dialect="events",
         source_id=text(fields, "source_request_id"),
-        received_ms=integer(fields, "timestamp_unixtime_ms"),
+        received_ms=time(fields, "timestamp_unixtime_ms"),
         environment=word(fields, "environment"),
         is_historical=is_historical,
         channel=channel,
         input_name=partner,
-        data_plan=within("context", lambda found: inner(found, "data_plan", _plan), context) or DataPlan(),
+        data_plan=within(lambda found: inner(found, "data_plan", _plan), context, "context") or DataPlan(),
         device_stamp=stamp(fields, "mp_deviceid"),
-        device=within("device_info", lambda found: _device(found, fields, system, channel), device_info),
+        device=within(lambda found: _device(found, fields, system, channel), device_info, "device_info"),
         app=app,
         user=_user(fields),
         consent_changes=consents.changes(fields),
@@ -93,7 +98,7 @@ def _partners(fields: Fields) -> Identities:
 
 def _names(fields: Fields, name: str) -> tuple[str, ...]:
     posted = items(fields, name)
-    return tuple(scalar(one, f"{name}[{index}]") for index, one in enumerate(posted) if one not in (None, ""))
+    return tuple(scalar(one, name, index) for index, one in enumerate(posted) if one not in (None, ""))
 
 
 def _source(fields: Fields) -> tuple[str | None, str | None, bool]:

@@ -9,45 +9,64 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias, TypeVar
 
 from gateway.mparticle.documents import kind
 
 T = TypeVar("T")
 Fields = dict[str, Any]
+Path: TypeAlias = tuple[str | int, ...]
+"""Where a value lies within another: the names of members and the numbers of elements that lead to it."""
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+INTEGRAL = re.compile(r"(-?[0-9]{1,19})(?:\.0*)?", re.ASCII)
+DECIMAL = re.compile(r"(-?[0-9]{1,19})(?:\.[0-9]*)?", re.ASCII)
 NUMBER = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{0,30})?|-?\.[0-9]{1,30}", re.ASCII)
 FLAGS = {"true": True, "false": False, "1": True, "0": False, "": None, "unknown": None}
 
 
-class Wrong(Exception):
-    """A value that cannot be read: its ``path`` within what was read, and the ``problem``. Never the value."""
+class Own(str):
+    """A member's name that is the sender's own, as an attribute's is: never shown."""
 
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(f"{path}: {problem}")
-        self.path = path
+    __slots__ = ()
+
+
+class Wrong(Exception):
+    """A value that cannot be read: the ``problem``, and its ``path`` within what was read. Never the value."""
+
+    def __init__(self, problem: str, *path: str | int) -> None:
+        super().__init__(f"{shown(path)}: {problem}")
         self.problem = problem
+        self.path: Path = path
 
     @property
     def where(self) -> str:
         """Its place in the whole document, as a JSON path."""
-        return f"${self.path}" if self.path.startswith("[") else f"$.{self.path}"
+        place = shown(self.path)
+        return f"${place}" if place.startswith("[") else f"$.{place}"
 
-    def inside(self, name: str) -> Wrong:
-        """The same, seen from outside the member or element ``name``."""
-        return Wrong(f"{name}.{self.path}" if self.path else name, self.problem)
+    def inside(self, *outer: str | int) -> Wrong:
+        """The same, seen from outside the member or element that ``outer`` leads to."""
+        return Wrong(self.problem, *outer, *self.path)
 
 
-def expected(path: str, what: str, value: Any) -> Wrong:
+def shown(path: Path) -> str:
+    """A path as people write it; names that are the sender's own as ``[...]``."""
+    steps = (f"[{step}]" if type(step) is int else f".{step}" if type(step) is str else "[...]" for step in path)
+    return "".join(steps).removeprefix(".")
+
+
+def expected(what: str, value: Any, *path: str | int) -> Wrong:
     """The value at this path is not ``what`` was expected."""
-    return Wrong(path, f"expected {what}, got {kind(value)}")
+    return Wrong(f"expected {what}, got {kind(value)}", *path)
 
 
 def required(value: T | None, name: str) -> T:
     """The value just read. Raises Wrong where there is none."""
     if value is None:
-        raise Wrong(name, "missing")
+        raise Wrong("missing", name)
     return value
 
 
@@ -64,7 +83,7 @@ def text(fields: Fields, name: str) -> str | None:
     return scalar(value, name)
 
 
-def scalar(value: Any, path: str) -> str:
+def scalar(value: Any, *path: str | int) -> str:
     """A string, number or boolean as a string."""
     if type(value) is str:
         return value
@@ -72,7 +91,7 @@ def scalar(value: Any, path: str) -> str:
         return "true" if value else "false"
     if type(value) in (int, float):
         return str(value)
-    raise expected(path, "a string", value)
+    raise expected("a string", value, *path)
 
 
 def word(fields: Fields, name: str) -> str | None:
@@ -90,11 +109,11 @@ def identifier(fields: Fields, name: str) -> str | None:
         return (value and value.strip()) or None
     if type(value) is float and value.is_integer():
         return str(int(value))
-    raise expected(name, "an integer", value)
+    raise expected("an integer", value, name)
 
 
 def integer(fields: Fields, name: str) -> int | None:
-    """An integer, or a string of decimal digits."""
+    """An integer, or a string of decimal digits; a fraction of zero is none."""
     value = fields.pop(name, None)
     if value is None or type(value) is int:
         return value
@@ -103,9 +122,35 @@ def integer(fields: Fields, name: str) -> int | None:
     if type(value) is str:
         if not value.strip():
             return None
-        if INTEGER.fullmatch(value.strip()):
-            return int(value)
-    raise expected(name, "an integer", value)
+        if found := INTEGRAL.fullmatch(value.strip()):
+            return int(found[1])
+    raise expected("an integer", value, name)
+
+
+def time(fields: Fields, name: str) -> int | None:
+    """A time in milliseconds since 1970, from those as ``integer`` takes them, with a fraction too, or ISO 8601."""
+    value = fields.pop(name, None)
+    if value is None or type(value) is int:
+        return value
+    if type(value) is float:
+        return int(value)
+    if type(value) is str:
+        if not value.strip():
+            return None
+        found = DECIMAL.fullmatch(value.strip())
+        time_ms = int(found[1]) if found else iso_ms(value.strip())
+        if time_ms is not None:
+            return time_ms
+    raise expected("a time", value, name)
+
+
+def iso_ms(text: str) -> int | None:
+    """An ISO 8601 time in milliseconds since 1970, in UTC unless it says otherwise; None for another text."""
+    try:
+        time = datetime.fromisoformat(text)
+        return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // timedelta(milliseconds=1)
+    except (ValueError, OverflowError):
+        return None
 
 
 def number(fields: Fields, name: str) -> float | None:
@@ -119,7 +164,7 @@ def number(fields: Fields, name: str) -> float | None:
             return None
         if NUMBER.fullmatch(digits):
             return int(digits) if INTEGER.fullmatch(digits) else float(digits)
-    raise expected(name, "a number", value)
+    raise expected("a number", value, name)
 
 
 def flag(fields: Fields, name: str) -> bool | None:
@@ -131,7 +176,7 @@ def flag(fields: Fields, name: str) -> bool | None:
         known = str(value).strip().lower()
         if known in FLAGS:
             return FLAGS[known]
-    raise expected(name, "a boolean", value)
+    raise expected("a boolean", value, name)
 
 
 def mapping(fields: Fields, name: str) -> Fields:
@@ -141,7 +186,7 @@ def mapping(fields: Fields, name: str) -> Fields:
         return {}
     if type(value) is dict:
         return value
-    raise expected(name, "an object", value)
+    raise expected("an object", value, name)
 
 
 def items(fields: Fields, name: str) -> list[Any]:
@@ -151,13 +196,13 @@ def items(fields: Fields, name: str) -> list[Any]:
         return []
     if type(value) is list:
         return value
-    raise expected(name, "an array", value)
+    raise expected("an array", value, name)
 
 
 def inner(fields: Fields, name: str, read: Callable[[Fields], T]) -> T | None:
     """An object read by ``read``, or None where it is absent or empty."""
     value = mapping(fields, name)
-    return within(name, read, value) if value else None
+    return within(read, value, name) if value else None
 
 
 def each(fields: Fields, name: str, read: Callable[[Fields], T | None]) -> tuple[T, ...]:
@@ -172,16 +217,16 @@ def each(fields: Fields, name: str, read: Callable[[Fields], T | None]) -> tuple
                 if one is not None:
                     found.append(one)
             elif value is not None:
-                raise expected("", "an object", value)
+                raise expected("an object", value)
             index += 1
     except Wrong as wrong:
-        raise wrong.inside(f"{name}[{index}]") from None
+        raise wrong.inside(name, index) from None
     return tuple(found)
 
 
-def within(path: str, read: Callable[[Fields], T], value: Fields) -> T:
+def within(read: Callable[[Fields], T], value: Fields, *path: str | int) -> T:
     """What ``read`` makes of an object, its complaints seen from outside."""
     try:
         return read(value)
     except Wrong as wrong:
-        raise wrong.inside(path) from None
+        raise wrong.inside(*path) from None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from gateway.mparticle import audiences, consents, erasures, names
 from gateway.mparticle.documents import Members
-from gateway.mparticle.fields import Fields, flag, identifier, inner, integer, mapping, text, word
+from gateway.mparticle.fields import Fields, flag, identifier, inner, integer, mapping, text, time, word
 from gateway.mparticle.identities import listed, mpid, partners
-from gateway.mparticle.messages import Message, array, plain, stamp
+from gateway.mparticle.messages import Message, array, plain, stamp, word_of
+from gateway.mparticle.tolerance import tolerant
 from gateway.sdk import App, Batch, DataPlan, Device, User, Workspace
 
 REQUESTS = frozenset(
@@ -22,27 +26,36 @@ REQUESTS = frozenset(
 
 def message(members: Members, *, id: str, part: int) -> Message:
     """What a message for one user says. Raises Wrong."""
-    fields = plain(members, but=("events", "user_profiles"))
-    batch = envelope(fields, id=id, part=part)
-    match text(fields, "type"):
-        case "audience_membership_change_request":
-            (profile,) = array(members, "user_profiles")
-            return Message(audiences.member(batch, profile))
-        case "audience_subscription_request":
-            return Message(audiences.subscription(batch, fields))
-        case "dsr_processing_request":
-            return Message(erasures.erasure(batch, fields))
-        case _:
-            return Message(_profile(batch, fields), array(members, "events"))
+    batch, entries = said(members, id=id, part=part)
+    if word_of(members, "type") != "audience_membership_change_request":
+        return Message(batch, entries)
+    (profile,) = entries
+    return Message(audiences.member(batch, profile))
 
 
-def envelope(fields: Fields, *, id: str, part: int) -> Batch:
-    """What all messages have in common. Raises Wrong."""
+def said(members: Members, *, id: str, part: int) -> Message:
+    """What a message says, with its events, or the profiles of all its users, still as bytes. Raises Wrong."""
+    read, name = READERS.get(word_of(members, "type"), (_profile, "events"))
+    entries = array(members, name) if name else []
+    opening = partial(plain, members, but=("events", "user_profiles"))
+    return Message(tolerant(lambda fields: read(_envelope(fields, id, part), fields), opening, beside=entries), entries)
+
+
+READERS: dict[str, tuple[Callable[[Batch, Fields], Batch], str]] = {
+    "audience_membership_change_request": (lambda batch, _: batch, "user_profiles"),
+    "audience_subscription_request": (audiences.subscription, ""),
+    "dsr_processing_request": (erasures.erasure, ""),
+}
+"""What reads a message that tells of no events, and the member that holds its users' profiles."""
+
+
+def _envelope(fields: Fields, id: str, part: int) -> Batch:
+    """What all messages have in common."""
     return Batch(
         id=id,
         part=part,
         dialect="firehose",
-        received_ms=integer(fields, "timestamp_ms"),
+        received_ms=time(fields, "timestamp_ms"),
         account_id=inner(fields, "account", lambda account: identifier(account, "account_id")),
     )
 

@@ -19,6 +19,7 @@ from gateway.mparticle.fields import (
     mapping,
     required,
     text,
+    time,
     word,
 )
 from gateway.mparticle.happenings import Common, Happenings, Reader, location, payload
@@ -77,7 +78,7 @@ def _common(fields: Fields, index: int, batch: Batch) -> Common:
     return {
         "id": text(fields, "id") or f"{batch.id}:{index}",
         "source_id": text(fields, "source_id"),
-        "time_ms": integer(fields, "timestamp_ms"),
+        "time_ms": time(fields, "timestamp_ms"),
         "session_id": identifier(fields, "session_id"),
         "location": inner(fields, "location", location),
         "attributes": mapping(fields, "attributes"),
@@ -87,7 +88,7 @@ def _common(fields: Fields, index: int, batch: Batch) -> Common:
 
 def _attribute_changes(fields: Fields) -> Happenings:
     """Attributes lost, then attributes set; a name that is in both was set anew."""
-    time_ms = integer(fields, "timestamp_ms")
+    time_ms = time(fields, "timestamp_ms")
     added, removed = mapping(fields, "added"), mapping(fields, "removed")
     return (
         *(
@@ -104,7 +105,7 @@ def _attribute_changes(fields: Fields) -> Happenings:
 
 def _identity_changes(fields: Fields) -> Happenings:
     """Identities lost, then those changed or gained: of each type, the first lost became the first gained."""
-    time_ms = integer(fields, "timestamp_ms")
+    time_ms = time(fields, "timestamp_ms")
     added, removed = _by_type(listed(fields, "added")), _by_type(listed(fields, "removed"))
     changes = [
         IdentityChange(type=type, old=old, new=new, time_ms=time_ms)
@@ -164,7 +165,7 @@ def _privacy_setting_change(common: Common, fields: Fields) -> Event:
 def _push_subscription(common: Common, fields: Fields) -> Event:
     action = required(word(fields, "action"), "action")
     if action not in ("subscribe", "unsubscribe"):
-        raise Wrong("action", "expected subscribe or unsubscribe, got another string")
+        raise Wrong("expected subscribe or unsubscribe, got another string", "action")
     return PushRegistration(
         **common,
         type="push_registration",

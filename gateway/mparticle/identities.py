@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.mparticle import names
-from gateway.mparticle.fields import Fields, each, expected, flag, identifier, integer, required, scalar, text, within
+from gateway.mparticle.fields import Fields, Own, each, expected, flag, identifier, required, scalar, text, time, within
 from gateway.sdk import Identity
 
 Identities = tuple[Identity, ...]
@@ -56,9 +56,9 @@ def mapped(fields: Fields, name: str, rename: Callable[[str], str] = str) -> Ide
     if posted is None:
         return ()
     if type(posted) is not dict:
-        raise expected(name, "an object or an array", posted)
+        raise expected("an object or an array", posted, name)
     found = (
-        named(rename(type), None if value is None else scalar(value, f"{name}[...]")) for type, value in posted.items()
+        named(rename(type), None if value is None else scalar(value, name, Own(type))) for type, value in posted.items()
     )
     return tuple(identity for identity in found if identity)
 
@@ -67,7 +67,7 @@ def recorded(fields: Fields) -> Identity | None:
     """One identity as Events batches write it out, with when mParticle first knew it."""
     type = names.identity(required(text(fields, "identity_type"), "identity_type"))
     value = text(fields, "identity")
-    since_ms = integer(fields, "timestamp_unixtime_ms")
+    since_ms = time(fields, "timestamp_unixtime_ms")
     created = flag(fields, "created_this_batch")
     if named(type, value) is None:
         return None
@@ -103,18 +103,18 @@ def of_subject(fields: Fields, name: str) -> Identities:
     if value is None:
         return ()
     if type(value) is not dict:
-        raise expected(name, "an object or an array", value)
-    found = (_subject_named(type, one, f"{name}[...]") for type, one in value.items())
+        raise expected("an object or an array", value, name)
+    found = (_subject_named(type, one, name) for type, one in value.items())
     return tuple(identity for identity in found if identity)
 
 
-def _subject_named(type: str, value: Any, path: str) -> Identity | None:
+def _subject_named(type: str, value: Any, name: str) -> Identity | None:
     def one(fields: Fields) -> Identity | None:
         return named(names.identity(type), text(fields, "value"), names.encoding(text(fields, "encoding")))
 
     if value is None:
         return None
-    return within(path, one, value if isinstance(value, dict) else {"value": value})
+    return within(one, value if isinstance(value, dict) else {"value": value}, name, Own(type))
 
 
 def _subject_listed(fields: Fields) -> Identity | None:

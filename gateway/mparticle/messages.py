@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway.mparticle.documents import Members, decode, elements, kind_of
-from gateway.mparticle.fields import Fields, Wrong, expected, text
+from gateway.mparticle.documents import OUT_OF_RANGE, Members, decode, elements, kind_of, unbounded
+from gateway.mparticle.fields import Fields, Own, Path, Wrong, expected, text
 from gateway.mparticle.identities import NO_DEVICE
 from gateway.sdk import Batch
 
@@ -20,28 +20,74 @@ class Message(NamedTuple):
     events: Sequence[msgspec.Raw] = ()
 
 
-def plain(members: Members, *, but: Collection[str] = ()) -> Fields:
-    """The members' values, but for those that are left as bytes. Raises Wrong for numbers beyond all bounds."""
-    fields = {}
-    name = ""
+def word_of(members: Members, name: str) -> str:
+    """A member that may tell a format by a string; empty where it is no string."""
+    raw = members.get(name)
+    value = decode(raw) if raw is not None and kind_of(raw) == "string" else ""
+    return value if isinstance(value, str) else ""
+
+
+def plain(members: Members, *, but: Collection[str] = (), without: Collection[Path] = ()) -> Fields:
+    """The members' values, ``but`` for those that are left as bytes, ``without`` what lies at some paths.
+
+    Raises Wrong for a number beyond all bounds.
+    """
     try:
-        for name, raw in members.items():
-            if name not in but:
-                fields[name] = decode(raw)
+        fields = {name: decode(raw) for name, raw in members.items() if name not in but}
+        return _bounded(fields, without) if without else fields
     except msgspec.DecodeError:
-        raise Wrong(name if name.isidentifier() else "[...]", "a number out of range") from None
+        return _bounded({name: unbounded(raw) for name, raw in members.items() if name not in but}, without)
+
+
+def opened(raw: msgspec.Raw, *, without: Collection[Path] = ()) -> Fields:
+    """An object's fields, as ``plain`` has those of a message. Raises Wrong, with no path where it is no object."""
+    try:
+        value = decode(raw)
+        if type(value) is dict and not without:
+            return value
+    except msgspec.DecodeError:
+        value = unbounded(raw)
+    if type(value) is not dict:
+        raise expected("an object", value)
+    return _bounded(value, without)
+
+
+def _bounded(fields: Fields, without: Collection[Path]) -> Fields:
+    """The fields without what lies at some paths. Raises Wrong where a number is out of range."""
+    for path in without:
+        _remove(fields, path)
+    for name, value in fields.items():
+        inner = _out_of_range(value)
+        if inner is not None:
+            raise Wrong("a number out of range", name if name.isidentifier() else Own(name), *inner)
     return fields
 
 
-def opened(raw: msgspec.Raw) -> Fields:
-    """An object's fields. Raises Wrong, with an empty path, where it is no object or a number is beyond all bounds."""
+def _remove(fields: Fields, path: Path) -> None:
+    """Take out the value at a path, where there still is one; the other elements of an array keep their places."""
+    *outer, last = path
+    holder: Any = fields
     try:
-        value = decode(raw)
-    except msgspec.DecodeError:
-        raise Wrong("", "a number out of range") from None
-    if type(value) is not dict:
-        raise expected("", "an object", value)
-    return value
+        for step in outer:
+            holder = holder[step]
+    except (KeyError, TypeError):
+        return
+    if type(holder) is dict:
+        holder.pop(last, None)
+    elif holder is not None:
+        holder[last] = None
+
+
+def _out_of_range(value: Any) -> Path | None:
+    """Where in a value the first number lies that is out of range."""
+    if value is OUT_OF_RANGE:
+        return ()
+    inside = value.items() if type(value) is dict else enumerate(value) if type(value) is list else ()
+    for key, one in inside:
+        found = _out_of_range(one)
+        if found is not None:
+            return (Own(key) if type(key) is str else key, *found)
+    return None
 
 
 def array(members: Members, name: str) -> list[msgspec.Raw]:
@@ -52,7 +98,7 @@ def array(members: Members, name: str) -> list[msgspec.Raw]:
     try:
         return elements(raw) or []
     except msgspec.DecodeError:
-        raise Wrong(name, f"expected an array, got {kind_of(raw)}") from None
+        raise Wrong(f"expected an array, got {kind_of(raw)}", name) from None
 
 
 def stamp(fields: Fields, name: str) -> str | None:

@@ -25,8 +25,9 @@ class Part:
     """One user's part of a post.
 
     ``message`` and ``number`` name it, ``user_key`` says whose lane it belongs to, and ``dedupe`` (which has the
-    user in it, for an id alone may be used twice) is equal for what mParticle posts again and for nothing else. ``facts`` is how many facts it holds, events that cannot
-    be read included. ``refs`` are the ids by which somebody may look for it. ``erases``: it asks that the user
+    user in it, for an id alone may be used twice) is equal for what mParticle posts again and for nothing else.
+    ``facts`` is how many facts it holds, what cannot be read included. ``refs`` are the ids by which somebody may
+    look for it. ``erases``: it asks that the user
     be forgotten. ``body`` is a JSON document in the dialect posted that holds this user alone and none of the
     customer's settings.
     """
@@ -65,7 +66,7 @@ def _weighed(said: Message, dialect: Dialect) -> tuple[int, list[str]]:
     """How many facts decoding will find, and the ids of what they are about."""
     batch, events = said
     if batch.erasure is not None:
-        return 1, [batch.erasure.request_id]
+        return 1 + len(batch.quarantined), [batch.erasure.request_id]
     facts = (batch.audience is not None) + len(batch.memberships) + len(batch.quarantined)
     told: set[type] = set()
     ids: list[str] = []

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -13,8 +12,8 @@ import msgspec
 from gateway.mparticle import audiences, events_batch, firehose
 from gateway.mparticle.decoding import DIALECTS
 from gateway.mparticle.documents import Malformed, Members, encode, kind_of, members, opened
-from gateway.mparticle.fields import Fields, Wrong, identifier, mapping, required, text, within, word
-from gateway.mparticle.messages import Message, array, plain
+from gateway.mparticle.fields import Wrong, required, text, word
+from gateway.mparticle.messages import Message, plain, word_of
 from gateway.mparticle.parts import Part, part
 
 __all__ = ["Malformed", "Part", "Post", "read"]
@@ -26,16 +25,12 @@ class Post:
 
     ``kind`` is the type of a Firehose message, or ``events``, ``alias``, ``opendsr_request``,
     ``opendsr_callback``, ``nothing``; ``dialect`` is what its parts are decoded with. ``id`` is Firehose's id
-    of the message. ``account_settings`` hold the customer's credentials: never log or store them.
-    ``accepted`` names the batches in it, in their order, those without a part included.
+    of the message. ``accepted`` names the batches in it, in their order, those without a part included.
     """
 
     kind: str
     dialect: str = "events"
     id: str | None = None
-    firehose_version: str | None = None
-    account_id: str | None = None
-    account_settings: dict[str, Any] = field(default_factory=dict, repr=False)
     accepted: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
 
@@ -51,14 +46,14 @@ def read(body: bytes) -> Post:
 
 def _message(document: Members, body: bytes) -> Post:
     """A body that is one object: the first mark of a format decides which."""
-    type = _word(document, "type")
+    type = word_of(document, "type")
     if type in firehose.REQUESTS:
         return _firehose(type, document, body)
     if type in RESPONSES:
         raise Malformed(f"{type} is an answer, no message to a receiver", "$.type")
     if type.endswith(("_request", "_response")):
         raise Malformed("no type of Firehose message", "$.type")
-    if _word(document, "request_type") == "alias":
+    if word_of(document, "request_type") == "alias":
         return Post(kind="alias")
     if not document.keys().isdisjoint(events_batch.MARKS):
         return _events([_batch(document, body, 0)])
@@ -68,33 +63,25 @@ def _message(document: Members, body: bytes) -> Post:
         return Post(kind="opendsr_callback", dialect="opendsr")
     if not document:
         return Post(kind="nothing")
-    raise _unrecognised(document, "$")
+    raise Malformed(_unrecognised(document), "$")
 
 
 RESPONSES = frozenset(type.replace("_request", "_response") for type in firehose.REQUESTS)
-
-
-def _word(document: Members, name: str) -> str:
-    """A member that may tell a format by a string; empty where it is no string."""
-    value = plain(_only(document, name)).get(name)
-    return value if isinstance(value, str) else ""
 
 
 def _only(document: Members, *names: str) -> Members:
     return {name: document[name] for name in names if name in document}
 
 
-def _unrecognised(document: Members, where: str) -> Malformed:
+def _unrecognised(document: Members) -> str:
     names = [name for name in document if name.isidentifier() and len(name) < 40]
     shown = ", ".join(names[:5]) or "other members"
-    return Malformed(f"none of mParticle's formats: an object with {shown}", where)
+    return f"none of mParticle's formats: an object with {shown}"
 
 
 def _firehose(kind: str, document: Members, body: bytes) -> Post:
-    head = plain(_only(document, "id", "firehose_version", "account"))
-    id, version, account = text(head, "id"), text(head, "firehose_version"), mapping(head, "account")
-    stored, body = _with_account(document, body, {name: account[name] for name in account if name == "account_id"})
-    account_id, settings = within("account", _account, account)
+    id = text(plain(_only(document, "id")), "id")
+    stored, body = _without_settings(document, body)
     message = id or uuid4().hex
     parts = (
         part(said, DIALECTS["firehose"], dedupe=f"{message}/{said.batch.part}", body=body)
@@ -104,27 +91,36 @@ def _firehose(kind: str, document: Members, body: bytes) -> Post:
         kind=kind,
         dialect="firehose",
         id=id,
-        firehose_version=version,
-        account_id=account_id,
-        account_settings=settings,
         parts=tuple(one for one in parts if one),
     )
 
 
-def _account(fields: Fields) -> tuple[str | None, Fields]:
-    return identifier(fields, "account_id"), mapping(fields, "account_settings")
-
-
-def _with_account(document: Members, body: bytes, account: Fields) -> tuple[Members, bytes]:
-    """The message with ``account`` being only this. All else keeps its order and its bytes.
+def _without_settings(document: Members, body: bytes) -> tuple[Members, bytes]:
+    """The message with nothing but its id in ``account``. All else keeps its order and its bytes.
 
     Whatever is stored is built from the members as they were read: however a name was spelled, and if it
     occurred twice, nothing of the customer's settings can remain.
     """
     if "account" not in document:
         return document, body
-    stored = {**document, "account": msgspec.Raw(encode(account))}
+    stored = {**document, "account": _id_alone(document["account"])}
     return stored, encode(stored)
+
+
+def _id_alone(account: msgspec.Raw) -> msgspec.Raw:
+    """An account's id and nothing else; of what is no account, or no id, only the type is left."""
+    kind = kind_of(account)
+    if kind != "object":
+        return BLANK.get(kind, account)
+    id = members(account).get("account_id")
+    if id is None:
+        return BLANK[kind]
+    kind = kind_of(id)
+    return msgspec.Raw(encode({"account_id": id if kind == "string" else BLANK.get(kind, id)}))
+
+
+BLANK = {"object": msgspec.Raw(b"{}"), "array": msgspec.Raw(b"[]"), "string": msgspec.Raw(b'""')}
+"""What is left of values that may hold anything."""
 
 
 def _firehose_users(kind: str, stored: Members, body: bytes, message: str) -> Iterator[tuple[Message, bytes]]:
@@ -135,11 +131,11 @@ def _firehose_users(kind: str, stored: Members, body: bytes, message: str) -> It
         yield firehose.message(stored, id=message, part=0), body
         return
     envelope = {name: raw for name, raw in stored.items() if name != "user_profiles"}
-    batch = firehose.envelope(plain(envelope), id=message, part=0)
+    batch, profiles = firehose.said(stored, id=message, part=0)
     start = encode(envelope)[:-1] + b',"user_profiles":['
-    for number, profile in enumerate(array(stored, "user_profiles")):
-        said = audiences.member(msgspec.structs.replace(batch, part=number), profile)
-        yield Message(said), b"%b%b]}" % (start, profile)
+    for number, profile in enumerate(profiles):
+        member = audiences.member(msgspec.structs.replace(batch, part=number), profile)
+        yield Message(member), b"%b%b]}" % (start, profile)
 
 
 def _bulk(batches: list[msgspec.Raw]) -> Post:
@@ -161,7 +157,7 @@ def _set_aside(raw: msgspec.Raw, number: int, wrong: Wrong) -> Part:
     """The part of a batch that cannot be read: one fact, that it could not be. Its body tells why, in an array."""
     message = uuid4().hex
     try:
-        _, kept = _with_account(members(raw), bytes(raw), {})
+        _, kept = _without_settings(members(raw), bytes(raw))
     except msgspec.DecodeError:
         kept = bytes(raw)
     return Part(
@@ -176,20 +172,18 @@ def _set_aside(raw: msgspec.Raw, number: int, wrong: Wrong) -> Part:
 
 
 def _element(raw: msgspec.Raw, number: int) -> tuple[str, Part | None]:
-    where = f"[{number}]"
     try:
         document = members(raw)
     except msgspec.DecodeError:
-        raise Wrong(where, f"expected an object, got {kind_of(raw)}") from None
-    if _word(document, "type") in firehose.REQUESTS:
-        raise Wrong(where, "a Firehose message cannot be part of an array")
+        raise Wrong(f"expected an object, got {kind_of(raw)}", number) from None
+    if word_of(document, "type") in firehose.REQUESTS:
+        raise Wrong("a Firehose message cannot be part of an array", number)
     if document and document.keys().isdisjoint(events_batch.MARKS):
-        unrecognised = _unrecognised(document, f"${where}")
-        raise Wrong(where, unrecognised.problem)
+        raise Wrong(_unrecognised(document), number)
     try:
         return _batch(document, bytes(raw), number)
     except Wrong as wrong:
-        raise wrong.inside(where) from None
+        raise wrong.inside(number) from None
 
 
 def _events(batches: Sequence[tuple[str | None, Part | None]]) -> Post:
@@ -209,7 +203,7 @@ def _batch(document: Members, body: bytes, number: int) -> tuple[str, Part | Non
     ids = events_batch.ids(document)
     shared = ids.batch or ids.request
     message = ids.message or (f"{shared}.{blake2b(body, digest_size=16).hexdigest()}" if shared else uuid4().hex)
-    stored, body = _with_account(document, body, {})
+    stored, body = _without_settings(document, body)
     said = events_batch.message(stored, id=message, part=number)
     return message, part(said, DIALECTS["events"], dedupe=message, refs=ids, body=body)
 
@@ -218,7 +212,7 @@ def _opendsr(document: Members, body: bytes) -> Post:
     head = plain(_only(document, "subject_request_id", "subject_request_type"))
     required(word(head, "subject_request_type"), "subject_request_type")
     message = text(head, "subject_request_id") or uuid4().hex
-    stored, body = _with_account(document, body, {})
+    stored, body = _without_settings(document, body)
     dialect = DIALECTS["opendsr"]
     said = dialect.message(stored, id=message, part=0)
     one = part(said, dialect, dedupe=message, body=body)

@@ -319,7 +319,7 @@ def test_every_type_of_event_is_decoded_whole(events_batch, posted, expected):
         (event("custom_event"), "events[0].data.event_name: missing"),
         (
             event("custom_event", event_name="N", timestamp_unixtime_ms="soon"),
-            "events[0].data.timestamp_unixtime_ms: expected an integer, got string",
+            "events[0].data.timestamp_unixtime_ms: expected a time, got string",
         ),
         (event("opt_out"), "events[0].data.is_opted_out: missing"),
         (

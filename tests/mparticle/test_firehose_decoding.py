@@ -321,7 +321,7 @@ def test_odd_events_are_taken(firehose, posted, expected):
         (event("custom_event"), Quarantined(id="e", type="custom_event", problem="events[0].name: missing")),
         (
             {"type": "session_start", "id": "e", "timestamp_ms": []},
-            Quarantined(id="e", type="session_start", problem="events[0].timestamp_ms: expected an integer, got array"),
+            Quarantined(id="e", type="session_start", problem="events[0].timestamp_ms: expected a time, got array"),
         ),
         (
             event("custom_event", name="N", location={"latitude": "north"}),
@@ -373,7 +373,9 @@ def test_an_event_that_cannot_be_read_is_set_aside_and_spoils_nothing(firehose, 
 def test_a_number_beyond_all_bounds_spoils_its_event_alone(decoded):
     events = f'[{{"type": "session_start", "id": "a", "x": 1e999}}, {json.dumps(event("session_start"))}]'
     (batch,) = decoded(f'{{"type": "event_processing_request", "id": "m", "events": {events}}}'.encode())
-    assert batch.quarantined == (Quarantined(id="a", type="session_start", problem="events[0]: a number out of range"),)
+    assert batch.quarantined == (
+        Quarantined(id="a", type="session_start", problem="events[0].x: a number out of range"),
+    )
     assert [one.id for one in batch.events] == ["e"]
 
 

@@ -1,0 +1,86 @@
+"""Tolerance: what is wrong in a part of a message that addresses nobody is set aside, and the rest is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+import msgspec
+
+from gateway.facts import facts
+from gateway.mparticle.fields import Fields, Path, Wrong, shown
+from gateway.sdk import Batch, Quarantined
+
+ADDRESSED = frozenset(
+    {
+        "action",
+        "audience_id",
+        "events",
+        "mpid",
+        "subject_identities",
+        "subject_request_type",
+        "type",
+        "user_profiles",
+    }
+)
+"""The members without which nobody knows what a message is, or whose."""
+
+SINGLE = 20
+"""How many values are set aside one by one; beyond them it is whole members of the message."""
+
+MOST = 40
+"""How many parts are set aside before the message counts as unreadable."""
+
+
+class Opening(Protocol):
+    """Opens a message anew, without the values that lie at some paths. Raises Wrong."""
+
+    def __call__(self, *, without: Collection[Path]) -> Fields:
+        """Its fields."""
+
+
+def tolerant(
+    read: Callable[[Fields], Batch], opening: Opening, *outer: str | int, beside: Collection[msgspec.Raw] = ()
+) -> Batch:
+    """The batch that ``read`` makes of a message, what it cannot read quarantined; ``outer`` is where that lies.
+
+    Reading starts anew without the part that was wrong, so that readers need not know of it. Raises Wrong
+    where that part is one that cannot be done without, and where the rest says nothing: neither the batch, nor
+    what the message holds ``beside`` it.
+    """
+    aside: dict[Path, Wrong] = {}
+    while True:
+        try:
+            batch = read(opening(without=aside))
+        except Wrong as wrong:
+            aside[_part(wrong, aside)] = wrong
+        else:
+            break
+    if not aside:
+        return batch
+    if not beside and not any(facts(batch)):
+        raise next(iter(aside.values()))
+    return _quarantining(batch, aside, outer)
+
+
+def _part(wrong: Wrong, aside: Collection[Path]) -> Path:
+    """The part to set aside: the value alone, or the element or the sender's own member in which it lies."""
+    path = wrong.path
+    part = path[: next((end for end, step in enumerate(path, 1) if type(step) is not str), len(path))]
+    if len(aside) >= SINGLE or part in aside:
+        part = path[:1]
+    if part in aside or len(aside) >= MOST or not part or (len(part) == 1 and part[0] in ADDRESSED):
+        raise wrong
+    return part
+
+
+def _quarantining(batch: Batch, aside: dict[Path, Wrong], outer: Path) -> Batch:
+    """The batch, with what was set aside; of several that go by one name, all but the first have a number."""
+    names: dict[str, int] = {}
+    quarantined = []
+    for part, wrong in aside.items():
+        name = shown((*outer, *part))
+        names[name] = number = names.get(name, 0) + 1
+        id = f"{batch.id}:{name}" if number == 1 else f"{batch.id}:{name}#{number}"
+        quarantined.append(Quarantined(id=id, problem=str(wrong.inside(*outer))))
+    return msgspec.structs.replace(batch, quarantined=(*batch.quarantined, *quarantined))
