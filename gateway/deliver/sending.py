@@ -16,11 +16,12 @@ from gateway.watchdog import TooLong
 
 USER_AGENT = f"mparticle-gateway/{__version__}"
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)
-FAILURES: tuple[tuple[type[httpx.TransportError], str], ...] = (
+FAILURES: tuple[tuple[type[httpx.RequestError], str], ...] = (
     (httpx.ConnectTimeout, "connect_timeout"),
     (httpx.ConnectError, "connect"),
     (httpx.TimeoutException, "timeout"),
     (httpx.RemoteProtocolError, "garbage"),
+    (httpx.DecodingError, "garbage"),
     (httpx.UnsupportedProtocol, "bad_url"),
 )
 
@@ -92,7 +93,7 @@ class Sender:
         wire = self._built(call)
         try:
             answer = await self._transport.handle_async_request(wire)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             failure = next((name for kind, name in FAILURES if isinstance(error, kind)), "closed")
             sent = not isinstance(error, NEVER_SENT)
             return Reply(status=None, failure=failure, sent=sent, at_ms=self._now_ms(), attempt=attempt)

@@ -467,6 +467,20 @@ async def test_an_unreachable_partner_closes_the_gate_and_spends_no_attempt():
     assert len(bench.seen) == 5
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (httpx.ReadTimeout("slow"), "timeout"),
+        (httpx.ReadError("lost"), "closed"),
+        (httpx.RemoteProtocolError("no HTTP"), "garbage"),
+        (httpx.DecodingError("no gzip"), "garbage"),
+    ],
+)
+async def test_an_answer_that_cannot_be_read_is_a_failed_attempt(error, reason):
+    last = await Bench(error).deliver(work("a"))
+    assert (last.release, last.attempts, last.reason) == (True, 1, reason)
+
+
 async def test_credentials_are_on_the_wire_and_nowhere_else():
     bench = Bench({"next": ["x"]}, 503)
     await bench.deliver(work("a", "b"))
