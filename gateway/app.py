@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,8 @@ from gateway.destinations import Connection
 from gateway.journal.port import Entry, Journal, JournalUnavailable, hash64, hash128, hash_ref
 from gateway.log import logger
 from gateway.mparticle.answers import answer
-from gateway.mparticle.documents import Malformed
-from gateway.mparticle.posts import Post, read
+from gateway.mparticle.documents import Malformed, TooMuch
+from gateway.mparticle.posts import Part, Post, read
 from gateway.mparticle.registration import registration
 from gateway.settings import Ingress
 
@@ -31,6 +33,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+LARGE_BYTES = 65_536
 STRANGERS_BODY_BYTES = 65_536
 REGISTRATION = "module_registration_request"
 LATER = {503: "5"}
@@ -65,6 +68,7 @@ class Endpoint:
         self._journal = journal
         self._connections = connections
         self._configured = tuple(sorted(configured))
+        self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large-bodies")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -92,34 +96,39 @@ class Endpoint:
         admitted = self._doorkeeper.admits(scope["headers"])
         most = self._most if admitted else min(self._most, STRANGERS_BODY_BYTES)
         with Body(scope["headers"], most, self._allowance) as incoming:
+            only = scope["path_params"].get("connection")
             try:
-                post = read(await incoming.read(receive))
+                body = await incoming.read(receive)
+                post, entries = await self._taken(body, only)
             except (Malformed, Refused) as error:
                 if not admitted:
                     return _unknown()
                 if isinstance(error, Refused):
                     raise
                 logger.warning("post refused", problem=error.problem, where=error.where)
-                return problem(400, error.problem, error.where)
-            only = scope["path_params"].get("connection")
+                return problem(413 if isinstance(error, TooMuch) else 400, error.problem, error.where)
             if only is not None and only not in self._configured:
                 return problem(503, f"no connection named {only!r} is configured")
             if post.kind == REGISTRATION:
                 return self._register(post, only)
             if not admitted:
                 return _unknown()
-            return await self._take_in(post, only)
+            return await self._take_in(post, entries)
 
-    async def _take_in(self, post: Post, only: str | None) -> Said:
+    async def _taken(self, body: bytes, only: str | None) -> tuple[Post, list[Entry]]:
+        """What ``taken`` makes of a body; of a large one, in a thread, lest others wait for their answers."""
+        if len(body) <= LARGE_BYTES:
+            return taken(body, only)
+        return await asyncio.get_running_loop().run_in_executor(self._aside, taken, body, only)
+
+    async def _take_in(self, post: Post, entries: list[Entry]) -> Said:
         """Store a message durably, then answer it."""
         if not self._configured:
             return problem(503, "no connection is configured")
-        now_ms = time.time_ns() // 1_000_000
-        entries = [entry(part, post.dialect, now_ms, only) for part in post.parts]
         new = await self._journal.accept(entries, self._configured) if entries else 0
         metrics.accepted(post.kind, len(entries), new)
         logger.info("accepted", kind=post.kind, id=post.id, batches=len(entries), repeated=len(entries) - new)
-        status, body = answer(post, now_ms)
+        status, body = answer(post, now_ms())
         return Said(status=status, body=body)
 
     def _register(self, post: Post, only: str | None) -> Said:
@@ -130,7 +139,7 @@ class Endpoint:
         if not chosen:
             return problem(503, "no connection can be registered; see the gateway's log")
         plugins = [(c.plugin.name, c.plugin.version, c.plugin.destination, frozenset(c.plugin.hooks)) for c in chosen]
-        document = registration(plugins, request_id=post.id, now_ms=time.time_ns() // 1_000_000)
+        document = registration(plugins, request_id=post.id, now_ms=now_ms())
         return Said(status=200, body=msgspec.json.encode(document))
 
 
@@ -144,7 +153,18 @@ def places(error: Exception) -> list[str]:
     return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
 
 
-def entry(part: Any, dialect: str, now_ms: int, only: str | None) -> Entry:
+def now_ms() -> int:
+    """The time, in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def taken(body: bytes, only: str | None) -> tuple[Post, list[Entry]]:
+    """A body told apart, and what to store of it. Raises Malformed."""
+    post, received_ms = read(body), now_ms()
+    return post, [entry(part, post.dialect, received_ms, only) for part in post.parts]
+
+
+def entry(part: Part, dialect: str, received_ms: int, only: str | None) -> Entry:
     """A part of a message as the journal stores it."""
     return Entry(
         dedupe=hash128(part.dedupe if only is None else f"{only}\0{part.dedupe}"),
@@ -152,7 +172,7 @@ def entry(part: Any, dialect: str, now_ms: int, only: str | None) -> Entry:
         message=part.message,
         part=part.number,
         dialect=dialect,
-        received_ms=now_ms,
+        received_ms=received_ms,
         facts=part.facts,
         refs=tuple(map(hash_ref, part.refs)),
         body=part.body,

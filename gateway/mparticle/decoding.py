@@ -63,8 +63,9 @@ def decode(dialect: str, body: bytes, *, message: str, part: int) -> Batch:
     Malformed only for what ``read`` would not have accepted.
     """
     if body.startswith(b"["):
-        problem = msgspec.json.decode(body)[0]
-        return Batch(id=message, part=part, dialect=dialect, quarantined=(Quarantined(id=message, problem=problem),))
+        problems = msgspec.json.decode(body, type=tuple[list[str], msgspec.Raw])[0]
+        odd = (Quarantined(id=f"{message}:{n}", problem=problem) for n, problem in enumerate(problems))
+        return Batch(id=message, part=part, dialect=dialect, quarantined=tuple(odd))
     try:
         batch, events = DIALECTS[dialect].message(members(body), id=message, part=part)
     except Wrong as wrong:

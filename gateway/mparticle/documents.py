@@ -71,6 +71,10 @@ class Malformed(Exception):
         self.where = where
 
 
+class TooMuch(Malformed):
+    """What was posted can be read, but would take far more room than it has itself."""
+
+
 def opened(body: bytes) -> tuple[bytes, Members | list[msgspec.Raw]]:
     """A body's members (an object) or elements (an array), with the body they lie in. Raises Malformed.
 

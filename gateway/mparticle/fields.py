@@ -37,15 +37,22 @@ class Wrong(Exception):
     """A value that cannot be read: the ``problem``, and its ``path`` within what was read. Never the value."""
 
     def __init__(self, problem: str, *path: str | int) -> None:
-        super().__init__(f"{shown(path)}: {problem}")
+        super().__init__(problem, *path)
         self.problem = problem
         self.path: Path = path
+
+    def __str__(self) -> str:
+        return f"{shown(self.path)}: {self.problem}"
 
     @property
     def where(self) -> str:
         """Its place in the whole document, as a JSON path."""
         place = shown(self.path)
         return f"${place}" if place.startswith("[") else f"$.{place}"
+
+    def bare(self) -> Wrong:
+        """The same, to be kept: without all that the one raised still holds of what was being read."""
+        return Wrong(self.problem, *self.path)
 
     def inside(self, *outer: str | int) -> Wrong:
         """The same, seen from outside the member or element that ``outer`` leads to."""

@@ -24,6 +24,10 @@ REQUESTS = frozenset(
 )
 
 
+ENVELOPE = frozenset({"type", "id", "timestamp_ms", "firehose_version", "account"})
+"""The members that all messages have, and all that one has beside its users' profiles."""
+
+
 def message(members: Members, *, id: str, part: int) -> Message:
     """What a message for one user says. Raises Wrong."""
     batch, entries = said(members, id=id, part=part)

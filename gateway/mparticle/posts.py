@@ -11,12 +11,20 @@ import msgspec
 
 from gateway.mparticle import audiences, events_batch, firehose
 from gateway.mparticle.decoding import DIALECTS
-from gateway.mparticle.documents import Malformed, Members, encode, kind_of, members, opened
+from gateway.mparticle.documents import Malformed, Members, TooMuch, encode, kind_of, members, opened
 from gateway.mparticle.fields import Wrong, required, text, word
 from gateway.mparticle.messages import Message, plain, word_of
 from gateway.mparticle.parts import Part, part
 
 __all__ = ["Malformed", "Part", "Post", "read"]
+
+
+TOLD = 20
+"""How many of an array's batches that cannot be read are told of one by one."""
+
+MOST_TIMES = 8
+SMALL = 65_536
+"""The parts of a post take no more than so many times the bytes of its body; a small body counts as this large."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,45 +138,61 @@ def _firehose_users(kind: str, stored: Members, body: bytes, message: str) -> It
     if kind != "audience_membership_change_request":
         yield firehose.message(stored, id=message, part=0), body
         return
-    envelope = {name: raw for name, raw in stored.items() if name != "user_profiles"}
-    batch, profiles = firehose.said(stored, id=message, part=0)
+    envelope = {name: raw for name, raw in stored.items() if name in firehose.ENVELOPE}
+    batch, profiles = firehose.said({**envelope, **_only(stored, "user_profiles")}, id=message, part=0)
     start = encode(envelope)[:-1] + b',"user_profiles":['
+    if len(start) * len(profiles) > MOST_TIMES * max(len(body), SMALL):
+        raise TooMuch("too many profiles for so large an envelope: each is stored in one of its own", "$.user_profiles")
     for number, profile in enumerate(profiles):
         member = audiences.member(msgspec.structs.replace(batch, part=number), profile)
         yield Message(member), b"%b%b]}" % (start, profile)
 
 
 def _bulk(batches: list[msgspec.Raw]) -> Post:
-    """An array of Events batches. One that cannot be read is set aside. Raises Wrong where none can be read."""
+    """An array of Events batches. Those that cannot be read are set aside. Raises Wrong where none can be read."""
     read: list[tuple[str | None, Part | None]] = []
-    unreadable: list[Wrong] = []
+    unreadable: list[msgspec.Raw] = []
+    problems: list[Wrong] = []
     for number, raw in enumerate(batches):
         try:
             read.append(_element(raw, number))
         except Wrong as wrong:
-            unreadable.append(wrong)
-            read.append((None, _set_aside(raw, number, wrong)))
-    if unreadable and len(unreadable) == len(batches):
-        raise unreadable[0]
-    return _events(read)
+            unreadable.append(raw)
+            if len(unreadable) <= TOLD:
+                problems.append(wrong.bare())
+    if not unreadable:
+        return _events(read)
+    if not read:
+        raise problems[0]
+    return _events([*read, (None, _set_aside(unreadable, problems))])
 
 
-def _set_aside(raw: msgspec.Raw, number: int, wrong: Wrong) -> Part:
-    """The part of a batch that cannot be read: one fact, that it could not be. Its body tells why, in an array."""
+def _set_aside(unreadable: list[msgspec.Raw], wrong: list[Wrong]) -> Part:
+    """The one part of all batches that cannot be read. Its body is an array: of what is wrong, and of the batches.
+
+    Each is a fact that could not be read, and so is, beyond a few of them, the rest.
+    """
     message = uuid4().hex
-    try:
-        _, kept = _without_settings(members(raw), bytes(raw))
-    except msgspec.DecodeError:
-        kept = bytes(raw)
+    problems = [f"{one.where}: {one.problem}" for one in wrong]
+    if len(unreadable) > len(wrong):
+        problems.append(f"$: {len(unreadable) - len(wrong)} more that cannot be read")
     return Part(
         message=message,
-        number=number,
+        number=0,
         dedupe=message,
         user_key=f"message:{message}",
-        facts=1,
+        facts=len(problems),
         refs=(message,),
-        body=encode([f"{wrong.where}: {wrong.problem}", msgspec.Raw(kept)]),
+        body=encode([problems, [_storable(raw) for raw in unreadable]]),
     )
+
+
+def _storable(raw: msgspec.Raw) -> msgspec.Raw:
+    """What was posted as a batch, without the customer's settings."""
+    if kind_of(raw) != "object":
+        return raw
+    _, kept = _without_settings(members(raw), bytes(raw))
+    return msgspec.Raw(kept)
 
 
 def _element(raw: msgspec.Raw, number: int) -> tuple[str, Part | None]:

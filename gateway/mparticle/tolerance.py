@@ -25,10 +25,10 @@ ADDRESSED = frozenset(
 )
 """The members without which nobody knows what a message is, or whose."""
 
-SINGLE = 20
+SINGLE = 10
 """How many values are set aside one by one; beyond them it is whole members of the message."""
 
-MOST = 40
+MOST = 20
 """How many parts are set aside before the message counts as unreadable."""
 
 
@@ -53,7 +53,7 @@ def tolerant(
         try:
             batch = read(opening(without=aside))
         except Wrong as wrong:
-            aside[_part(wrong, aside)] = wrong
+            aside[_part(wrong, aside)] = wrong.bare()
         else:
             break
     if not aside:

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.facts import facts
 from gateway.mparticle.decoding import decode
+from gateway.mparticle.documents import TooMuch
 from gateway.mparticle.posts import read
 
 MPID = "-7346244611012968789"
@@ -259,6 +260,22 @@ def test_each_profile_is_stored_in_the_envelope_of_its_message():
         b'"user_profiles":[{"mpid":"1" ,"audiences":[{"audience_id":7,"action":"add"}]}]}'
     )
     assert (first.number, second.number, first.message, second.message) == (0, 1, "m", "m")
+
+
+def test_of_an_envelope_only_what_decoding_needs_is_stored_with_each_profile():
+    profile = {"mpid": "1", "audiences": [{"audience_id": 7, "action": "add"}]}
+    message = {"type": "audience_membership_change_request", "id": "m", "more": "x" * 100_000}
+    stored = parts({**message, "user_profiles": [profile] * 1000})
+    assert len(stored) == 1000
+    assert json.loads(stored[0].body) == {"type": message["type"], "id": "m", "user_profiles": [profile]}
+
+
+def test_a_post_that_would_take_far_more_room_than_it_has_is_too_much():
+    profile = {"audiences": [{"audience_id": 7, "action": "add"}]}
+    message = {"type": "audience_membership_change_request", "id": "m" * 1000}
+    assert len(parts({**message, "user_profiles": [profile] * 400})) == 400
+    with pytest.raises(TooMuch):
+        parts({**message, "user_profiles": [profile] * 40_000})
 
 
 def test_a_profile_that_says_nothing_is_no_part_and_moves_no_other():

@@ -195,15 +195,28 @@ MIXED = [
 def test_a_batch_that_cannot_be_read_is_set_aside_and_those_beside_it_are_taken():
     post = read(json.dumps(MIXED).encode())
     decoded = [decode("events", one.body, message=one.message, part=one.number) for one in post.parts]
-    assert (post.accepted, [batch.part for batch in decoded]) == (("m-1", "m-5"), [0, 1, 2, 3, 4])
+    assert (post.accepted, [batch.part for batch in decoded]) == (("m-1", "m-5"), [0, 4, 0])
     assert [[one.problem for one in batch.quarantined] for batch in decoded] == [
         [],
-        ["$[1].user_attributes: expected an object, got integer"],
-        ["$[2]: a Firehose message cannot be part of an array"],
-        ["$[3]: expected an object, got number"],
         [],
+        [
+            "$[1].user_attributes: expected an object, got integer",
+            "$[2]: a Firehose message cannot be part of an array",
+            "$[3]: expected an object, got number",
+        ],
     ]
-    assert b"hush-hush" not in b"".join(one.body for one in post.parts)
+    (*_, aside) = post.parts
+    assert (aside.facts, len({one.id for one in decoded[-1].quarantined})) == (3, 3)
+    assert json.loads(aside.body)[1] == [MIXED[1], {**MIXED[2], "account": {}}, 7]
+
+
+def test_of_many_batches_that_cannot_be_read_the_first_are_told_of_and_all_are_kept():
+    posted = [MIXED[0], *range(500)]
+    good, aside = read(json.dumps(posted).encode()).parts
+    batch = decode("events", aside.body, message=aside.message, part=aside.number)
+    told = [f"$[{place}]: expected an object, got number" for place in range(1, 21)]
+    assert [one.problem for one in batch.quarantined] == [*told, "$: 480 more that cannot be read"]
+    assert (good.message, aside.facts, json.loads(aside.body)[1]) == ("m-1", 21, list(range(500)))
 
 
 def nested(levels):

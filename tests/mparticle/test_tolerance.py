@@ -170,8 +170,8 @@ def test_many_wrong_values_cost_the_members_in_which_they_lie(identities, attrib
             "user_attributes": {"good": 1, **{str(number): HUGE for number in range(attributes)}},
         }
     )
-    assert len(batch.quarantined) <= 22
-    if identities + attributes <= 20:
+    assert len(batch.quarantined) <= 12
+    if identities + attributes <= 10:
         assert len(batch.quarantined) == identities + attributes
         assert (batch.user.identities, batch.user.attributes) == (
             (Identity(type="customer_id", value="c"),),

@@ -88,6 +88,10 @@ BAD = {
     "a response": (b'{"type":"event_processing_response","id":"1"}', 400),
     "too large": (b'{"events":["' + b"x" * 1_048_576 + b'"]}', 413),
     "a bomb": (gzip.compress(b'{"events":["' + b"x" * 50_000_000 + b'"]}'), 413),
+    "too much to store": (
+        b'{"type":"audience_membership_change_request","id":"m","user_profiles":[' + b"1," * 400_000 + b"1]}",
+        413,
+    ),
     "a wrong type": (b'{"type":"event_processing_request","id":"1","user_attributes":[1]}', 400),
 }
 
@@ -191,6 +195,15 @@ def test_other_methods_and_paths_have_their_answers(gateway):
 def test_a_slash_at_the_end_changes_nothing(gateway, message, path):
     gateway.start()
     assert gateway.post(message(1), path)[0] == 200
+
+
+def test_a_large_message_is_taken_whole(gateway, vendor):
+    gateway.start()
+    batches = [{"message_id": f"m-{n}", "mpid": n, "user_attributes": {"a": "x" * 100}} for n in range(1, 1001)]
+    status, answer = gateway.post([*batches, 5])
+    assert (status, answer["accepted"]) == (202, [f"m-{n}" for n in range(1, 1001)])
+    gateway.wait(gateway.drained, seconds=60)
+    assert gateway.facts()["loyalty", "received"] == 1001
 
 
 class Broken:
