@@ -107,7 +107,9 @@ class Delivery(Section):
     retry_most_s: float = Field(300.0, gt=0, description="Upper bound of any such wait.")
     give_up_after_hours: float = Field(72.0, gt=0, description="A call retried for so long becomes a dead letter.")
     pause_s: float = Field(
-        30.0, gt=0, description="How long a connection rests after refused credentials, before one call tries again."
+        30.0,
+        gt=0,
+        description="The most that a connection rests after refused credentials, before one call tries again.",
     )
     hook_timeout_s: float = Field(2.0, gt=0, description="How long one hook may run before it is interrupted.")
 

@@ -165,6 +165,7 @@ class ConnectionGate(Door):
     """
 
     failures: int = 0
+    refusals: int = 0
     taken: int = 0
     on_trial: bool = False
 
@@ -176,6 +177,14 @@ class ConnectionGate(Door):
             rest = min(MOST_REST_S, doubled)
             self.rest(now + rest * random.uniform(0.5, 1.0), "unreachable")  # noqa: S311
 
+    def refused(self, now: float, most_s: float, reason: str) -> float:
+        """A call was refused: rest, longer each time until one is taken. Returns how long it still rests."""
+        if now >= self.until:
+            rest = min(most_s, FIRST_REST_S * 2 ** min(self.refusals, 10))
+            self.refusals += 1
+            self.rest(now + rest, reason)
+        return self.until - now
+
     def rest(self, until: float, reason: str) -> None:
         """Close, and when that time has come let one call try first."""
         self.close(until, reason)
@@ -184,7 +193,7 @@ class ConnectionGate(Door):
     def worked(self, now: float) -> None:
         """A call got an answer that is no complaint about the connection. While closed that proves nothing."""
         if now >= self.until:
-            self.failures = 0
+            self.failures = self.refusals = 0
             self.on_trial = False
             self.taken += 1
 

@@ -58,7 +58,8 @@ class Transport(httpx.AsyncBaseTransport):
             raise httpx.RemoteProtocolError("the answer is not HTTP", request=request) from error
         except (aiohttp.ClientError, OSError) as error:
             raise httpx.ReadError("the connection was lost", request=request) from error
-        return httpx.Response(answer.status, headers=answer.raw_headers, content=body, request=request)
+        headers = [(name, value) for name, value in answer.raw_headers if name.lower() != b"content-encoding"]
+        return httpx.Response(answer.status, headers=headers, content=body, request=request)  # decoded already
 
     async def aclose(self) -> None:
         """Close every connection."""

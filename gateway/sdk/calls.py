@@ -104,7 +104,7 @@ def retry(
     holds: Literal["lane", "scope", "connection"] = "lane",
     restart: bool = False,
 ) -> Verdict:
-    """Try again later: after ``after_s`` seconds, or after a growing, jittered wait where that is None.
+    """Try again later: after ``after_s`` seconds (an hour at most), or after a growing, jittered wait.
 
     ``holds`` says what has to wait: this user's lane, everything of the call's rate-limit ``scope``
     (the destination said "too many"), or the whole connection. ``restart``, on the reply to a further call that
@@ -119,7 +119,10 @@ def rejected(reason: str) -> Verdict:
 
 
 def refused(reason: str) -> Verdict:
-    """The credentials or the set-up are wrong: the connection pauses, keeps its work and burns no attempts."""
+    """The credentials or the set-up are wrong: the connection pauses, keeps its work and burns no attempts.
+
+    A call that is refused again after others of its connection were taken is retried by itself instead.
+    """
     return Verdict(word="refused", reason=reason)
 
 

@@ -222,18 +222,30 @@ async def test_what_waits_behind_a_call_that_ended_badly_has_all_its_time(answer
 async def test_refused_credentials_rest_the_connection_and_spend_no_attempt():
     bench = Bench(401, pause_s=30)
     last = await bench.deliver(work("a"))
-    assert (last.attempts, last.failing_since_ms, last.due_ms) == (0, 0, bench.now + 30_000)
+    assert (last.attempts, last.failing_since_ms, last.due_ms) == (0, 0, bench.now + 1_000)
     assert last.reason == "refused: status_401"
     again = await bench.deliver(work("b"))
-    assert (bench.seen, again.due_ms) == ([("POST", "a")], bench.now + 30_000)
+    assert (bench.seen, again.due_ms) == ([("POST", "a")], bench.now + 1_000)
+
+
+async def test_a_connection_rests_longer_with_every_refusal_until_a_call_is_taken():
+    bench = Bench(pause_s=5)
+    rests = []
+    for answer in (401, 401, 401, 401, 200, 401):
+        bench.answers = [answer]
+        last = await bench.deliver(work("a"))
+        rests.append((last.due_ms - bench.now) / 1000)
+        bench.now = last.due_ms
+    assert rests == [1, 2, 4, 5, 0, 1]
 
 
 async def meets_403(bench, path, **lane):
-    """Deliver a call that is refused, once the connection has rested; returns how its lane was given back."""
+    """Deliver a refused call after a rest; returns how its lane was given back, and whether the connection rests."""
     bench.now += 30_000
     bench.answers = [403]
     last = await bench.deliver(work(path), **lane)
-    return (last.attempts, last.reason, last.due_ms - bench.now >= 30_000)
+    rests = bench.gates.connection.closed(bench.now / 1000) is not None
+    return (last.attempts, last.reason, rests)
 
 
 async def test_a_call_that_is_refused_though_others_are_taken_has_its_lane_alone_wait():

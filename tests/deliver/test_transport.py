@@ -1,6 +1,7 @@
 """What each misbehaviour of a server comes out as: it decides what may be sent again."""
 
 import asyncio
+import gzip
 import socket
 from contextlib import asynccontextmanager
 
@@ -143,6 +144,13 @@ async def test_a_large_answer_is_read_whole():
     size = MOST_REPLY_BYTES
     async with serving(writes(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size)) as (url, _):
         assert len((await send(url, timeout_s=5)).content) == size
+
+
+async def test_a_compressed_answer_is_read_as_what_it_says():
+    body = gzip.compress(b'{"ok":true}')
+    head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(body)
+    async with serving(writes(head + body)) as (url, _):
+        assert (await send(url)).json() == {"ok": True}
 
 
 async def test_a_redirect_is_an_answer_like_any_other():
