@@ -183,7 +183,7 @@ def test_a_mapping_that_is_wrong_is_told_with_an_example_of_its_own():
 
 
 def test_erasure_identities_are_a_list_or_text_with_commas():
-    assert settings(erasure_identities="customer_id, other").erasure_identities == ("customer_id", "other")
+    assert settings(erasure_identities="customer_id, other, ,").erasure_identities == ("customer_id", "other")
     assert settings(erasure_identities=[]).erasure_identities == ()
     (problem,) = problems(erasure_identities=["email"])
     assert "cannot hold email" in problem
@@ -195,6 +195,7 @@ def test_erasure_identities_are_a_list_or_text_with_commas():
         ("external_id_type", " ", "external_id_type must not be blank"),
         ("on_unknown_user", "ask", "'create' or 'skip'"),
         ("requests_per_second", -1, "greater than or equal to 0"),
+        ("requests_per_second", float("inf"), "finite number"),
         ("requests_in_flight", -1, "greater than or equal to 0"),
         ("require_login", True, "no such setting"),
     ],
