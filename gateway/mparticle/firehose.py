@@ -99,6 +99,8 @@ def _attributes(fields: Fields) -> Fields:
     """The user's attributes, then those that are lists; a list posted as null is an empty one."""
     attributes = mapping(fields, "user_attributes")
     lists = mapping(fields, "user_attribute_lists")
+    if not lists:
+        return attributes
     return {**attributes, **{name: [] if value is None else value for name, value in lists.items()}}
 
 

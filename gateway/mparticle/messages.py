@@ -22,8 +22,10 @@ class Message(NamedTuple):
 
 def word_of(members: Members, name: str) -> str:
     """A member that may tell a format by a string; empty where it is no string."""
-    raw = members.get(name)
-    value = decode(raw) if raw is not None and kind_of(raw) == "string" else ""
+    try:
+        value = decode(members[name]) if name in members else ""
+    except msgspec.DecodeError:
+        return ""
     return value if isinstance(value, str) else ""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -20,8 +19,7 @@ LANE_ORDER = {type: rank for rank, type in enumerate(names.FIREHOSE_USER_IDENTIT
 FOUND_BY = frozenset({"customer_id", "email"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(msgspec.Struct, frozen=True, kw_only=True):
     """One user's part of a post.
 
     ``message`` and ``number`` name it, ``user_key`` says whose lane it belongs to, and ``dedupe`` (which has the
@@ -39,7 +37,10 @@ class Part:
     facts: int
     refs: tuple[str, ...]
     erases: bool = False
-    body: bytes = field(repr=False)
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"<part {self.number} of {self.message}: {self.facts} facts>"
 
 
 def part(said: Message, dialect: Dialect, *, dedupe: str, refs: Iterable[str | None] = (), body: bytes) -> Part | None:

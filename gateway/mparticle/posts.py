@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from uuid import uuid4
 
@@ -27,8 +26,7 @@ SMALL = 65_536
 """The parts of a post take no more than so many times the bytes of its body; a small body counts as this large."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Post:
+class Post(msgspec.Struct, frozen=True, kw_only=True):
     """One body that mParticle posted.
 
     ``kind`` is the type of a Firehose message, or ``events``, ``alias``, ``opendsr_request``,
@@ -117,14 +115,14 @@ def _without_settings(document: Members, body: bytes) -> tuple[Members, bytes]:
 
 def _id_alone(account: msgspec.Raw) -> msgspec.Raw:
     """An account's id and nothing else; of what is no account, or no id, only the type is left."""
-    kind = kind_of(account)
-    if kind != "object":
-        return BLANK.get(kind, account)
-    id = members(account).get("account_id")
+    try:
+        id = members(account).get("account_id")
+    except msgspec.DecodeError:
+        return BLANK.get(kind_of(account), account)
     if id is None:
-        return BLANK[kind]
+        return BLANK["object"]
     kind = kind_of(id)
-    return msgspec.Raw(encode({"account_id": id if kind == "string" else BLANK.get(kind, id)}))
+    return msgspec.Raw(b'{"account_id":%b}' % (id if kind == "string" else BLANK.get(kind, id)))
 
 
 BLANK = {"object": msgspec.Raw(b"{}"), "array": msgspec.Raw(b"[]"), "string": msgspec.Raw(b'""')}
