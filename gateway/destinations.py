@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -9,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pluggy
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -56,9 +57,10 @@ class Connection:
     configured: configuration.ConnectionSettings
 
     def masked(self, text: str) -> str:
-        """The text with every secret of this connection's settings shown as ``***``."""
+        """The text with every secret of this connection's settings shown as ``***``, in URLs and in JSON too."""
         for secret in self.secrets:
-            text = text.replace(secret, "***")
+            for spelling in (secret, quote(secret, safe=""), quote(secret), json.dumps(secret)[1:-1]):
+                text = text.replace(spelling, "***")
         return text
 
 

@@ -40,6 +40,13 @@ def test_secrets_are_masked_wherever_they_stand_the_longest_first():
 
 
 @pytest.mark.parametrize(
+    "text", ['k/y "1"', "https://x/k%2Fy%20%221%22/users", "https://x/k/y%20%221%22", '{"key": "k/y \\"1\\""}']
+)
+def test_a_secret_is_masked_however_it_is_spelt(text):
+    assert "k" not in connected(api_key='k/y "1"').masked(text).replace("key", "")
+
+
+@pytest.mark.parametrize(
     ("values", "problem"),
     [
         ({"api_key": 7}, "connections.one.settings.api_key: Input should be a valid string"),

@@ -247,8 +247,10 @@ class Courier:
             if not again.alone:
                 logger.warning("call refused, others are not", connection=name, call=call.id, reason=verdict.reason)
             return self._try_later(run, replace(verdict, reason=reason))
+        is_news = gate.closed(self.gates.clock()) is None
         rest_s = gate.refused(self.gates.clock(), self.delivery.pause_s, reason)
-        logger.error("connection refused", connection=name, reason=verdict.reason, rest_s=rest_s)
+        if is_news:
+            logger.error("connection refused", connection=name, reason=verdict.reason, rest_s=rest_s)
         return Wait(seconds=rest_s, reason=reason)
 
     def _retry(self, run: Run, call: Call, verdict: Verdict) -> Ending | Wait:

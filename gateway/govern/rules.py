@@ -34,7 +34,7 @@ class Governor:
         defaults = destination.defaults
         self._filter = DataFilter(configured.filter, new_data_points=defaults.new_data_points)
         login = configured.login_identities
-        self._login = defaults.login_identities if login is None else tuple(map(names.identity, login))
+        self._login = frozenset(map(names.identity, defaults.login_identities if login is None else login))
         age = configured.max_age_hours if configured.max_age_hours is not None else defaults.max_age_hours
         self._max_age_ms = int(age * HOUR_MS) if age else None
         self._platforms = destination.platforms
@@ -66,7 +66,8 @@ class Governor:
 
     def _refusal(self, batch: Batch) -> str:
         """Why nothing about this user may be sent, or an empty string."""
-        if self._login and not any(batch.user.identity(type) for type in self._login):
+        known = (identity.type for identity in batch.user.identities if identity.value.strip())
+        if self._login and self._login.isdisjoint(known):
             return "not_logged_in"
         platform = batch.device.platform
         if self._platforms is not None and platform is not None and platform not in self._platforms:

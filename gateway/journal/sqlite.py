@@ -31,6 +31,7 @@ from gateway.journal.port import (
 
 T = TypeVar("T")
 LOOK_AGAIN_S = 0.005
+FREE = "UPDATE lanes SET due_ms = 0, owner = NULL WHERE owner IS NOT NULL OR reason LIKE 'refused%'"
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0", "cache_size = -16384")
 PATIENCE_S = 2.0  # for whoever else has the file open; the gateway's own processes take turns
 LEASE_MS = 24 * 3600 * 1000  # a dispatcher that dies leaves its leases to its successor, which holds its lock
@@ -163,7 +164,10 @@ class SqliteJournal:
             await asyncio.sleep(LOOK_AGAIN_S)
 
     def take_over(self) -> bool:
-        """Become the one dispatcher of this journal, and free what a dead one held; False while another lives."""
+        """Become the one dispatcher of this journal; False while another lives.
+
+        What a dead one held is free again, and what was refused may be tried: the settings may be others now.
+        """
         if self._owner is None:
             descriptor = os.open(f"{self._path}-dispatch.lock", os.O_RDWR | os.O_CREAT, 0o600)
             try:
@@ -173,7 +177,7 @@ class SqliteJournal:
                 return False
             self._owner = descriptor
             with self._turn_of_its_own():
-                self._reader.execute("UPDATE lanes SET due_ms = 0, owner = NULL WHERE owner IS NOT NULL")
+                self._reader.execute(FREE)
         return True
 
     async def close(self) -> None:

@@ -16,7 +16,7 @@ from gateway.sdk import AttributeChange, Batch, Identity, IdentityChange, User
 LANE_ORDER = {type: rank for rank, type in enumerate(names.FIREHOSE_USER_IDENTITIES.values())}
 """Which raw identity names a user's lane where there is no MPID: customer_id, email, then the others."""
 
-FOUND_BY = frozenset({"customer_id", "email"})
+FOUND_BY = frozenset({"customer_id", "email", "mpid"})  # an erasure may name several MPIDs
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):

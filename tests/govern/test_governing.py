@@ -158,7 +158,7 @@ LOGIN = {"login_identities": ("customer_id",)}
         (user(email="jo@example.com"), True),
         (user(customer_id="  "), True),
         (user(), True),
-        (User(identities=(Identity(type="customer_id", value="e179e95c", encoding="md5"),)), True),
+        (User(identities=(Identity(type="customer_id", value="e179e95c", encoding="md5"),)), False),
     ],
 )
 def test_only_users_with_a_login_identity_are_sent_where_the_rule_says_so(who, refused):

@@ -157,3 +157,22 @@ def test_a_database_of_the_first_version_still_opens(url):
     database.close()
     prepare(url)
     assert run(url, "PRAGMA user_version") == [(len(schema.MIGRATIONS),)]
+
+
+async def test_a_new_dispatcher_tries_what_was_refused_at_once_and_keeps_other_waits(url, make_entry):
+    prepare(url)
+    first = SqliteJournal(url)
+    assert first.take_over()
+    for name, reason in (("m1", "refused: status_401"), ("m2", "status_503")):
+        await first.accept([make_entry(name, user=name)], ("loyalty",))
+        (lane,) = await first.claim("loyalty", now_ms=10_000, lanes=1, items=1)
+        released = Settlement(
+            connection="loyalty", user=lane.user, fence=lane.fence, release=True, due_ms=99_000, reason=reason
+        )
+        await first.settle(released)
+    await first.close()
+    second = SqliteJournal(url)
+    assert second.take_over()
+    lanes = await second.claim("loyalty", now_ms=10_000, lanes=9, items=9)
+    assert [item.message for lane in lanes for item in lane.items] == ["m1"]
+    await second.close()
