@@ -55,7 +55,8 @@ def message(members: Members, *, id: str, part: int) -> Message:
 def _batch(fields: Fields, *, id: str, part: int) -> Batch:
     channel, partner, is_historical = inner(fields, "source_info", _source) or (None, None, False)
     app, system = inner(fields, "application_info", _app) or (App(), None)
-    device_info = mapping(fields, "device_info")
+    device_info, ip, sdk_version = mapping(fields, "device_info"), text(fields, "ip"), text(fields, "sdk_version")
+    device = within(lambda found: _device(found, system, channel, ip, sdk_version), device_info, "device_info")
     context = mapping(fields, "context")
     return Batch(
         id=id,
@@ -69,7 +70,7 @@ def _batch(fields: Fields, *, id: str, part: int) -> Batch:
         input_name=partner,
         data_plan=within(lambda found: inner(found, "data_plan", _plan), context, "context") or DataPlan(),
         device_stamp=stamp(fields, "mp_deviceid"),
-        device=within(lambda found: _device(found, fields, system, channel), device_info, "device_info"),
+        device=device,
         app=app,
         user=_user(fields),
         consent_changes=consents.changes(fields),
@@ -115,15 +116,15 @@ def _app(fields: Fields) -> tuple[App, str | None]:
     return app, word(kept(fields, "os"), "os")
 
 
-def _device(fields: Fields, batch: Fields, system: str | None, channel: str | None) -> Device:
+def _device(fields: Fields, system: str | None, channel: str | None, ip: str | None, sdk_version: str | None) -> Device:
     """The device of ``device_info``, with what the batch itself says of it."""
     platform = names.platform(word(fields, "platform") or system, channel)
     return Device(
         platform=platform,
         identities=of_device(fields, platform),
         user_agent=text(fields, "http_header_user_agent"),
-        ip=text(batch, "ip"),
-        sdk_version=text(batch, "sdk_version"),
+        ip=ip,
+        sdk_version=sdk_version,
         details=fields,
     )
 

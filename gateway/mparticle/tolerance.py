@@ -25,6 +25,9 @@ ADDRESSED = frozenset(
 )
 """The members without which nobody knows what a message is, or whose."""
 
+TYPE = "message"
+"""The type of what is quarantined here: it is of the message, and no event."""
+
 SINGLE = 10
 """How many values are set aside one by one; beyond them it is whole members of the message."""
 
@@ -82,5 +85,5 @@ def _quarantining(batch: Batch, aside: dict[Path, Wrong], outer: Path) -> Batch:
         name = shown((*outer, *part))
         names[name] = number = names.get(name, 0) + 1
         id = f"{batch.id}:{name}" if number == 1 else f"{batch.id}:{name}#{number}"
-        quarantined.append(Quarantined(id=id, problem=str(wrong.inside(*outer))))
+        quarantined.append(Quarantined(id=id, type=TYPE, problem=str(wrong.inside(*outer))))
     return msgspec.structs.replace(batch, quarantined=(*batch.quarantined, *quarantined))

@@ -62,21 +62,36 @@ def mutated(draw):
 
 
 def counted(body):
-    """Read and decode; every part holds as many facts as it says."""
+    """The batches of a body, read and decoded, none where it is refused; each part holds as many facts as it says."""
+    batches = []
     try:
         post = read(body)
     except Malformed:
-        return
+        return batches
     for part in post.parts:
         batch = decode(post.dialect, part.body, message=part.message, part=part.number)
         assert part.facts == len(list(facts(batch))) + len(batch.quarantined) > 0
         assert all(isinstance(ref, str) and ref for ref in (*part.refs, part.user_key, part.dedupe))
+        batches.append(batch)
+    return batches
 
 
 @settings(max_examples=600, deadline=None)
 @given(mutated())
 def test_a_message_with_odd_values_is_refused_or_decoded(document):
     counted(json.dumps(document).encode())
+
+
+ADDRESSED = {"type", "mpid", "events", "message_id", "batch_id", "source_request_id", "id"}
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from([one for one in FIXTURES if one.get("events")]), st.data())
+def test_whatever_is_wrong_beside_the_events_costs_none_of_them(document, data):
+    beside = sorted((path for path in places(document) if path[0] not in ADDRESSED), key=str)
+    odd = changed(document, data.draw(st.sampled_from(beside)), data.draw(values))
+    (batch,), (whole,) = counted(json.dumps(odd).encode()), counted(json.dumps(document).encode())
+    assert [(one.type, one.time_ms) for one in batch.events] == [(one.type, one.time_ms) for one in whole.events]
 
 
 @settings(max_examples=300, deadline=None)

@@ -37,6 +37,11 @@ def one(message):
     return batch
 
 
+def odd(id, problem):
+    """A part of a message that was set aside."""
+    return Quarantined(id=id, type="message", problem=problem)
+
+
 def without(message, path):
     """The message without what lies at a path."""
     message = json.loads(json.dumps(message))
@@ -151,12 +156,12 @@ def test_a_part_that_is_wrong_is_read_as_absent_and_told_of(base, odd, path, pro
 
 
 def test_each_part_set_aside_has_a_name_of_its_own():
-    odd = {"timestamp_ms": [], "user_attributes": {"a": HUGE, "b": HUGE, "c": 1}, "user_identities": [5]}
-    assert one({**FIREHOSE, **odd}).quarantined == (
-        Quarantined(id="m-1:user_attributes[...]", problem="user_attributes[...]: a number out of range"),
-        Quarantined(id="m-1:user_attributes[...]#2", problem="user_attributes[...]: a number out of range"),
-        Quarantined(id="m-1:timestamp_ms", problem="timestamp_ms: expected a time, got array"),
-        Quarantined(id="m-1:user_identities[0]", problem="user_identities[0]: expected an object, got integer"),
+    wrong = {"timestamp_ms": [], "user_attributes": {"a": HUGE, "b": HUGE, "c": 1}, "user_identities": [5]}
+    assert one({**FIREHOSE, **wrong}).quarantined == (
+        odd("m-1:user_attributes[...]", "user_attributes[...]: a number out of range"),
+        odd("m-1:user_attributes[...]#2", "user_attributes[...]: a number out of range"),
+        odd("m-1:timestamp_ms", "timestamp_ms: expected a time, got array"),
+        odd("m-1:user_identities[0]", "user_identities[0]: expected an object, got integer"),
     )
 
 
@@ -207,9 +212,9 @@ def test_a_wrong_part_of_a_profile_costs_nothing_else_of_it():
     assert batch.memberships == (Membership(audience_id="1", audience_name="A", action="add"),)
     where = "user_profiles[0].user_identities[0]", "user_profiles[0].audiences[0]"
     assert batch.quarantined == (
-        Quarantined(id="m-1:timestamp_ms", problem="timestamp_ms: expected a time, got array"),
-        Quarantined(id=f"m-1:{where[0]}", problem=f"{where[0]}.type: missing"),
-        Quarantined(id=f"m-1:{where[1]}", problem=f"{where[1]}.audience_id: missing"),
+        odd("m-1:timestamp_ms", "timestamp_ms: expected a time, got array"),
+        odd(f"m-1:{where[0]}", f"{where[0]}.type: missing"),
+        odd(f"m-1:{where[1]}", f"{where[1]}.audience_id: missing"),
     )
 
 
@@ -220,7 +225,7 @@ def test_an_erasure_is_of_the_identities_that_can_be_read():
         {**message, "subject_identities": subject, "extensions": {"opendsr.mparticle.com": {"mpids": [7, [1]]}}}
     )
     assert (batch.user.mpid, batch.user.identities) == ("7", (Identity(type="email", value="x@y"),))
-    assert [odd.problem for odd in batch.quarantined] == [
+    assert [one.problem for one in batch.quarantined] == [
         "timestamp_ms: expected a time, got string",
         "extensions.opendsr.mparticle.com.mpids[1]: expected a string, got array",
         "subject_identities[...].value: expected a string, got array",
