@@ -162,7 +162,7 @@ def _session_end(common: Common, fields: Fields) -> Event:
 
 
 def _custom_event(common: Common, fields: Fields) -> Event:
-    name = required(text(fields, "event_name"), "event_name")
+    name = text(fields, "event_name") or ""
     custom_type = word(fields, "custom_event_type")
     if custom_type == "attribution":
         said = {key.lower(): value for key, value in common["attributes"].items() if type(value) is str}

@@ -132,9 +132,13 @@ def _session_end(common: Common, fields: Fields) -> Event:
 
 
 def _custom_event(common: Common, fields: Fields) -> Event:
-    name = required(text(fields, "name"), "name")
-    custom_type = word(fields, "custom_event_type")
-    return CustomEvent(**common, type="custom_event", name=name, custom_type=custom_type, details=fields)
+    return CustomEvent(
+        **common,
+        type="custom_event",
+        name=text(fields, "name") or "",
+        custom_type=word(fields, "custom_event_type"),
+        details=fields,
+    )
 
 
 def _screen_view(common: Common, fields: Fields) -> Event:

@@ -43,7 +43,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class CustomEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """An event that the customer named. ``custom_type`` is navigation, search, transaction, other and the like."""
+    """An event that the customer named; ``name`` is empty where the input left it out.
+
+    ``custom_type`` is navigation, search, transaction, other and the like.
+    """
 
     name: str
     custom_type: str | None = None

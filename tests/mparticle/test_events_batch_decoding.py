@@ -316,7 +316,7 @@ def test_every_type_of_event_is_decoded_whole(events_batch, posted, expected):
         ({"data": {"event_id": 7}}, "events[0].event_type: missing"),
         ({"event_type": "", "data": {"event_id": 7}}, "events[0].event_type: missing"),
         ({"event_type": "session_start", "data": []}, "events[0].data: expected an object, got array"),
-        (event("custom_event"), "events[0].data.event_name: missing"),
+        (event("custom_event", event_name=["N"]), "events[0].data.event_name: expected a string, got array"),
         (
             event("custom_event", event_name="N", timestamp_unixtime_ms="soon"),
             "events[0].data.timestamp_unixtime_ms: expected a time, got string",
@@ -342,9 +342,15 @@ def test_an_event_that_cannot_be_read_is_set_aside(events_batch, posted, problem
 
 
 def test_a_quarantined_event_keeps_its_id_and_type(events_batch):
-    assert events_batch(event("custom_event", event_id="-9007199254740993")).quarantined == (
-        Quarantined(id="-9007199254740993", type="custom_event", problem="events[0].data.event_name: missing"),
+    assert events_batch(event("opt_out", event_id="-9007199254740993")).quarantined == (
+        Quarantined(id="-9007199254740993", type="opt_out", problem="events[0].data.is_opted_out: missing"),
     )
+
+
+@pytest.mark.parametrize("name", [{}, {"event_name": None}, {"event_name": ""}])
+def test_an_event_without_a_name_is_one_whose_name_is_empty(events_batch, name):
+    (custom,) = events_batch(event("custom_event", **name)).events
+    assert (type(custom), custom.name) == (CustomEvent, "")
 
 
 def recorded(value, type="email", **fields):

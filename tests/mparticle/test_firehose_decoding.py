@@ -318,7 +318,10 @@ def test_odd_events_are_taken(firehose, posted, expected):
         (None, Quarantined(id="m-1:0", problem="events[0]: expected an object, got null")),
         ({"id": "e"}, Quarantined(id="e", problem="events[0].type: missing")),
         ({"type": {}, "id": "e"}, Quarantined(id="e", problem="events[0].type: expected a string, got object")),
-        (event("custom_event"), Quarantined(id="e", type="custom_event", problem="events[0].name: missing")),
+        (
+            event("custom_event", name=["N"]),
+            Quarantined(id="e", type="custom_event", problem="events[0].name: expected a string, got array"),
+        ),
         (
             {"type": "session_start", "id": "e", "timestamp_ms": []},
             Quarantined(id="e", type="session_start", problem="events[0].timestamp_ms: expected a time, got array"),
