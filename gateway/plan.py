@@ -72,7 +72,7 @@ def plan(batch: Batch, connection: Connection, facts: Iterable[Fact], memory: Me
 
 def call_id(batch: Batch, connection: str, fact: str, position: int) -> str:
     """32 hexadecimal digits, equal whenever the same fact is planned for the same connection."""
-    text = "\0".join((batch.id, str(batch.part), connection, fact, str(position)))
+    text = "\0".join((batch.id, str(batch.part), batch.user.mpid or "", connection, fact, str(position)))
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 

@@ -27,7 +27,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``json`` and ``form`` is sent (``file`` makes the form multipart). ``scope`` names the rate limit
     that the call draws on, ``memo`` is the plugin's own note: carried to ``on_reply``, never sent.
 
-    The gateway fills in ``id``, made of message, connection, fact and position and equal on every attempt,
+    The gateway fills in ``id``, made of message, user, connection, fact and position and equal on every attempt,
     and ``lane``, equal for all that waits for one user. ``covers`` is set by ``coalesce`` alone: the ids of
     all the calls that this one stands for, its own included.
     """

@@ -199,7 +199,10 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An event that could not be read: set aside, with where and what the ``problem`` is. Nothing is sent for it."""
+    """An event, or another part of a message, that could not be read: set aside with where and what the ``problem`` is.
+
+    ``type`` is the event's type, or ``message`` for what is no event. Nothing is sent for it.
+    """
 
     id: str
     type: str | None = None
