@@ -58,7 +58,6 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     ``base_url(settings)`` is the absolute URL that every call's path is relative to; it may hold a
     credential. ``identities`` and ``platforms`` are those the destination can use (None: all).
     ``rates(settings)`` gives a limit for each rate-limit scope; ``""`` is the scope of calls that name none.
-    ``bulk_lanes`` is how many users' waiting calls are offered to ``coalesce`` at once.
     """
 
     title: str
@@ -71,6 +70,5 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     defaults: Defaults = Defaults()
     rates: Callable[[Any], Mapping[str, Rate]] | None = None
     rate_headers: Callable[[Any], RateHeaders] | None = None
-    bulk_lanes: int = 1
     connect_timeout_s: float = 5.0
     reply_timeout_s: float = 30.0

@@ -21,20 +21,17 @@ from gateway.sdk import (
     Verdict,
     hookimpl,
 )
-from gateway_sailthru import audiences, bulk, calls, erasures, events, identities, profiles
+from gateway_sailthru import audiences, calls, erasures, events, identities, merging, profiles
 from gateway_sailthru.replies import judge
 from gateway_sailthru.settings import SailthruSettings
 from gateway_sailthru.signing import signed
 
-BULK_LANES = 2000
 OLDEST_HOURS = 14 * 24.0
 STEPS = {
     identities.LOOK_UP: identities.on_looked_up,
     identities.MOVE: identities.on_moved,
     erasures.LOOK_UP: erasures.on_looked_up,
     erasures.DELETE: erasures.on_deleted,
-    bulk.START: bulk.on_started,
-    bulk.POLL: bulk.on_polled,
 }
 
 
@@ -62,7 +59,6 @@ def destination() -> Destination:
         defaults=Defaults(new_data_points=True, login_identities=(), max_age_hours=OLDEST_HOURS),
         rates=calls.rates,
         rate_headers=calls.rate_headers,
-        bulk_lanes=BULK_LANES,
     )
 
 
@@ -113,9 +109,9 @@ def on_erasure(erasure: Erasure, user: User, batch: Batch, memory: Memory, setti
 
 
 @hookimpl
-def coalesce(calls: tuple[Call, ...], settings: SailthruSettings) -> list[Call]:
+def coalesce(calls: tuple[Call, ...]) -> list[Call]:
     """Several calls wait together."""
-    return bulk.coalesced(calls, settings)
+    return merging.coalesced(calls)
 
 
 @hookimpl

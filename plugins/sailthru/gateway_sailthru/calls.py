@@ -10,12 +10,10 @@ from gateway_sailthru.settings import SailthruSettings
 
 PER_SECOND = {
     "GET user": 300.0,
-    "GET job": 300.0,
     "POST user": 300.0,
     "POST event": 40.0,
     "POST purchase": 40.0,
     "POST list": 40.0,
-    "POST job": 40.0,
     "DELETE user": 40.0,
     "DELETE list": 40.0,
 }

@@ -22,6 +22,14 @@ def is_update(call: Call) -> bool:
     )
 
 
+def coalesced(offered: Iterable[Call]) -> list[Call]:
+    """What waits, with fewer calls: each lane's updates merged."""
+    by_lane: dict[str, list[Call]] = {}
+    for call in offered:
+        by_lane.setdefault(call.lane, []).append(call)
+    return [call for lane in by_lane.values() for call in merged(lane)]
+
+
 def merged(lane: Iterable[Call]) -> list[Call]:
     """One lane's calls, in order, with updates joined to the first that they follow.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from string import Formatter
-from typing import Annotated, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -85,13 +85,6 @@ class SailthruSettings(Settings):
     )
     removed_audience: Literal["keep", "delete"] = Field(
         "keep", description="What becomes of the list when mParticle takes the audience away."
-    )
-    bulk: bool = Field(
-        default=False,
-        description="Let bulk jobs carry many membership changes at once. They start no Lifecycle Optimizer flows.",
-    )
-    bulk_threshold: Annotated[int, Field(ge=1, lt=2000)] = Field(
-        1000, description="More waiting changes than this for one list become a bulk job."
     )
 
     @field_validator("item_url")

@@ -21,12 +21,9 @@ def signature(secret: str, values: Iterable[str]) -> str:
 def signed(call: Call, settings: SailthruSettings) -> Call:
     """The call with its payload and credentials as form fields, or as a query string where it has no body.
 
-    The payload is the call's ``json``, or of an upload its ``form``. It is made text once, so that what is
-    signed is what is sent; a file has no part in the signature.
+    The payload is made text once, so that what is signed is what is sent.
     """
-    payload = dict(call.form or {}) if call.json is None else call.json
-    if settings.integration:
-        payload = {**payload, "integration": settings.integration}
+    payload = {**call.json, "integration": settings.integration} if settings.integration else call.json
     fields = {
         "api_key": settings.api_key.get_secret_value(),
         "format": "json",

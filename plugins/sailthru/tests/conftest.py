@@ -45,7 +45,7 @@ class Bench:
         """The calls planned for a batch, folded as they would be when they wait together."""
         items = plan_with(gateway_sailthru, batch, {**self.values, **settings}, memory=memory, ids=True)
         calls = tuple(item for item in items if isinstance(item, Call))
-        return gateway_sailthru.coalesce(calls, self.connection(**settings).settings)
+        return gateway_sailthru.coalesce(calls)
 
     def drive(self, calls: list[Call], **settings: Any) -> list[Verdict]:
         """Make the calls and what follows from them."""

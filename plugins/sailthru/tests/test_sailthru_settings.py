@@ -10,7 +10,7 @@ from gateway_sailthru import calls
 from gateway_sailthru.settings import SailthruSettings
 
 VALUES = {"api_key": "test-key", "api_secret": "test-secret"}
-PUBLISHED = {"GET user": 300, "POST user": 300, "POST event": 40, "POST list": 40, "POST job": 40, "DELETE user": 40}
+PUBLISHED = {"GET user": 300, "POST user": 300, "POST event": 40, "POST list": 40, "DELETE user": 40}
 
 
 def settings(**values) -> SailthruSettings:
@@ -45,8 +45,6 @@ def test_key_and_secret_are_all_that_must_be_set():
         ("time_var", "x" * 33),
         ("purchases", "none"),
         ("removed_audience", "rename"),
-        ("bulk_threshold", 0),
-        ("bulk_threshold", 2000),
         ("item_url", "shop.example.com/{id}"),
         ("item_url", "https://shop.example.com/{sku}"),
         ("item_url", "https://shop.example.com/{id.real}"),
@@ -69,7 +67,6 @@ def test_a_wrong_setting_is_refused_by_name(name, value):
         ("app_events", ["screen_view", "push_message"]),
         ("time_var", ""),
         ("time_var", "happened_at"),
-        ("bulk_threshold", 1999),
         ("item_url", ""),
         ("item_url", "https://shop.example.com/{brand}/{id}?name={name}&{category}={variant}"),
     ],
