@@ -167,12 +167,8 @@ def membership() -> bytes:
 
 
 def bad_minute() -> bytes:
-    """Noor tells her first name and collects a stamp while both partners are in trouble."""
+    """A server tells that Noor collected a stamp, and her profile along with it, while both partners are in trouble."""
     happened: list[tuple[str, dict[str, Any]]] = [
-        (
-            "user_attribute_change",
-            {"user_attribute_name": "$FirstName", "new": "Noor", "old": None, "is_new_attribute": True},
-        ),
         (
             "custom_event",
             {"event_name": "Stamp Collected", "custom_event_type": "other", "custom_attributes": {"n": 1}},

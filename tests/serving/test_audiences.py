@@ -69,7 +69,7 @@ def test_whoever_is_in_no_audience_does_not_wait_for_one(gateway, email, posted,
     identities = [{"type": "email", "encoding": "raw", "value": "noor@example.com"}]
     gateway.post(message(1, user=77, user_identities=identities))
     gateway.wait(lambda: email.events)
-    assert [path for path, _ in taken(email)] == ["/event"]
+    assert [path for path, _ in taken(email)] == ["/user", "/event"]
     email.faults.clear()
     gateway.wait(lambda: gateway.drained("email"), seconds=40)
     assert ("/list", "Regulars") in taken(email)

@@ -67,15 +67,17 @@ def on_identity(
     changes: tuple[IdentityChange, ...], user: User, batch: Batch, memory: Memory, settings: SailthruSettings
 ) -> Plan:
     """E-mail addresses gained and changed."""
-    return erasures.since(batch, memory, identities.plan(changes, user, batch, memory, settings))
+    planned = identities.plan(changes, user, batch, memory, settings)
+    return erasures.since(batch, memory, planned, time_ms=erasures.told_ms(changes, batch))
 
 
 @hookimpl
 def on_attributes(
     changes: tuple[AttributeChange, ...], user: User, batch: Batch, memory: Memory, settings: SailthruSettings
 ) -> Plan:
-    """Attributes set and removed."""
-    return erasures.since(batch, memory, profiles.plan(changes, user, batch, settings))
+    """Attributes set and removed, or a profile that Sailthru does not have yet."""
+    planned = profiles.plan(changes, user, batch, memory, settings)
+    return erasures.since(batch, memory, planned, time_ms=erasures.told_ms(changes, batch))
 
 
 @hookimpl

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gateway.sdk import (
+    AttributeChange,
     Batch,
     Call,
     Erasure,
+    IdentityChange,
     Memory,
     Plan,
     Remember,
@@ -38,6 +40,15 @@ def since(batch: Batch, memory: Memory, plan: Plan, *, time_ms: int | None = Non
     if erased_ms is not None and told_ms is not None and told_ms <= erased_ms:
         return Skip(reason="erased")
     return plan
+
+
+def told_ms(changes: Sequence[AttributeChange | IdentityChange], batch: Batch) -> int | None:
+    """When the last event happened that a user's unchanged attributes or identities came along with.
+
+    None where there are changes, or no events, or one without a time: then they were said when they came.
+    """
+    times = [event.time_ms for event in batch.events if event.time_ms is not None]
+    return None if changes or len(times) < len(batch.events) else max(times, default=None)
 
 
 def plan(

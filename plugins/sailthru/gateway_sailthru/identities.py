@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from hashlib import blake2b
 
 from gateway.sdk import (
     Batch,
@@ -22,6 +21,7 @@ from gateway_sailthru import calls
 from gateway_sailthru.addresses import address, address_of, extid_of
 from gateway_sailthru.replies import is_good, is_missing, judge, keys_of
 from gateway_sailthru.settings import SailthruSettings
+from gateway_sailthru.values import digest
 
 LOOK_UP = "move:look_up"
 MOVE = "move:by_sid"
@@ -51,7 +51,7 @@ def plan(
     if _is_news(changes, email, settings) or _is_unseen(email, batch, memory, settings):
         yield calls.upsert(email, keys=_keys(email, user, settings))
         if settings.create_before_events:
-            yield Remember(key=CREATED, value=_digest(email))
+            yield Remember(key=CREATED, value=digest(email))
     elif not moves:
         yield Skip(reason="unchanged")
 
@@ -91,11 +91,7 @@ def _is_news(changes: tuple[IdentityChange, ...], email: str, settings: Sailthru
 
 
 def _is_unseen(email: str, batch: Batch, memory: Memory, settings: SailthruSettings) -> bool:
-    return settings.create_before_events and bool(batch.events) and memory.user.get(CREATED) != _digest(email)
-
-
-def _digest(email: str) -> str:
-    return blake2b(email.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+    return settings.create_before_events and bool(batch.events) and memory.user.get(CREATED) != digest(email)
 
 
 def look_up(old: str, new: str, *, create: bool) -> Call:

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from gateway.sdk import JSON, AttributeChange, AudienceAttribute, Batch, Call, Skip, User
+from gateway.sdk import JSON, AttributeChange, AudienceAttribute, Batch, Call, Memory, Remember, Skip, User
 from gateway_sailthru import calls
 from gateway_sailthru.addresses import address, address_of
 from gateway_sailthru.names import owners, var_name
 from gateway_sailthru.settings import SailthruSettings
-from gateway_sailthru.values import list_attribute, removed, variables
+from gateway_sailthru.values import digest, list_attribute, removed, variables
 
 OPTOUTS = ("none", "basic", "all", "blast")
+PROFILE = "profile"
 
 
 def plan(
-    changes: tuple[AttributeChange, ...], user: User, batch: Batch, settings: SailthruSettings
-) -> Iterator[Call | Skip]:
-    """Changes as they are; the whole profile where Sailthru cannot have it yet or nothing else was the purpose."""
-    changed, lost = difference(changes, user)
-    news = changed
-    if _is_wanted_whole(batch, settings) or (not changed and not lost and _is_profile_only(batch)):
-        news = {name: tag(value) for name, value in user.attributes.items() if name not in lost} | changed
-    if not news and not lost:
-        yield Skip(reason="unchanged")
-        return
+    changes: tuple[AttributeChange, ...], user: User, batch: Batch, memory: Memory, settings: SailthruSettings
+) -> Iterator[Call | Skip | Remember]:
+    """Changes as they are, or the whole profile where Sailthru is not known to have all the rest of it."""
     email = address_of(user)
     if isinstance(email, Skip):
         yield email
+        return
+    changed, lost = difference(changes, user)
+    whole = {name: tag(value) for name, value in user.attributes.items() if name not in lost} | changed
+    known, now = memory.user.get(PROFILE), mark(email, whole, settings)
+    has_the_rest = known in (now, mark(_address_before(email, batch), _before(whole, changes), settings))
+    news = changed if has_the_rest else whole
+    if known != now:
+        yield Remember(key=PROFILE, value=now)
+    if not news and not lost:
+        yield Skip(reason="unchanged")
         return
     sent, skips = profile_vars(news, lost, user, settings)
     optout = changed.get(settings.optout_attribute) if settings.optout_attribute else None
@@ -39,16 +43,27 @@ def plan(
     yield from skips
 
 
-def _is_profile_only(batch: Batch) -> bool:
-    return not (batch.events or batch.quarantined or batch.identity_changes or batch.memberships or batch.audience)
+def mark(email: str, attributes: dict[str, JSON], settings: SailthruSettings) -> str:
+    """What is remembered of a profile that was sent: a digest of its address and of its vars, in whatever order."""
+    return digest([email, variables(attributes, settings)[0]])
 
 
-def _is_wanted_whole(batch: Batch, settings: SailthruSettings) -> bool:
-    """Whether a first address makes all of the profile news, or the settings ask for all of it every time."""
-    gained = any(
-        change.type == "email" and address(change.new) and not address(change.old) for change in batch.identity_changes
-    )
-    return gained or (settings.send_profile_with_events and bool(batch.events))
+def _address_before(email: str, batch: Batch) -> str:
+    """Where the profile was ahead of the batch's changes of address: it keeps its vars when it moves."""
+    for change in reversed(batch.identity_changes):
+        if change.type == "email" and address(change.new) == email:
+            email = address(change.old) or email
+    return email
+
+
+def _before(whole: dict[str, JSON], changes: tuple[AttributeChange, ...]) -> dict[str, JSON]:
+    """The attributes ahead of the changes, as far as these tell: an untold old value makes it another profile."""
+    before = dict(whole)
+    for change in reversed(changes):
+        before.pop(change.name, None)
+        if change.old is not None:
+            before[change.name] = change.old
+    return before
 
 
 def difference(

@@ -34,12 +34,9 @@ class SailthruSettings(Settings):
         default=True,
         description="Send an event or purchase again when it is unknown whether Sailthru took it. Off: a dead letter.",
     )
-    send_profile_with_events: bool = Field(
-        default=False, description="Send the whole profile with every batch of events, changed or not."
-    )
     create_before_events: bool = Field(
         default=False,
-        description="Create the profile ahead of the first events seen for an e-mail address.",
+        description="Create profiles of users without attributes ahead of the first events seen for an e-mail address.",
     )
     customer_id_as_extid: bool = Field(
         default=False,

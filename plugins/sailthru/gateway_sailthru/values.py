@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import blake2b
 
 from gateway.sdk import JSON, Skip
 from gateway_sailthru.names import owners, var_name
@@ -52,6 +53,11 @@ def list_attribute(name: str) -> str:
 
 def _text(element: JSON) -> str:
     return element if isinstance(element, str) else json.dumps(element, ensure_ascii=False)
+
+
+def digest(value: JSON) -> str:
+    """What stands for a value in memory: a hash, the same in whatever order its names are."""
+    return blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def removed(settings: SailthruSettings) -> str | None:

@@ -149,7 +149,7 @@ def test_updates_of_different_lanes_are_left_apart():
 
 def test_a_batch_with_everything_is_one_update_and_its_events():
     said = batch(custom_event(), custom_event("b"), user=user(email=JO, attributes={"a": "1"}))
-    values = {**VALUES, "create_before_events": True, "send_profile_with_events": True}
+    values = {**VALUES, "create_before_events": True}
     items = plan_with(gateway_sailthru, said, values, memory=Memory(), ids=True)
     made = gateway_sailthru.coalesce(tuple(item for item in items if isinstance(item, Call)))
     assert [(call.path, len(call.covers)) for call in made] == [("user", 2), ("event", 0), ("event", 0)]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 import gateway_sailthru
@@ -53,8 +54,9 @@ def test_an_erased_user_is_looked_up_and_a_tombstone_is_kept():
 
 
 def test_all_else_that_was_remembered_of_them_is_forgotten():
-    memory = Memory(user={"created": "x", "erased_ms": 1})
-    assert plan(erasing(), memory) == [look_up(JO), Remember(key="created", value=None), TOMBSTONE]
+    memory = Memory(user={"created": "x", "profile": "y", "erased_ms": 1})
+    forgotten = [Remember(key=key, value=None) for key in ("created", "profile")]
+    assert plan(erasing(), memory) == [look_up(JO), *forgotten, TOMBSTONE]
 
 
 @pytest.mark.parametrize(("submitted_ms", "value"), [(7, 7), (None, None)])
@@ -133,6 +135,18 @@ def test_an_event_counts_by_the_time_at_which_it_happened(kind, time_ms, is_sent
     items = plan(batch(kind(time_ms=time_ms), user=WHO, **LATER), BURIED)
     assert isinstance(items[-1], Call) is is_sent
     assert (items[-1] == Skip(reason="erased")) is not is_sent
+
+
+@pytest.mark.parametrize(
+    ("times", "is_sent"),
+    [([-1], False), ([-1, 0], False), ([-1, 1], True), ([None], True), ([-1, None], True), ([], True)],
+)
+def test_a_profile_that_came_along_with_events_counts_by_the_last_of_them(times, is_sent):
+    events = [custom_event(time_ms=None if time is None else ERASED_MS + time) for time in times]
+    said = batch(*events, user=user(email=JO, attributes={"a": "1"}), **LATER)
+    assert any(isinstance(item, Call) and item.path == "user" for item in plan(said, BURIED)) is is_sent
+    changed = msgspec.structs.replace(said, attribute_changes=(AttributeChange(name="a", value="1"),))
+    assert any(isinstance(item, Call) and item.path == "user" for item in plan(changed, BURIED))
 
 
 def test_an_event_without_a_time_counts_by_that_of_its_message():

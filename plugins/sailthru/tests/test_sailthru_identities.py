@@ -340,7 +340,7 @@ def test_a_change_of_somebody_unknown_creates_them_under_the_new_address(bench):
 
 def test_attributes_and_events_of_the_same_batch_find_the_new_address(known):
     said = batch(custom_event(), user=user(email=NEW, attributes={"b": "2"}), identity_changes=(changed(OLD, NEW),))
-    assert known.deliver(said, send_profile_with_events=True) == ["delivered"] * 3
+    assert known.deliver(said) == ["delivered"] * 3
     assert known.user(NEW)["vars"] == {"a": "1", "b": "2"}
     assert [event["profile"]["keys"]["sid"] for event in known.vendor.events] == [SID]
 

@@ -3,12 +3,11 @@ from __future__ import annotations
 import pytest
 
 import gateway_sailthru
-from gateway.sdk import AttributeChange, Audience, Call, IdentityChange, Quarantined, Skip, User
-from gateway.testing import batch, custom_event, identity, membership, plan_with, user
+from gateway.sdk import AttributeChange, Call, Remember, Skip, User
+from gateway.testing import batch, identity, plan_with, user
 
 VALUES = {"api_key": "test-key", "api_secret": "test-secret"}
 JO = "jo@example.com"
-UNCHANGED = Skip(reason="unchanged")
 
 
 def change(name: str, value=None, **fields) -> AttributeChange:
@@ -32,16 +31,16 @@ def upsert(**fields) -> Call:
     )
 
 
-def plan(*changes: AttributeChange, who: User | None = None, settings=None, **fields) -> list:
-    """What is planned for the attributes of a batch: all but what its identities and events lead to."""
-    said = batch(user=who or person(), attribute_changes=changes, **fields)
+def plan(*changes: AttributeChange, who: User | None = None, settings=None) -> list:
+    """What is planned for the attributes of a user whom nothing is remembered of, but for what to remember."""
+    said = batch(user=who or person(), attribute_changes=changes)
     items = plan_with(gateway_sailthru, said, {**VALUES, **(settings or {})})
-    return [item for item in items if item != UNCHANGED and getattr(item, "path", "") != "event"]
+    return [item for item in items if not isinstance(item, Remember) and item != Skip(reason="unchanged")]
 
 
 def test_changed_attributes_are_sent_as_vars_of_the_profile():
     changes = (change("$FirstName", "Jo"), change("plan", "gold"))
-    assert plan(*changes, who=person(other="x")) == [upsert(vars={"FirstName": "Jo", "plan": "gold"})]
+    assert plan(*changes) == [upsert(vars={"FirstName": "Jo", "plan": "gold"})]
 
 
 @pytest.mark.parametrize("value", ["x", "", 0, 7, 1.5, True, False, {"a": ["b"]}])
@@ -91,52 +90,8 @@ def test_an_attribute_that_never_had_the_var_does_not_empty_it_when_it_goes():
 
 def test_a_change_of_an_attribute_whose_var_is_anothers_is_skipped_and_named():
     who = user(email=JO, attributes={"$City": "Bonn", "City": "Berlin"})
-    assert plan(change("City", "Berlin"), who=who) == [Skip(reason="name_collision", what="City")]
-
-
-def test_a_batch_that_tells_only_a_profile_sends_all_of_it():
-    assert plan(who=person(a="1", b="2")) == [upsert(vars={"a": "1", "b": "2"})]
-
-
-def test_a_batch_that_removes_an_attribute_sends_that_alone():
-    assert plan(removal("a"), who=person(b="1")) == [upsert(vars={"a": None})]
-
-
-OF_CUSTOMER = IdentityChange(type="customer_id", new=identity("customer_id", "c@example.com"))
-HASHED = IdentityChange(type="email", new=identity("email", "9f86", encoding="md5"))
-ALONG = [
-    {"events": (custom_event(),)},
-    {"quarantined": (Quarantined(id="e-1", problem="no name"),)},
-    {"memberships": (membership(),)},
-    {"memberships": (membership(),), "settings": {"send_profile_with_events": True}},
-    {"audience": Audience(id="1", name="Gold", action="add")},
-    {"identity_changes": (OF_CUSTOMER,)},
-    {"identity_changes": (HASHED,)},
-]
-
-
-@pytest.mark.parametrize("more", ALONG)
-def test_a_profile_that_comes_along_with_something_else_is_not_sent(more):
-    planned = plan(who=person(a="1"), **more)
-    assert [item for item in planned if isinstance(item, Call) and "vars" in item.json] == []
-
-
-def test_the_whole_profile_goes_with_events_where_the_settings_say_so():
-    settings = {"send_profile_with_events": True}
-    planned = plan(who=person(a="1"), events=(custom_event(),), settings=settings)
-    assert planned == [upsert(vars={"a": "1"})]
-
-
-def test_a_first_address_makes_all_of_the_profile_news():
-    gained = IdentityChange(type="email", new=identity("email", JO))
-    planned = plan(change("a", "2"), who=person(a="2", b="1"), identity_changes=(gained,))
-    assert planned == [upsert(), upsert(vars={"a": "2", "b": "1"})]
-
-
-def test_a_changed_address_does_not_send_the_profile_again():
-    changed = IdentityChange(type="email", old=identity("email", "old@example.com"), new=identity("email", JO))
-    planned = plan(change("a", "2"), who=person(a="2", b="1"), identity_changes=(changed,))
-    assert [item.json.get("vars") for item in planned] == [None, {"a": "2"}]
+    planned = plan(change("City", "Berlin"), who=who)
+    assert planned == [upsert(vars={"City": "Bonn"}), Skip(reason="name_collision", what="City")]
 
 
 @pytest.mark.parametrize(
@@ -151,11 +106,6 @@ def test_a_changed_address_does_not_send_the_profile_again():
 )
 def test_a_profile_that_cannot_be_addressed_is_skipped_with_the_reason(who, reason):
     assert set(map(str, plan(who=who))) == {str(Skip(reason=reason))}
-
-
-def test_attributes_that_did_not_change_are_skipped_as_such():
-    items = plan_with(gateway_sailthru, batch(custom_event(), user=person(a="1")), VALUES)
-    assert [item for item in items if isinstance(item, Skip)] == [UNCHANGED, UNCHANGED]
 
 
 @pytest.mark.parametrize("value", ["none", "all", "basic", "blast", "null", None, True])
@@ -184,7 +134,7 @@ def test_an_optout_that_sailthru_does_not_know_is_skipped_and_the_rest_is_sent(v
 def test_an_optout_is_sent_even_where_the_var_of_its_attribute_is_anothers():
     who = user(email=JO, attributes={"$consent": "x"})
     planned = plan(change("consent", "all"), who=who, settings={"optout_attribute": "consent"})
-    assert planned == [upsert(optout_email="all"), Skip(reason="name_collision", what="consent")]
+    assert planned == [upsert(vars={"consent": "x"}, optout_email="all"), Skip(reason="name_collision", what="consent")]
 
 
 def test_a_removed_optout_does_not_opt_anybody_in_again():
