@@ -162,18 +162,20 @@ class Dispatcher:
     async def _undertakings(self, lane: Lane) -> list[Undertaking]:
         """The lane's items, planned: up to one that has to wait for another lane, and to an erasure at the most."""
         undertakings: list[Undertaking] = []
+        known = dict(lane.memory)
         for item in lane.items:
             batch = decode(item.dialect, item.body, message=item.message, part=item.part)
             is_erased = item.seq <= lane.erased_seq and batch.erasure is None
             if not is_erased and not await self._is_its_turn(lane, item, batch):
                 break
             shared = await self.journal.shared_memory(lane.connection)  # read after what it had to wait for
-            undertaking = self.planner.undertake(item, batch, Memory(user=lane.memory, shared=shared))
+            undertaking = self.planner.undertake(item, batch, Memory(user=dict(known), shared=shared))
             undertakings.append(undertaking)
             if batch.erasure is not None:
                 break
             if is_erased:
                 undertaking.withdraw()
+            known.update((memo.key, memo.value) for memo in undertaking.expected())  # as if all goes well
         return undertakings
 
     async def _is_its_turn(self, lane: Lane, item: Item, batch: Batch) -> bool:

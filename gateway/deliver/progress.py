@@ -73,6 +73,10 @@ class Undertaking:
         """The progress as the journal keeps it."""
         return {**msgspec.to_builtins(self.chains), **msgspec.to_builtins(self.ends)}
 
+    def expected(self) -> Iterator[Remember]:
+        """What will be remembered of the user if every call is taken."""
+        return (memory for fact in self.planned for memory in fact.memories if not memory.shared)
+
     def memories(self) -> Iterator[Remember]:
         """What is to be remembered, once all calls have ended: of facts that did not end as dead letters."""
         for fact in self.planned:

@@ -71,7 +71,10 @@ class Remember(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """What this plugin remembered: ``user`` for the user at hand, ``shared`` for the connection."""
+    """What this plugin remembered: ``user`` for the user at hand, ``shared`` for the connection.
+
+    Of several messages that are planned together, a later one finds what the earlier ones meant to remember.
+    """
 
     user: Mapping[str, Any] = {}
     shared: Mapping[str, Any] = {}
