@@ -64,6 +64,7 @@ class Endpoint:
     ) -> None:
         self._doorkeeper = Doorkeeper(ingress)
         self._most = ingress.max_body_bytes
+        self._within_s = ingress.read_timeout_s
         self._allowance = Allowance(ingress.max_waiting_bytes)
         self._journal = journal
         self._connections = connections
@@ -98,7 +99,7 @@ class Endpoint:
         with Body(scope["headers"], most, self._allowance) as incoming:
             only = scope["path_params"].get("connection")
             try:
-                body = await incoming.read(receive)
+                body = await incoming.read(receive, self._within_s)
                 post, entries = await self._taken(body, only)
             except (Malformed, Refused) as error:
                 if not admitted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Self
@@ -59,17 +60,25 @@ class Body:
     def __exit__(self, *_: object) -> None:
         self._allowance.give_back(self._taken)
 
-    async def read(self, receive: Receive) -> bytes:
-        """The whole body, inflated where it was sent compressed.
+    async def read(self, receive: Receive, within_s: float) -> bytes:
+        """The whole body, inflated where it was sent compressed, if all of it arrives within so many seconds.
 
         Raises Refused: 413 where it is too large, before it is read as far as that can be known, and before
-        it is inflated beyond the bound; 415 for an unknown encoding; 400 for broken compression; 503 where
-        too much is in hand. Raises Gone.
+        it is inflated beyond the bound; 415 for an unknown encoding; 400 for broken compression; 408 where it is
+        too slow; 503 where too much is in hand. Raises Gone.
         """
         if self._encoding not in (b"identity", b"", b"gzip", b"x-gzip", b"deflate"):
             raise Refused(415, "content-encoding must be gzip or deflate, or none")
         if self._length.isdigit() and int(self._length) > self._most:
             raise Refused(413, f"the body is larger than {self._most} bytes")
+        try:
+            async with asyncio.timeout(within_s):
+                body = await self._received(receive)
+        except TimeoutError:
+            raise Refused(408, f"the body did not arrive within {within_s:g} seconds") from None
+        return body if self._encoding in (b"identity", b"") else self._inflated(body)
+
+    async def _received(self, receive: Receive) -> bytes:
         chunks = []
         more = True
         while more:
@@ -78,8 +87,7 @@ class Body:
                 raise Gone
             chunks.append(self._counted(message.get("body", b"")))
             more = message.get("more_body", False)
-        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        return body if self._encoding in (b"identity", b"") else self._inflated(body)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _counted(self, chunk: bytes) -> bytes:
         self._allowance.take(len(chunk))

@@ -74,7 +74,7 @@ class Ingress(Section):
     max_waiting_bytes: int = Field(
         67_108_864, ge=1024, description="Bytes of bodies in hand beyond which posts are answered 503."
     )
-    read_timeout_s: float = Field(30.0, gt=0, description="How long a client may take to send a request.")
+    read_timeout_s: float = Field(30.0, gt=0, description="How long a client may take to send a body.")
     shutdown_s: float = Field(10.0, gt=0, description="How long a stop waits for what is in hand.")
 
     @model_validator(mode="after")

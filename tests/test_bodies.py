@@ -1,5 +1,6 @@
 """Bodies: read and inflated, never beyond a bound."""
 
+import asyncio
 import gzip
 import zlib
 
@@ -26,7 +27,7 @@ def receiving(*chunks, gone=False):
 
 async def read(*chunks, headers=(), allowance=None, **how):
     with Body(headers, MOST, allowance or Allowance(10_000)) as body:
-        return await body.read(receiving(*chunks, **how))
+        return await body.read(receiving(*chunks, **how), 5.0)
 
 
 async def test_chunks_are_joined():
@@ -81,7 +82,7 @@ async def test_what_cannot_be_taken_is_refused(chunks, headers, status):
 
 async def test_a_declared_length_is_believed_before_anything_is_read():
     with Body([(b"content-length", b"104857600")], MOST, Allowance(10_000)) as body, pytest.raises(Refused):
-        await body.read(None)
+        await body.read(None, 5.0)
 
 
 async def test_a_bomb_is_refused_before_it_is_inflated():
@@ -101,8 +102,20 @@ async def test_a_client_that_goes_away_is_told_from_one_that_ends():
 async def test_what_is_in_hand_is_bounded_and_given_back():
     allowance = Allowance(1_500)
     with Body([], MOST, allowance) as first:
-        await first.read(receiving(b"x" * 1_000))
+        await first.read(receiving(b"x" * 1_000), 5.0)
         with pytest.raises(Refused) as refused:
             await read(b"x" * 1_000, allowance=allowance)
         assert refused.value.status == 503
     assert await read(b"x" * 1_000, allowance=allowance) == b"x" * 1_000
+
+
+async def test_a_body_that_keeps_dripping_is_too_slow():
+    async def drips():
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    allowance = Allowance(10_000)
+    with Body((), MOST, allowance) as body, pytest.raises(Refused) as refused:
+        await body.read(drips, 0.05)
+    assert (refused.value.status, refused.value.problem) == (408, "the body did not arrive within 0.05 seconds")
+    allowance.take(10_000)

@@ -12,6 +12,8 @@ from gateway.journal.sqlite import SqliteJournal
 from gateway.roles import tend_garbage
 from gateway.settings import Settings
 
+KEEP_ALIVE_S = 65  # for a request to begin and its head to be complete; longer than load balancers keep a connection
+
 
 async def run(settings: Settings, stop: asyncio.Event, *, socket: int) -> None:
     """Answer posts on a listening socket (its file descriptor) until told to stop."""
@@ -31,8 +33,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, socket: int) -> None:
     config.include_server_header = False
     config.graceful_timeout = settings.ingress.shutdown_s
     config.shutdown_timeout = settings.ingress.shutdown_s
-    config.read_timeout = settings.ingress.read_timeout_s  # type: ignore[assignment]  # seconds, fractions welcome
-    config.keep_alive_timeout = 65
+    config.keep_alive_timeout = KEEP_ALIVE_S
     tend_garbage()
     try:
         await serve(application, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]  # any ASGI application

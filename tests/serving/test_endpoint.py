@@ -227,6 +227,16 @@ async def test_a_fault_of_our_own_is_answered_503_and_logged_without_values():
     assert "Jo@" not in str(logged)
 
 
+def test_a_body_that_does_not_come_is_answered_408_which_mparticle_repeats(gateway, message):
+    gateway.start(ingress="read_timeout_s = 0.2")
+    parts = urlsplit(gateway.url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=10) as wire:
+        head = b"POST /mparticle HTTP/1.1\r\nhost: x\r\nauthorization: Token test\r\ncontent-length: 100\r\n\r\n"
+        wire.sendall(head + b"{")
+        assert wire.recv(65536).startswith(b"HTTP/1.1 408")
+    assert gateway.post(message(1))[0] == 200
+
+
 def test_nothing_configured_is_answered_503(gateway, message):
     gateway.start()
     gateway.stop()
