@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache, partial
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote
 
@@ -165,4 +166,7 @@ def path(*segments: str) -> str:
     for segment in segments:
         if segment in ("", ".", ".."):
             raise BadPath(f"{segment!r} cannot be a path segment")
-    return "/".join(quote(segment, safe="") for segment in segments)
+    return "/".join(map(_quoted, segments))
+
+
+_quoted = lru_cache(maxsize=4096)(partial(quote, safe=""))  # most segments are the same in every path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
 
 from gateway_sailthru.settings import SailthruSettings
@@ -13,6 +14,7 @@ HASH_DIGITS = 6
 RESERVED_EVENTS = frozenset({"send", "cancel", "open", "click", "purchase", "daily"})
 
 
+@lru_cache(maxsize=8192)  # users share the names of their attributes
 def var_name(name: str, *, unicode: bool = False) -> str:
     """An attribute's name as Sailthru takes it: at most 32 letters, digits and underscores, no digit in front.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from gateway.sdk import JSON, AttributeChange, Skip, User
@@ -24,11 +25,13 @@ RESERVED = {
 SPELLINGS = {name.lower(): name for name in RESERVED}
 MOST_ATTRIBUTES = 200
 CUSTOM = "user_profile"
+ODD = re.compile(r"[^A-Za-z0-9]")
 
 
+@lru_cache(maxsize=8192)  # customers share the names of their attributes
 def normalise(key: str) -> str:
     """The name of a custom attribute at SessionM: ASCII letters, digits and underscores, none of them leading."""
-    return re.sub(r"[^A-Za-z0-9]", "_", key).lstrip("_")
+    return ODD.sub("_", key).lstrip("_")
 
 
 def profile_of(attributes: Mapping[str, JSON], user_tag_value: str) -> tuple[dict[str, Any], list[Skip]]:
