@@ -27,11 +27,16 @@ def requests(count, events, path, start=0):
 
 
 class Client(asyncio.Protocol):
-    """One connection: writes a request, waits for its answer, and asks for the next."""
+    """One connection: writes a request, waits for its answer, and asks for the next.
+
+    A server closes a connection after so many requests; then another takes its place. A request that had no answer
+    by then counts as one of status 0.
+    """
 
     def __init__(self, load):
         self.load = load
         self.buffer = b""
+        self.is_busy = False
 
     def connection_made(self, transport):
         self.transport = transport
@@ -39,7 +44,13 @@ class Client(asyncio.Protocol):
 
     def write(self, request, since):
         self.since = since
+        self.is_busy = True
         self.transport.write(request)
+
+    def connection_lost(self, _):
+        if self.is_busy:
+            self.load.answered(0, time.perf_counter() - self.since)
+        self.load.replace(self)
 
     def data_received(self, data):
         self.buffer += data
@@ -51,13 +62,19 @@ class Client(asyncio.Protocol):
         if len(self.buffer) >= end + 4 + length:
             self.load.answered(int(head[9:12]), time.perf_counter() - self.since)
             self.buffer = b""
-            self.load.idle(self)
+            self.is_busy = False
+            if b"connection: close" in head:
+                self.transport.close()
+            else:
+                self.load.idle(self)
 
 
 class Load:
     """Everything to post, and what came of it."""
 
-    def __init__(self, waiting, rate):
+    def __init__(self, waiting, rate, connect):
+        self.connect = connect
+        self.connecting = set()
         self.waiting = iter(waiting)
         self.rate = rate
         self.sent = 0
@@ -73,6 +90,15 @@ class Load:
             self.free.append(client)
         else:
             self.post(client, time.perf_counter())
+
+    def replace(self, client):
+        """A connection is gone."""
+        if client in self.free:
+            self.free.remove(client)
+        if not self.done.done():
+            task = asyncio.ensure_future(self.connect(self))
+            self.connecting.add(task)
+            task.add_done_callback(self.connecting.discard)
 
     def post(self, client, since):
         request = next(self.waiting, None)
@@ -102,10 +128,14 @@ async def run(url, count, connections, rate, events, start=0):
     """Post; returns seconds taken, requests a second, percentiles in milliseconds, and statuses."""
     parts = urlsplit(url)
     prepared = list(requests(count, events, parts.path or "/mparticle", start))
-    load = Load(prepared, rate)
     loop = asyncio.get_running_loop()
-    for _ in range(min(connections, count)):
+
+    async def connect(load):
         await loop.create_connection(lambda: Client(load), parts.hostname, parts.port)
+
+    load = Load(prepared, rate, connect)
+    for _ in range(min(connections, count)):
+        await connect(load)
     pacing = loop.create_task(load.pace()) if rate else None
     await load.done
     taken = time.perf_counter() - load.started

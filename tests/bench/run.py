@@ -123,6 +123,7 @@ def load(url, count, *, rate=0, events=2, start=0, connections=CONNECTIONS):
         capture_output=True,
         text=True,
         check=True,
+        timeout=120,
     )
     return json.loads(done.stdout)
 
