@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from gateway.testing import running
+from gateway_sailthru.fake import FakeSailthru
 from gateway_sessionm.fake import FakeSessionM
 
 TOKEN = "Token test"
@@ -40,6 +41,15 @@ requests_per_second = 0
 [connections.loyalty.filter]
 new_data_points = true
 {more}
+"""
+EMAIL = """
+[connections.email]
+plugin = "sailthru"
+max_age_hours = 0
+[connections.email.settings]
+base_url = "{url}"
+api_key = "test-key"
+api_secret = "test-secret"
 """
 
 
@@ -177,6 +187,21 @@ def vendor():
     fake = Loyalty(events=["Signup", "Level", "Home"], undefined_attribute="accept")
     with running(fake) as url:
         fake.url = url
+        yield fake
+
+
+class Email(FakeSailthru):
+    """A fake Sailthru; ``connection`` is what makes a gateway deliver to it."""
+
+    connection = ""
+
+
+@pytest.fixture
+def email():
+    """A fake Sailthru: give a gateway ``more=email.connection``."""
+    fake = Email()
+    with running(fake) as url:
+        fake.connection = EMAIL.format(url=url)
         yield fake
 
 

@@ -5,34 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway.testing import running
 from gateway.testing.vendor import Action, Fault, Match
-from gateway_sailthru.fake import FakeSailthru
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
-EMAIL = """
-[connections.email]
-plugin = "sailthru"
-max_age_hours = 0
-[connections.email.settings]
-base_url = "{url}"
-api_key = "test-key"
-api_secret = "test-secret"
-"""
-
-
-@pytest.fixture
-def email():
-    fake = FakeSailthru()
-    with running(fake) as url:
-        fake.url = url
-        yield fake
 
 
 @pytest.fixture
 def posted(gateway, email):
     """Start a gateway to both, and post fixtures to it: ``posted(name, **changes)``."""
-    gateway.start(more=EMAIL.format(url=email.url))
+    gateway.start(more=email.connection)
 
     def post(name, **changes):
         message = {**json.loads((FIXTURES / f"{name}.json").read_text()), **changes}

@@ -2,19 +2,8 @@
 
 import pytest
 
-from gateway.testing import running
 from gateway.testing.vendor import Action, Fault
-from gateway_sailthru.fake import FakeSailthru
 
-EMAIL = """
-[connections.email]
-plugin = "sailthru"
-max_age_hours = 0
-[connections.email.settings]
-base_url = "{url}"
-api_key = "test-key"
-api_secret = "test-secret"
-"""
 MPID = "42"
 ADDRESS = "mara@example.com"
 DOWN = Fault(action=Action(status=503), times=10**6)
@@ -45,17 +34,9 @@ def writes(vendor):
     return [entry["method"] for entry in vendor.journal if entry["method"] != "GET" and entry["status"] == 200]
 
 
-@pytest.fixture
-def email():
-    fake = FakeSailthru()
-    with running(fake) as url:
-        fake.url = url
-        yield fake
-
-
 @pytest.mark.parametrize("mpid", [MPID, None], ids=["by MPID", "by address alone"])
 def test_what_waited_before_an_erasure_is_skipped_and_said_so(gateway, vendor, email, message, mpid):
-    gateway.start(more=EMAIL.format(url=email.url))
+    gateway.start(more=email.connection)
     change = {"type": "user_attribute_change", "id": "c-1", "added": {"Colour": "red"}}
     gateway.post({**message(1, user=MPID, user_identities=IDENTITIES), "events": [change]})
     gateway.wait(lambda: gateway.drained("email"))

@@ -2,32 +2,12 @@
 
 import pytest
 
-from gateway.testing import running
 from gateway.testing.vendor import Action, Fault
-from gateway_sailthru.fake import FakeSailthru
-
-EMAIL = """
-[connections.email]
-plugin = "sailthru"
-max_age_hours = 0
-[connections.email.settings]
-base_url = "{url}"
-api_key = "test-key"
-api_secret = "test-secret"
-"""
-
-
-@pytest.fixture
-def email():
-    fake = FakeSailthru()
-    with running(fake) as url:
-        fake.url = url
-        yield fake
 
 
 @pytest.mark.parametrize("colours", [["red", "blue", "red"], ["red", "blue", "green"]])
 def test_the_last_of_several_values_that_waited_is_the_one_that_stays(gateway, email, message, colours):
-    gateway.start(more=EMAIL.format(url=email.url))
+    gateway.start(more=email.connection)
     identities = [{"type": "email", "encoding": "raw", "value": "mara@example.com"}]
 
     def post(number, colour):

@@ -8,28 +8,15 @@ import pytest
 from support.payloads import ACCEPTED, PATHS, REFUSED, SAMPLES
 
 from gateway.journal.sqlite import SqliteJournal
-from gateway.testing import running
-from gateway_sailthru.fake import FakeSailthru
 
 pytestmark = pytest.mark.reference
 
-EMAIL = """
-[connections.email]
-plugin = "sailthru"
-max_age_hours = 0
-[connections.email.settings]
-base_url = "{url}"
-api_key = "test-key"
-api_secret = "test-secret"
-"""
 TYPED = {kind for kind in ACCEPTED if kind.endswith("_request") and not kind.startswith("opendsr")}
 
 
 @pytest.fixture
-def both(gateway):
-    with running(FakeSailthru()) as url:
-        gateway.start(more=EMAIL.format(url=url))
-        yield gateway
+def both(gateway, email):
+    return gateway.start(more=email.connection)
 
 
 @pytest.mark.timeout(300)
