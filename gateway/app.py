@@ -37,6 +37,7 @@ LARGE_BYTES = 65_536
 STRANGERS_BODY_BYTES = 65_536
 REGISTRATION = "module_registration_request"
 LATER = {503: "5"}
+SHOWN_IDS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +110,7 @@ class Endpoint:
                 logger.warning("post refused", problem=error.problem, where=error.where)
                 return problem(413 if isinstance(error, TooMuch) else 400, error.problem, error.where)
             if only is not None and only not in self._configured:
+                logger.warning("post refused", status=503, problem="no connection of that name is configured")
                 return problem(503, f"no connection named {only!r} is configured")
             if post.kind == REGISTRATION:
                 return self._register(post, only)
@@ -128,7 +130,8 @@ class Endpoint:
             return problem(503, "no connection is configured")
         new = await self._journal.accept(entries, self._configured) if entries else 0
         metrics.accepted(post.kind, len(entries), new)
-        logger.info("accepted", kind=post.kind, id=post.id, batches=len(entries), repeated=len(entries) - new)
+        ids = [post.id] if post.id else post.accepted[:SHOWN_IDS]
+        logger.info("accepted", kind=post.kind, ids=ids, batches=len(entries), repeated=len(entries) - new)
         status, body = answer(post, now_ms())
         return Said(status=status, body=body)
 
@@ -145,6 +148,7 @@ class Endpoint:
 
 
 def _unknown() -> Said:
+    logger.warning("post refused", status=401, problem="the Authorization header is none that is accepted")
     return problem(401, "the Authorization header is missing or is not one that is accepted here")
 
 

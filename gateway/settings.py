@@ -19,6 +19,7 @@ from pydantic_settings import (
     NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -159,6 +160,7 @@ class Rules(Section):
     packages: tuple[str, ...] = Field((), description="Entry points in the group gateway.rules, applied in this order.")
 
 
+NOT_JSON = """what is no plain text is given as JSON, for example GATEWAY_INGRESS__AUTHORIZATION='["Token s3cret"]'"""
 NAME = r"^[a-z][a-z0-9_]{0,39}$"
 
 
@@ -207,12 +209,25 @@ def load(file: Path | None, environ_secrets: str | None = None) -> Settings:
 
     if file is not None and not file.is_file():
         raise ConfigurationError([f"{file}: no such file"])
+    if secrets and not Path(secrets).is_dir():
+        raise ConfigurationError([f"GATEWAY_SECRETS_DIR: {secrets} is no directory"])
+    unknown = [f"{name}: no such setting" for name in os.environ if _is_misspelt(name)]
+    if unknown:
+        raise ConfigurationError(unknown)
     try:
         return Sourced()  # its values come from the sources
     except ValidationError as error:
         raise ConfigurationError(problems(error)) from None
+    except SettingsError as error:
+        raise ConfigurationError([f"environment: {error}; {NOT_JSON}"]) from None
     except ValueError as error:  # not TOML, or an environment value that is not JSON
         raise ConfigurationError([f"{file or 'environment'}: {error}"]) from None
+
+
+def _is_misspelt(name: str) -> bool:
+    """Whether a variable means a setting that does not exist. Others with our prefix may be somebody else's."""
+    top, levels, _ = name.removeprefix("GATEWAY_").partition("__")
+    return name.startswith("GATEWAY_") and bool(levels) and top.lower() not in Settings.model_fields
 
 
 def problems(error: ValidationError, prefix: str = "") -> list[str]:

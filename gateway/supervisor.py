@@ -106,7 +106,7 @@ async def supervise(
     settings: Settings, file: Path | None, listeners: Sequence[socket.socket], *, dispatch: bool
 ) -> None:
     """Run every role until SIGTERM or SIGINT, then stop: no new posts, what is in hand finished, within a bound."""
-    base = [sys.executable, "-m", "gateway", "serve", "--supervised", *(["-c", str(file)] if file else [])]
+    base = [sys.executable, "-P", "-m", "gateway", "serve", "--supervised", *(["-c", str(file)] if file else [])]
     children = [
         Child("ingest", [*base, "--role", "ingest", "--socket", str(listener.fileno())], (listener.fileno(),))
         for listener in listeners

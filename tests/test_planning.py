@@ -196,3 +196,9 @@ def test_path_quotes_every_segment(segments, joined):
 def test_path_refuses_what_would_aim_elsewhere(segment):
     with pytest.raises(ValueError, match="cannot be a path segment"):
         path("users", segment)
+
+
+@pytest.mark.parametrize(("segment", "kind"), [(None, "NoneType"), (5, "int")])
+def test_a_path_of_what_is_no_text_says_which_segment(segment, kind):
+    with pytest.raises(ValueError, match=f"segment 2 is {kind}, not text"):
+        path("users", segment)

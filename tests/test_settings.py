@@ -141,3 +141,28 @@ def test_a_secret_never_shows_in_a_problem_or_a_representation(file):
     assert "s3cret" not in repr(load(file(text)))
     broken = text.replace('authorization = ["Token s3cret"]', 'authorization = [{ token = "s3cret" }]')
     assert "s3cret" not in str(problems(file(broken)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("GATEWAY_INGRES__BIND", "1", ["GATEWAY_INGRES__BIND: no such setting"]),
+        ("GATEWAY_SECRETS_DIR", "nowhere", ["GATEWAY_SECRETS_DIR: nowhere is no directory"]),
+    ],
+)
+def test_a_variable_that_cannot_be_meant_is_a_problem(file, monkeypatch, name, value, expected):
+    monkeypatch.setenv(name, value)
+    assert problems(file(GOOD)) == expected
+
+
+def test_a_variable_that_another_program_set_is_left_alone(file, monkeypatch):
+    monkeypatch.setenv("GATEWAY_PORT_8080_TCP", "tcp://10.0.0.1:8080")
+    assert load(file(GOOD)).ingress.processes == 1
+
+
+def test_a_list_given_as_text_is_told_how_to_be_given(file, monkeypatch):
+    monkeypatch.setenv("GATEWAY_INGRESS__AUTHORIZATION", "Token abc")
+    (line,) = problems(file(GOOD))
+    assert line.startswith("environment: ")
+    assert "GATEWAY_INGRESS__AUTHORIZATION='[" in line
+    assert "abc" not in line

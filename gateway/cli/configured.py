@@ -36,10 +36,12 @@ def file_or_default(file: Path | None) -> Path | None:
 
 def settings(file: Path | None) -> Settings:
     """The configuration; a problem ends the command with one line for each."""
+    found = file_or_default(file)
     try:
-        return load(file_or_default(file))
+        return load(found)
     except ConfigurationError as error:
-        fail(error.problems)
+        hint = [] if found else [f"there is no {DEFAULT} here; name a file with -c, or in GATEWAY_CONFIG"]
+        fail([*error.problems, *hint])
 
 
 def connections(of: Settings) -> dict[str, Connection]:

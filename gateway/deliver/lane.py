@@ -229,7 +229,10 @@ class Courier:
         return Ending(word="delivered") if reason is None else Ending(word="skipped", reason=reason)
 
     def _went_well(self, run: Run, call: Call) -> None:
+        was_on_trial = self.gates.connection.on_trial
         self.gates.connection.worked(self.gates.clock())
+        if was_on_trial and not self.gates.connection.on_trial:
+            logger.info("connection works again", connection=self.connection.name)
         self.gates.scope(call.scope).worked()
         run.moved_on()
 
@@ -257,7 +260,10 @@ class Courier:
         """Wait, and have everything wait that the verdict says has to."""
         now = self.gates.clock()
         if verdict.holds == "connection":
+            was_open = self.gates.connection.closed(now) is None
             self.gates.connection.failed(now)
+            if was_open and self.gates.connection.closed(now) is not None:
+                logger.warning("connection unreachable", connection=self.connection.name, reason=verdict.reason)
             return Wait(seconds=self._backoff_s(0, verdict), reason=verdict.reason)
         if verdict.holds == "scope":
             return Wait(seconds=self.gates.scope(call.scope).complained(now, verdict), reason=verdict.reason)

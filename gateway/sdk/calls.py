@@ -161,9 +161,12 @@ class BadPath(ValueError):
 def path(*segments: str) -> str:
     """Join segments into a path, each percent-encoded whole, nothing left as a separator.
 
-    Raises BadPath for an empty segment and for ``.`` and ``..``, which proxies collapse.
+    Raises BadPath for what is no text (a user may have no ``mpid``), for an empty segment, and for ``.`` and ``..``,
+    which proxies collapse.
     """
-    for segment in segments:
+    for number, segment in enumerate(segments, 1):
+        if not isinstance(segment, str):
+            raise BadPath(f"segment {number} is {type(segment).__name__}, not text")
         if segment in ("", ".", ".."):
             raise BadPath(f"{segment!r} cannot be a path segment")
     return "/".join(map(_quoted, segments))

@@ -237,6 +237,15 @@ def test_a_body_that_does_not_come_is_answered_408_which_mparticle_repeats(gatew
     assert gateway.post(message(1))[0] == 200
 
 
+def test_a_post_that_is_not_admitted_is_logged_without_what_was_given(gateway, message):
+    gateway.start()
+    body = json.dumps(message(1)).encode()
+    assert gateway.request("POST", "/mparticle", body, {"Authorization": "Token hush"})[0] == 401
+    gateway.stop()
+    refused = [json.loads(line) for line in gateway.log.splitlines() if "post refused" in line]
+    assert [(entry["status"], "hush" in str(entry)) for entry in refused] == [(401, False)]
+
+
 def test_nothing_configured_is_answered_503(gateway, message):
     gateway.start()
     gateway.stop()
@@ -284,5 +293,5 @@ def test_the_log_has_one_entry_for_each_message_and_each_batch_delivered(gateway
     gateway.wait(gateway.drained)
     gateway.stop()
     entries = [json.loads(line) for line in gateway.log.splitlines()]
-    about = [entry["event"] for entry in entries if message(1)["id"] in (entry.get("id"), entry.get("message"))]
+    about = [e["event"] for e in entries if message(1)["id"] in (*e.get("ids", ()), e.get("message"))]
     assert about == ["accepted", "finished"]

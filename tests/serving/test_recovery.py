@@ -30,9 +30,11 @@ def test_a_partner_that_is_down_gets_everything_in_order_once_it_is_back(gateway
     for number in range(40):
         assert gateway.post(message(number, user=100 + number % 4))[0] == 200
     assert gateway.facts()["loyalty", "in_flight"] == 80
+    gateway.wait(lambda: "connection unreachable" in gateway.log)
     with fast_vendor(port) as vendor:
         gateway.wait(gateway.drained, seconds=40)
         events = per_user(vendor)
+    assert gateway.log.count("connection works again") >= 1
     assert events == {str(100 + user): [str(n) for n in range(user, 40, 4)] for user in range(4)}
 
 
