@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from gateway.mparticle import batch_events, erasures, events_batch, firehose, firehose_events
-from gateway.mparticle.documents import Malformed, members
+from gateway.mparticle.documents import members
 from gateway.mparticle.fields import Wrong
 from gateway.mparticle.happenings import Happening, Happenings
 from gateway.mparticle.messages import Message
@@ -59,8 +59,8 @@ DIALECTS = {
 def decode(dialect: str, body: bytes, *, message: str, part: int) -> Batch:
     """The batch of a part that ``read`` accepted: ``dialect`` is its post's, ``message`` and ``part`` name it.
 
-    What cannot be read is quarantined in the batch: an event, or a whole batch that came with others. Raises
-    Malformed only for what ``read`` would not have accepted.
+    What cannot be read is quarantined in the batch: an event, a whole batch that came with others, or a message that
+    nobody looked at so closely when it was accepted.
     """
     if body.startswith(b"["):
         problems = msgspec.json.decode(body, type=tuple[list[str], msgspec.Raw])[0]
@@ -69,7 +69,7 @@ def decode(dialect: str, body: bytes, *, message: str, part: int) -> Batch:
     try:
         batch, events = DIALECTS[dialect].message(members(body), id=message, part=part)
     except Wrong as wrong:
-        raise Malformed(wrong.problem, wrong.where) from None
+        return Batch(id=message, part=part, dialect=dialect, quarantined=(Quarantined(id=message, problem=str(wrong)),))
     return complete(batch, events, DIALECTS[dialect]) if events else batch
 
 

@@ -76,13 +76,8 @@ class TooMuch(Malformed):
     """What was posted can be read, but would take far more room than it has itself."""
 
 
-def opened(body: bytes) -> tuple[bytes, Members | list[msgspec.Raw]]:
-    """A body's members (an object) or elements (an array), with the body they lie in. Raises Malformed.
-
-    A byte order mark is no part of it.
-    Half of a surrogate pair, as a truncated emoji leaves it, is no JSON string for a strict reader: such
-    an escape is replaced, and the body returned is the mended one.
-    """
+def sound(body: bytes) -> bytes:
+    """A body without a byte order mark, if it is UTF-8 and not too deep to be read at all. Raises Malformed."""
     body = body.removeprefix(BOM)
     try:
         body.decode()
@@ -90,6 +85,15 @@ def opened(body: bytes) -> tuple[bytes, Members | list[msgspec.Raw]]:
         raise Malformed("not UTF-8", f"byte {error.start}") from None
     if is_deep(body):
         raise Malformed(f"nested more than {DEEPEST} levels deep", "$")
+    return body
+
+
+def opened(body: bytes) -> tuple[bytes, Members | list[msgspec.Raw]]:
+    """A sound body's members (an object) or elements (an array), with the body they lie in. Raises Malformed.
+
+    Half of a surrogate pair, as a truncated emoji leaves it, is no JSON string for a strict reader: such
+    an escape is replaced, and the body returned is the mended one.
+    """
     try:
         return body, _open(body)
     except msgspec.DecodeError as error:

@@ -49,16 +49,41 @@ def part(said: Message, dialect: Dialect, *, dedupe: str, refs: Iterable[str | N
     facts, ids = _weighed(said, dialect)
     if not facts:
         return None
-    refs = (batch.id, *refs, batch.source_id, *ids, *user_refs(batch.user))
-    user_key = _user_key(batch)
-    return Part(
-        message=batch.id,
-        number=batch.part,
-        dedupe=f"{dedupe}/{user_key}",
-        user_key=user_key,
+    return made(
+        batch.id,
+        batch.part,
+        dedupe=dedupe,
+        user=batch.user,
+        user_key=f"audience:{batch.audience.id}" if batch.audience else user_key(batch.user, batch.device_stamp),
         facts=facts,
-        refs=tuple(dict.fromkeys(ref for ref in refs if ref)),
+        refs=(*refs, batch.source_id, *ids),
         erases=batch.erasure is not None,
+        body=body,
+    )
+
+
+def made(  # noqa: PLR0913  # a part says as much
+    message: str,
+    number: int,
+    *,
+    dedupe: str,
+    user: User,
+    user_key: str | None,
+    facts: int,
+    refs: Iterable[str | None],
+    erases: bool = False,
+    body: bytes,
+) -> Part:
+    """A part of a message; nobody's, where there is no ``user_key``, has a lane of its own."""
+    key = user_key or f"message:{message}"
+    return Part(
+        message=message,
+        number=number,
+        dedupe=f"{dedupe}/{key}",
+        user_key=key,
+        facts=facts,
+        refs=tuple(dict.fromkeys(ref for ref in (message, *refs, *user_refs(user)) if ref)),
+        erases=erases,
         body=body,
     )
 
@@ -116,20 +141,16 @@ def identity_key(identity: Identity) -> str:
     return f"{identity.type}:{identity.value.lower() if identity.type == 'email' else identity.value}"
 
 
-def _user_key(batch: Batch) -> str:
-    """Whose lane it is: equal for all posts about one user, as far as they can be told to be."""
-    if batch.audience is not None:
-        return f"audience:{batch.audience.id}"
-    if batch.user.mpid:
-        return f"mpid:{batch.user.mpid}"
-    best = min(batch.user.identities, key=_rank, default=None)
+def user_key(user: User, device_stamp: str | None) -> str | None:
+    """Whose lane it is: equal for all posts about one user, as far as they can be told to be; None for nobody's."""
+    if user.mpid:
+        return f"mpid:{user.mpid}"
+    best = min(user.identities, key=_rank, default=None)
     if best is not None and best.is_raw:
         return identity_key(best)
-    if batch.device_stamp:
-        return f"device:{batch.device_stamp}"
-    if best is not None:
-        return f"{best.type}:{best.encoding}:{best.value}"
-    return f"message:{batch.id}"
+    if device_stamp:
+        return f"device:{device_stamp}"
+    return f"{best.type}:{best.encoding}:{best.value}" if best is not None else None
 
 
 def _rank(identity: Identity) -> tuple[bool, int, str, str]:

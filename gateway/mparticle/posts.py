@@ -10,12 +10,13 @@ import msgspec
 
 from gateway.mparticle import audiences, events_batch, firehose
 from gateway.mparticle.decoding import DIALECTS
-from gateway.mparticle.documents import Malformed, Members, TooMuch, encode, kind_of, members, opened
+from gateway.mparticle.documents import Malformed, Members, TooMuch, encode, kind_of, members, opened, sound
 from gateway.mparticle.fields import Wrong, required, text, word
 from gateway.mparticle.messages import Message, plain, word_of
 from gateway.mparticle.parts import Part, part
+from gateway.mparticle.usual import usual
 
-__all__ = ["Malformed", "Part", "Post", "read"]
+__all__ = ["Malformed", "Part", "Post", "careful", "read"]
 
 
 TOLD = 20
@@ -43,6 +44,15 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(body: bytes) -> Post:
     """Tell what a body is and split it by user, its events left unread. Raises Malformed."""
+    body = sound(body)
+    part = usual(body)
+    if part is None:
+        return careful(body)
+    return Post(kind="event_processing_request", dialect="firehose", id=part.message, parts=(part,))
+
+
+def careful(body: bytes) -> Post:
+    """The same for a sound body that may be anything. Raises Malformed."""
     body, document = opened(body)
     try:
         return _bulk(document) if isinstance(document, list) else _message(document, body)

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.mparticle.decoding import decode
 from gateway.mparticle.posts import Malformed, read
+from gateway.sdk import Quarantined
 
 KINDS = {
     "firehose-events": ("event_processing_request", "firehose", 1),
@@ -282,10 +283,9 @@ def test_of_a_name_that_occurs_twice_the_last_counts(decoded):
     assert (batch.user.mpid, batch.user.attributes, batch.events[0].type) == ("2", {"a": 2}, "y")
 
 
-def test_what_read_would_refuse_is_refused_in_decoding_too():
-    with pytest.raises(Malformed) as refused:
-        decode("events", b'{"mpid": []}', message="m", part=0)
-    assert refused.value.where == "$.mpid"
+def test_what_read_would_refuse_is_quarantined_whole_in_decoding():
+    batch = decode("events", b'{"mpid": []}', message="m", part=0)
+    assert batch.quarantined == (Quarantined(id="m", problem="mpid: expected an integer, got array"),)
 
 
 def test_a_post_shows_nothing_of_a_body(fixture):
