@@ -40,7 +40,7 @@ class Transport(httpx.AsyncBaseTransport):
         try:
             async with session.request(
                 request.method,
-                URL(str(request.url), encoded=True),
+                _url(request),
                 headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw],
                 data=request.content or None,
                 allow_redirects=False,
@@ -82,6 +82,14 @@ class Transport(httpx.AsyncBaseTransport):
         # aiohttp would repeat a lost GET or PUT by itself; when to repeat is the gateway's decision alone.
         self._session._retry_connection = False  # noqa: SLF001
         return self._session
+
+
+def _url(request: httpx.Request) -> URL:
+    """Where a request goes. Its extension ``target`` replaces its URL's path, as in httpx's own transports."""
+    target = request.extensions.get("target")
+    if target is None:
+        return URL(str(request.url), encoded=True)
+    return URL(f"{request.url.scheme}://{request.url.netloc.decode()}{target.decode()}", encoded=True)
 
 
 async def _read(answer: aiohttp.ClientResponse, request: httpx.Request) -> bytes:

@@ -109,7 +109,7 @@ class Bench:
 
     def partner(self, request):
         self.headers.append(request.headers)
-        self.seen.append((request.method, request.url.path.removeprefix("/")))
+        self.seen.append((request.method, request.extensions["target"].decode().removeprefix("/")))
         answer = self.answers.pop(0) if self.answers else 200
         if isinstance(answer, Exception):
             raise answer
