@@ -121,8 +121,8 @@ class Endpoint:
     async def _taken(self, body: bytes, only: str | None) -> tuple[Post, list[Entry]]:
         """What ``taken`` makes of a body; of a large one, in a thread, lest others wait for their answers."""
         if len(body) <= LARGE_BYTES:
-            return taken(body, only)
-        return await asyncio.get_running_loop().run_in_executor(self._aside, taken, body, only)
+            return taken(body, only, self._journal.salt)
+        return await asyncio.get_running_loop().run_in_executor(self._aside, taken, body, only, self._journal.salt)
 
     async def _take_in(self, post: Post, entries: list[Entry]) -> Said:
         """Store a message durably, then answer it."""
@@ -163,13 +163,13 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def taken(body: bytes, only: str | None) -> tuple[Post, list[Entry]]:
+def taken(body: bytes, only: str | None, salt: bytes) -> tuple[Post, list[Entry]]:
     """A body told apart, and what to store of it. Raises Malformed."""
     post, received_ms = read(body), now_ms()
-    return post, [entry(part, post.dialect, received_ms, only) for part in post.parts]
+    return post, [entry(part, post.dialect, received_ms, only, salt) for part in post.parts]
 
 
-def entry(part: Part, dialect: str, received_ms: int, only: str | None) -> Entry:
+def entry(part: Part, dialect: str, received_ms: int, only: str | None, salt: bytes) -> Entry:
     """A part of a message as the journal stores it."""
     return Entry(
         dedupe=hash128(part.dedupe if only is None else f"{only}\0{part.dedupe}"),
@@ -179,7 +179,7 @@ def entry(part: Part, dialect: str, received_ms: int, only: str | None) -> Entry
         dialect=dialect,
         received_ms=received_ms,
         facts=part.facts,
-        refs=tuple(map(hash_ref, part.refs)),
+        refs=tuple([hash_ref(ref, salt) for ref in part.refs]),
         body=part.body,
         scope=only,
         erases=part.erases,

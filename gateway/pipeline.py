@@ -29,7 +29,7 @@ from gateway.deliver.transport import Transport
 from gateway.destinations import Connection
 from gateway.facts import facts
 from gateway.govern.rules import Governed, Governor
-from gateway.journal.port import Item, Journal, JournalUnavailable, Lane, Outcome, Settlement, hash64
+from gateway.journal.port import Item, Journal, JournalUnavailable, Lane, Outcome, Settlement, hash64, hash_ref
 from gateway.log import logger
 from gateway.mparticle.decoding import decode
 from gateway.mparticle.parts import user_refs
@@ -190,7 +190,8 @@ class Dispatcher:
             return False
         known_by = user_refs(batch.user)
         lanes = [hash64(ref) for ref in known_by]  # those of posts that named the user in just this way
-        return await self.journal.erase(lane.connection, lanes, [] if batch.user.mpid else known_by, item.seq)
+        ids = [] if batch.user.mpid else [hash_ref(ref, self.journal.salt) for ref in known_by]
+        return await self.journal.erase(lane.connection, lanes, ids, item.seq)
 
     async def _audiences_ready(self, lane: Lane, item: Item, batch: Batch) -> bool:
         """Whether what an earlier message said of these audiences has been dealt with."""

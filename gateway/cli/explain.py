@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,19 @@ import click
 from gateway.cli import configured
 from gateway.cli.tables import table
 from gateway.journal import sqlite
-from gateway.journal.port import Found, JournalUnavailable, JournalUnusable, Sighting
+from gateway.journal.port import Found, JournalUnavailable, JournalUnusable, Sighting, hash_ref
 
 Row = dict[str, Any]
+
+MOST = 100
+USERS = ("mpid", "customer_id", "email")
+HASHED = re.compile(r"(\w+)#([0-9a-f]{16})")
+WAITS = {
+    "other_lanes": "something older has to be dealt with first: of this user, or of the audience",
+    "limit_reached": "the rate limit is used up",
+    "unreachable": "the destination cannot be reached",
+    "failed": "the gateway itself failed; see its log",
+}
 
 
 @click.command("explain")
@@ -23,47 +34,63 @@ Row = dict[str, Any]
 @configured.option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: a batch on a connection.")
 def command(id: str, file: Path | None, *, as_json: bool) -> None:
-    """Say what became of ID: that of a message or an event, or a user's MPID, customer_id or e-mail address."""
+    """Say what became of ID.
+
+    ID is that of a message or an event, or a user's MPID, customer_id or e-mail address. An address is hashed before
+    it is looked for; its hash, as it is shown, finds the same.
+    """
     settings = configured.settings(file)
     if not sqlite.path_of(settings.journal.url).exists():
         configured.fail(f"journal.url: {settings.journal.url} does not exist yet")
     try:
-        found = asyncio.run(_find(settings.journal.url, id))
+        names, found = asyncio.run(_find(settings.journal.url, id))
     except (JournalUnavailable, JournalUnusable) as error:
         configured.fail(str(error))
     if not found:
-        configured.fail(f"nothing is known of {id!r} (or it is older than journal.retention_hours)")
-    rows = [_row(batch, sighting) for batch in found for sighting in batch.sightings]
-    if as_json:
-        for row in rows:
-            click.echo(json.dumps(row))
-        return
+        known_as = f" ({names['email']})" if "@" in id else ""
+        configured.fail(f"nothing is known of {id!r}{known_as}, or it is older than journal.retention_hours")
+    rows = [_row(batch, sighting, by) for batch, by in found for sighting in batch.sightings]
     for row in rows:
-        title = f"{row['connection']}: message {row['message']} part {row['part']}, received {row['received']}"
-        shown = [(f["fact"], f["word"], f["reason"], _detail(f)) for f in row["facts"]]
-        table(
-            ("fact", "word", "reason", "detail"),
-            shown or [("all", row["state"], row["reason"], _waiting(row))],
-            title=title,
-        )
+        if as_json:
+            click.echo(json.dumps(row))
+        else:
+            _show(row)
+    if len(found) >= MOST:
+        click.echo(f"gateway: there is more; these are the newest {MOST}", err=True)
 
 
-async def _find(url: str, id: str) -> list[Found]:
+async def _find(url: str, id: str) -> tuple[dict[str, str], list[tuple[Found, str]]]:
+    """How the id is called in its hashed form, by kind, and what was found, each with how it was."""
     sqlite.prepare(url)
     journal = sqlite.SqliteJournal(url)
     try:
-        names = (id, f"mpid:{id}", f"customer_id:{id}", f"email:{id.lower()}")
-        found = {batch.seq: batch for name in names for batch in await journal.find(name)}
-        return [found[seq] for seq in sorted(found)]
+        refs = _refs(id, journal.salt)
+        names = {kind: f"{kind}#{ref.hex()}" for kind, ref in refs.items()}
+        found: dict[int, tuple[Found, str]] = {}
+        for kind, ref in refs.items():
+            for batch in await journal.find([ref], limit=MOST):
+                found.setdefault(batch.seq, (batch, names[kind] if kind in USERS else kind))
+        return names, [found[seq] for seq in sorted(found)[-MOST:]]
     finally:
         await journal.close()
 
 
-def _row(batch: Found, sighting: Sighting) -> Row:
+def _refs(id: str, salt: bytes) -> dict[str, bytes]:
+    """Everything that an id may be, hashed, by kind."""
+    hashed = HASHED.fullmatch(id)
+    if hashed is not None:
+        return {hashed[1]: bytes.fromhex(hashed[2])}
+    value = id.strip()
+    users = {kind: f"{kind}:{value.lower() if kind == 'email' else value}" for kind in USERS}
+    return {kind: hash_ref(name, salt) for kind, name in {"id": id, **users}.items()}
+
+
+def _row(batch: Found, sighting: Sighting, found_by: str) -> Row:
     state = "finished" if sighting.at_ms is not None else "in_hand" if sighting.claimed else "waiting"
     return {
         "message": batch.message,
         "part": batch.part,
+        "found_by": found_by,
         "received": _time(batch.received_ms),
         "connection": sighting.connection,
         "state": state,
@@ -88,10 +115,28 @@ def _time(ms: int | None) -> str | None:
     return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
+def _show(row: Row) -> None:
+    """One batch on one connection, as a table."""
+    title = f"{row['connection']}: message {row['message']} part {row['part']}, received {row['received']}"
+    if "#" in row["found_by"]:
+        title += f", found by {row['found_by']}"
+    shown = [(fact["fact"], fact["word"], fact["reason"], _detail(fact)) for fact in row["facts"]]
+    table(
+        ("fact", "word", "reason", "detail"),
+        shown or [("all", row["state"].replace("_", " "), row["reason"], waiting(row))],
+        title=title,
+    )
+
+
 def _detail(fact: Row) -> str:
     left_out = [f"{one['what']}: {one['reason']}" for one in fact["left_out"]]
     return "\n".join([*([fact["detail"]] if fact["detail"] else []), *left_out])
 
 
-def _waiting(row: Row) -> str:
-    return f"until {row['due']}, after {row['attempts']} attempts" if row["due"] else ""
+def waiting(row: Row) -> str:
+    """A sentence on why a batch waits, and until when."""
+    if row["state"] != "waiting":
+        return "being worked on now"
+    tried = f"tried {row['attempts']} time{'s' if row['attempts'] > 1 else ''}" if row["attempts"] else ""
+    known = "its credentials are not accepted" if row["reason"].startswith("refused") else WAITS.get(row["reason"], "")
+    return "; ".join(filter(None, (known, tried, f"goes on from {row['due']}")))

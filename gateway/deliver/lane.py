@@ -43,6 +43,11 @@ class Refusal:
     alone: bool
 
 
+def _shared(detail: str) -> str:
+    """The detail of a call that another one stood for."""
+    return f"{detail}, in one call with others" if detail else "in one call with others"
+
+
 class StaleClaim(Exception):
     """The lane was claimed anew in the meantime: whoever did works on it now."""
 
@@ -87,7 +92,7 @@ class Run:
             item = self.owners.get(call_id)
             if item is None:
                 continue
-            item.ends[call_id] = ending if call_id == call.id else replace(ending, detail=f"with {call.id}")
+            item.ends[call_id] = ending if call_id == call.id else replace(ending, detail=_shared(ending.detail))
             item.chains.pop(call_id, None)
             touched.append(item)
         return touched

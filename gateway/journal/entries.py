@@ -7,18 +7,17 @@ loop would take it back every time. So rows travel together, and work is spread 
 from __future__ import annotations
 
 import sqlite3
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from gateway.journal import refs
 from gateway.journal.port import Entry
 
 MOST_ROWS = 64
 BATCHES = "batches (seq, dedupe, user, message, part, dialect, received_ms, scope, facts, body)"
-REFS = "INSERT INTO refs (first_seq, last_seq, hashes, offsets) VALUES (?, ?, ?, ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def _store(database: sqlite3.Connection, entries: Sequence[Entry], connections: 
     numbered = list(enumerate(entries, base + 1))
     _insert(database, [_row(seq, entry) for seq, entry in numbered])
     new = dict(database.execute("SELECT seq, dedupe FROM batches WHERE seq > ?", (base,)).fetchall())
-    _index(database, [(seq, ref) for seq, entry in numbered if seq in new for ref in entry.refs])
+    refs.add(database, [(seq, ref) for seq, entry in numbered if seq in new for ref in entry.refs])
     given = {"base": base, "connections": msgspec.json.encode(connections).decode()}
     for statement in (WORK, LANES, RECEIVED):
         database.execute(statement, given)
@@ -93,14 +92,6 @@ def _insert(database: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> None
         places = ",".join(["(?,?,?,?,?,?,?,?,?,?)"] * size)
         database.execute(f"INSERT OR IGNORE INTO {BATCHES} VALUES {places}", values)  # noqa: S608
         start += size
-
-
-def _index(database: sqlite3.Connection, refs: Sequence[tuple[int, bytes]]) -> None:
-    """Make batches findable by their ids, as one row."""
-    if refs:
-        first, last = refs[0][0], refs[-1][0]
-        offsets = array("I", [seq - first for seq, _ in refs]).tobytes()
-        database.execute(REFS, (first, last, b"".join(ref for _, ref in refs), offsets))
 
 
 def _row(seq: int, entry: Entry) -> tuple[Any, ...]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.port import Count, Found, Outcome, Sighting, hash_ref
+from gateway.journal import refs
+from gateway.journal.port import Count, Found, Outcome, Sighting
 from gateway.journal.settlements import SHARED
 
 FOUND = """
@@ -74,10 +75,6 @@ OLD = """
 FORGETTING = (
     "DELETE FROM ledger WHERE seq IN (SELECT value FROM json_each(:seqs))",
     "DELETE FROM batches WHERE seq IN (SELECT value FROM json_each(:seqs))",
-    """
-    DELETE FROM refs WHERE first_seq <= (SELECT max(value) FROM json_each(:seqs))
-    AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.seq BETWEEN refs.first_seq AND refs.last_seq)
-    """,
 )
 
 
@@ -100,6 +97,7 @@ def _prune(database: sqlite3.Connection, prune: Prune) -> int | None:
     if forgotten:
         for statement in FORGETTING:
             database.execute(statement, {"seqs": msgspec.json.encode(forgotten).decode()})
+        refs.forget(database, max(forgotten))
     return old[-1][0] if len(old) == prune.limit else None
 
 
@@ -138,9 +136,9 @@ def counts(database: sqlite3.Connection) -> list[Count]:
     return [Count(connection=c, word=w, reason=r, facts=n) for c, w, r, n in rows.fetchall()]
 
 
-def find(database: sqlite3.Connection, ref: str, limit: int) -> list[Found]:
-    """Batches that an id was found in, oldest first."""
-    known = seqs(database, hash_ref(ref))[-limit:]
+def find(database: sqlite3.Connection, wanted: Sequence[bytes], limit: int) -> list[Found]:
+    """The newest batches that one of these ids was found in, oldest first."""
+    known = refs.seqs(database, wanted)[-limit:]
     rows = database.execute(FOUND, (msgspec.json.encode(known).decode(),)).fetchall()
     return [
         Found(
@@ -154,16 +152,6 @@ def find(database: sqlite3.Connection, ref: str, limit: int) -> list[Found]:
         )
         for seq, user, message, part, dialect, received_ms, body in rows
     ]
-
-
-def seqs(database: sqlite3.Connection, wanted: bytes) -> list[int]:
-    """The batches that an id belongs to, by scanning the rows of ids."""
-    found = []
-    query = "SELECT first_seq, hashes, offsets FROM refs WHERE instr(hashes, ?) ORDER BY first_seq"
-    for first, hashes, offsets in database.execute(query, (wanted,)):
-        of = memoryview(offsets).cast("I")
-        found += [first + of[place // 8] for place in range(0, len(hashes), 8) if hashes[place : place + 8] == wanted]
-    return found
 
 
 def _finished(database: sqlite3.Connection, seq: int) -> list[Sighting]:

@@ -27,9 +27,9 @@ def hash64(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), signed=True)
 
 
-def hash_ref(text: str) -> bytes:
-    """An 8-byte hash of an id by which batches are found, the same on every machine and in every version."""
-    return blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
+def hash_ref(text: str, salt: bytes) -> bytes:
+    """An 8-byte hash of an id by which batches are found, salted with the journal's own ``salt``."""
+    return blake2b(text.encode(errors="surrogatepass"), digest_size=8, salt=salt).digest()
 
 
 def hash128(text: str) -> bytes:
@@ -180,6 +180,13 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
 class Journal(Protocol):
     """An engine that keeps the journal. All methods raise JournalUnavailable."""
 
+    @property
+    def salt(self) -> bytes:
+        """What ids are salted with before they are hashed: made with the journal, and the same for as long as it lives.
+
+        So a hashed id may be written down elsewhere, and found again, without telling whose it is.
+        """
+
     async def accept(self, entries: Sequence[Entry], connections: Sequence[str]) -> int:
         """Store batches durably, with work for these connections; returns how many were new."""
 
@@ -195,18 +202,17 @@ class Journal(Protocol):
     async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
         """Whether no work older than ``before_seq`` is left in a lane."""
 
-    async def erase(self, connection: str, users: Sequence[int], refs: Sequence[str], before_seq: int) -> bool:
-        """Let nothing older be sent of these lanes, and of those in which one of these ids was found.
+    async def erase(self, connection: str, users: Sequence[int], known_by: Sequence[bytes], before_seq: int) -> bool:
+        """Let nothing older be sent of these lanes, and of those in which one of these hashed ids was found.
 
-        Returns whether none of it waits any more. Finding lanes by id takes long; give ``refs`` only where there is
-        no other way.
+        Returns whether none of it waits any more.
         """
 
     async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
         """Return once a lane of these connections may be due, at the latest after the timeout."""
 
-    async def find(self, ref: str, *, limit: int = 100) -> list[Found]:
-        """Batches that an id (message, event, ``mpid:…``) was found in, oldest first."""
+    async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[Found]:
+        """Batches that one of these hashed ids (message, event, ``mpid:…``) was found in: the newest, oldest first."""
 
     async def counts(self) -> list[Count]:
         """Counts of facts since the journal was made: exact, and true after any crash."""

@@ -75,6 +75,21 @@ MIGRATIONS = (
         PRIMARY KEY (connection, word, reason)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE origin (salt BLOB NOT NULL);   -- one row: what ids are salted with before they are hashed
+    INSERT INTO origin SELECT iif(EXISTS (SELECT 1 FROM batches), x'', randomblob(16));  -- older ids have no salt
+    CREATE TABLE ref_runs (                     -- the ids of older batches, put on shelves by their first byte
+        run INTEGER PRIMARY KEY AUTOINCREMENT,
+        first_seq INTEGER NOT NULL,
+        last_seq INTEGER NOT NULL
+    );
+    CREATE INDEX ref_runs_last ON ref_runs (last_seq);
+    CREATE TABLE ref_shelves (
+        place INTEGER PRIMARY KEY,              -- the first byte of the hashes, and the run
+        hashes BLOB NOT NULL,                   -- as in refs
+        offsets BLOB NOT NULL
+    );
+    """,
 )
 
 

@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.journal import claims, entries, lookups, schema, settlements
+from gateway.journal import claims, entries, lookups, refs, schema, settlements
 from gateway.journal.checkpoint import Checkpointer
 from gateway.journal.commit import Committer
+from gateway.journal.indexing import Indexer
 from gateway.journal.port import (
     Count,
     Entry,
@@ -26,7 +27,6 @@ from gateway.journal.port import (
     JournalUnusable,
     Lane,
     Settlement,
-    hash_ref,
 )
 
 T = TypeVar("T")
@@ -106,6 +106,8 @@ class SqliteJournal:
         self._committer = Committer(self._transact)
         self._checkpointer = Checkpointer(self._path, connect, self._turn_of_its_own)
         self._owner: int | None = None
+        self._indexer: Indexer | None = None
+        self.salt: bytes = self._read(refs.salt)
 
     async def accept(self, new: Sequence[Entry], connections: Sequence[str]) -> int:
         """Store batches durably; see the port."""
@@ -129,9 +131,9 @@ class SqliteJournal:
         reached: int | None = await self._do(lookups.Prune(before_ms, dead_before_ms, after_seq, limit))
         return reached
 
-    async def erase(self, connection: str, users: Sequence[int], refs: Sequence[str], before_seq: int) -> bool:
+    async def erase(self, connection: str, users: Sequence[int], known_by: Sequence[bytes], before_seq: int) -> bool:
         """Let nothing older be sent of some users; see the port."""
-        known = tuple(seq for ref in refs for seq in self._read(lookups.seqs, hash_ref(ref)))
+        known = tuple(self._read(refs.seqs, known_by))
         gone: bool = await self._do(lookups.Erase(connection, tuple(users), known, before_seq))
         return gone
 
@@ -147,9 +149,9 @@ class SqliteJournal:
         """Whether nothing older is left in a lane; see the port."""
         return self._read(lookups.lane_is_empty, connection, user, before_seq)
 
-    async def find(self, ref: str, *, limit: int = 100) -> list[Found]:
+    async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[Found]:
         """Batches that an id was found in; see the port."""
-        return self._read(lookups.find, ref, limit)
+        return self._read(lookups.find, wanted, limit)
 
     async def counts(self) -> list[Count]:
         """Counts of facts; see the port."""
@@ -178,11 +180,14 @@ class SqliteJournal:
             self._owner = descriptor
             with self._turn_of_its_own():
                 self._reader.execute(FREE)
+            self._indexer = Indexer(connect(self._path), self._turn_of_its_own)
         return True
 
     async def close(self) -> None:
         """Finish what is in hand and let go of the file."""
         await self._committer.close()
+        if self._indexer is not None:
+            self._indexer.close()
         self._checkpointer.close()
         self._writer.close()
         self._reader.close()

@@ -412,7 +412,7 @@ async def test_waiting_calls_are_folded_and_every_one_of_them_gets_the_word():
     await bench.deliver(work("a", method="PUT"), work("b", seq=2, method="PUT"), work("e", seq=3))
     assert bench.seen == [("PUT", "b"), ("POST", "e")]
     assert bench.outcomes == [
-        Outcome("a", "delivered", "", (), "with 2b"),
+        Outcome("a", "delivered", "", (), "in one call with others"),
         Outcome("b", "delivered"),
         Outcome("e", "delivered"),
     ]

@@ -1,6 +1,7 @@
 import pytest
+from support.journal_words import ref
 
-from gateway.journal.port import Entry, hash64, hash128, hash_ref
+from gateway.journal.port import Entry, hash64, hash128
 from gateway.journal.sqlite import SqliteJournal, prepare
 
 
@@ -29,7 +30,7 @@ def make_entry():
             dialect="firehose",
             received_ms=received_ms,
             facts=facts,
-            refs=tuple(map(hash_ref, refs)),
+            refs=tuple(map(ref, refs)),
             body=name.encode(),
             scope=scope,
             erases=erases,

@@ -1,7 +1,7 @@
 """Work of users who asked to be forgotten: known for such when it is claimed, in whatever lane it waits."""
 
 import pytest
-from support.journal_words import BOTH, claim, finish, settle
+from support.journal_words import BOTH, claim, finish, ref, settle
 
 from gateway.journal.port import hash64
 
@@ -74,7 +74,7 @@ async def test_an_erasure_waits_for_the_users_other_lanes_whose_work_is_not_sent
     await journal.accept([make_entry("m1", user="mpid:7", refs=["email:ann@example.com"])], BOTH)
     await journal.accept([make_entry("m2", user="mpid:8", refs=["email:bob@example.com"])], BOTH)
     await journal.accept([make_entry("m3", user="email:ann@example.com", erases=True)], BOTH)
-    assert await journal.erase("loyalty", [], ["email:ann@example.com"], 3) is False
+    assert await journal.erase("loyalty", [], [ref("email:ann@example.com")], 3) is False
     lanes = {lane.user: lane for lane in await claim(journal)}
     assert {user: lane.erased_seq for user, lane in lanes.items()} == {
         hash64("mpid:7"): 2,
@@ -83,13 +83,13 @@ async def test_an_erasure_waits_for_the_users_other_lanes_whose_work_is_not_sent
     }
     ann = lanes[hash64("mpid:7")]
     await journal.settle(finish(ann, *ann.items, release=True))
-    assert await journal.erase("loyalty", [], ["email:ann@example.com"], 3) is True
+    assert await journal.erase("loyalty", [], [ref("email:ann@example.com")], 3) is True
 
 
 async def test_an_erasure_does_not_wait_for_what_the_user_did_later(journal, make_entry):
     await journal.accept([make_entry("m1", user="a", erases=True)], BOTH)
     await journal.accept([make_entry("m2", user="b", refs=["email:ann@example.com"])], BOTH)
-    assert await journal.erase("loyalty", [], ["email:ann@example.com"], 1) is True
+    assert await journal.erase("loyalty", [], [ref("email:ann@example.com")], 1) is True
     assert {lane.erased_seq for lane in await claim(journal) if lane.user == hash64("b")} == {0}
 
 

@@ -1,7 +1,7 @@
 """What every engine must keep of the journal's port."""
 
 import pytest
-from support.journal_words import BOTH, DELIVERED, claim, finish, settle
+from support.journal_words import BOTH, DELIVERED, claim, find, finish, settle
 
 from gateway.journal.port import Count, Memo, Outcome, hash64
 
@@ -158,9 +158,9 @@ async def test_facts_that_a_rewrite_added_count_as_received(journal, make_entry)
 async def test_a_batch_is_found_by_each_of_its_ids(journal, make_entry):
     await journal.accept([make_entry(f"m{n}", refs=(f"m{n}", f"e{n}", "mpid:1")) for n in range(5)], ("loyalty",))
     await journal.accept([make_entry("m9", refs=("mpid:1",))], ("loyalty",))
-    assert [found.message for found in await journal.find("e3")] == ["m3"]
-    assert [found.message for found in await journal.find("mpid:1")] == ["m0", "m1", "m2", "m3", "m4", "m9"]
-    assert await journal.find("e9") == []
+    assert [found.message for found in await find(journal, "e3")] == ["m3"]
+    assert [found.message for found in await find(journal, "mpid:1")] == ["m0", "m1", "m2", "m3", "m4", "m9"]
+    assert await find(journal, "e9") == []
 
 
 async def test_a_batch_found_tells_how_it_stands_on_each_connection(journal, make_entry):
@@ -169,7 +169,7 @@ async def test_a_batch_found_tells_how_it_stands_on_each_connection(journal, mak
     await journal.settle(finish(lane, *lane.items, release=True, due_ms=0))
     (lane,) = await claim(journal, "email")
     await journal.settle(settle(lane, release=True, due_ms=77_000, attempts=2, reason="status_503"))
-    (found,) = await journal.find("m1")
+    (found,) = await find(journal, "m1")
     finished, waiting = found.sightings
     assert (finished.connection, finished.outcomes, found.body) == ("loyalty", DELIVERED, b"m1")
     assert (waiting.connection, waiting.due_ms, waiting.attempts, waiting.reason) == ("email", 77_000, 2, "status_503")
@@ -185,9 +185,9 @@ async def test_what_is_old_and_finished_is_forgotten_and_nothing_else(journal, m
         if item.message != "waiting":
             await journal.settle(finish(lane, item, outcomes=(word,), release=True, due_ms=0))
     await journal.prune(before_ms=2_000, dead_before_ms=500, after_seq=0, limit=10)
-    assert [name for name in names if await journal.find(name)] == ["waiting", "dead", "young"]
+    assert [name for name in names if await find(journal, name)] == ["waiting", "dead", "young"]
     await journal.prune(before_ms=2_000, dead_before_ms=2_000, after_seq=0, limit=10)
-    assert [name for name in names if await journal.find(name)] == ["waiting", "young"]
+    assert [name for name in names if await find(journal, name)] == ["waiting", "young"]
     assert await journal.accept([make_entry("old")], ("loyalty",)) == 1
 
 
@@ -204,7 +204,7 @@ async def test_forgetting_goes_on_step_by_step_and_ends_at_what_is_younger(journ
         reached = await journal.prune(before_ms=2_000, dead_before_ms=2_000, after_seq=reached, limit=2)
         steps.append(reached)
     assert steps == [2, 4, None]
-    assert [bool(await journal.find(f"m{number}")) for number in range(5)] == [False] * 4 + [True]
+    assert [bool(await find(journal, f"m{number}")) for number in range(5)] == [False] * 4 + [True]
 
 
 async def test_waiting_ends_when_work_arrives(journal, make_entry):

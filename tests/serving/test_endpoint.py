@@ -209,6 +209,8 @@ def test_a_large_message_is_taken_whole(gateway, vendor):
 class Broken:
     """A journal with a fault of our own in it."""
 
+    salt = b""
+
     async def accept(self, entries, connections):
         raise KeyError("Jo@Example.com")
 

@@ -7,6 +7,7 @@ from contextlib import closing
 import pytest
 from support.payloads import ACCEPTED, PATHS, REFUSED, SAMPLES
 
+from gateway.journal.port import hash_ref
 from gateway.journal.sqlite import SqliteJournal
 
 pytestmark = pytest.mark.reference
@@ -55,7 +56,7 @@ async def ledger(gateway, id):
     """What the journal knows of an id."""
     journal = SqliteJournal(f"sqlite:///{gateway.directory}/gateway.db")
     try:
-        return await journal.find(id)
+        return await journal.find([hash_ref(id, journal.salt)])
     finally:
         await journal.close()
 

@@ -1,0 +1,66 @@
+"""``gateway explain``: found by every id a batch has, and why it waits, in sentences."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from gateway.testing.vendor import Action, Fault
+
+ADDRESS = "Mara@Example.com"
+IDENTITIES = [
+    {"type": "email", "encoding": "raw", "value": ADDRESS},
+    {"type": "customer", "encoding": "raw", "value": "C-9"},
+]
+
+
+def told(gateway, id):
+    """What people are told: standard output, and standard error."""
+    command = [sys.executable, "-m", "gateway", "explain", id, "-c", str(gateway.config)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"COLUMNS": "300"})
+    return done.stdout, done.stderr
+
+
+def test_a_batch_is_found_by_each_of_its_ids_and_an_address_by_its_hash_alone(gateway, vendor, message):
+    gateway.start()
+    gateway.post(message(1, user_identities=IDENTITIES))
+    gateway.post(message(2, user=43))
+    gateway.wait(gateway.drained)
+    ids = {"e-1-0": "id", message(1)["id"]: "id", "42": "mpid#", "C-9": "customer_id#", ADDRESS.lower(): "email#"}
+    for id, found_by in ids.items():
+        (row,) = gateway.explain(id)
+        assert (row["message"], row["found_by"].startswith(found_by)) == (message(1)["id"], True)
+    (row,) = gateway.explain(f" {ADDRESS.upper()}")
+    assert re.fullmatch("email#[0-9a-f]{16}", row["found_by"])
+    assert gateway.explain(row["found_by"]) == [row]
+    shown, _ = told(gateway, row["found_by"])
+    assert row["found_by"] in shown
+    assert "example" not in shown.lower()
+
+
+def test_who_is_not_known_is_named_by_the_hash_too(gateway, vendor, message):
+    gateway.start()
+    gateway.post(message(1))
+    shown, problem = told(gateway, ADDRESS)
+    assert shown == ""
+    assert re.search(r"nothing is known of 'Mara@Example.com' \(email#[0-9a-f]{16}\)", problem)
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (Action(status=503), r"waiting +status_503 +tried \d+ times?; goes on from 20"),
+        (Action(status=429, headers={"retry-after": "60"}), r"waiting +status_429 +goes on from 20"),
+        (Action(status=401), r"waiting +refused: status_401 +its credentials are not accepted; goes on from 20"),
+    ],
+    ids=["a failing partner", "a limit", "refused"],
+)
+def test_why_something_waits_is_a_sentence(gateway, vendor, message, fault, expected):
+    vendor.faults.append(Fault(action=fault, times=10**6))
+    gateway.start(more="")
+    gateway.post(message(1))
+    gateway.wait(lambda: gateway.explain("42")[0]["reason"])
+    shown = gateway.wait(lambda: found if "waiting" in (found := told(gateway, "42")[0]) else "")
+    assert re.search(expected, shown), shown
+    assert "after 0 attempts" not in shown
