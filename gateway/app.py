@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from gateway import metrics
 from gateway.auth import Doorkeeper
-from gateway.bodies import Allowance, Body, Gone, Refused
+from gateway.bodies import Allowance, Body, Gone, Patience, Refused
 from gateway.destinations import Connection
 from gateway.journal.port import Entry, Journal, JournalUnavailable, hash64, hash128, hash_ref
 from gateway.log import logger
@@ -65,7 +65,7 @@ class Endpoint:
     ) -> None:
         self._doorkeeper = Doorkeeper(ingress)
         self._most = ingress.max_body_bytes
-        self._within_s = ingress.read_timeout_s
+        self._patience = Patience(ingress.read_timeout_s)
         self._allowance = Allowance(ingress.max_waiting_bytes)
         self._journal = journal
         self._connections = connections
@@ -100,7 +100,7 @@ class Endpoint:
         with Body(scope["headers"], most, self._allowance) as incoming:
             only = scope["path_params"].get("connection")
             try:
-                body = await incoming.read(receive, self._within_s)
+                body = await incoming.read(receive, self._patience)
                 post, entries = await self._taken(body, only)
             except (Malformed, Refused) as error:
                 if not admitted:

@@ -43,6 +43,51 @@ class Allowance:
         self._left += count
 
 
+class Patience:
+    """How long a body may take to arrive. One timer watches over all those being read, for one each would cost more.
+
+    Use as a context manager, in a task. Raises Refused (408) out of what took longer.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until: dict[asyncio.Task[Any], float] = {}  # in order of time
+        self._late: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        task, loop = _this_task(), asyncio.get_running_loop()
+        self._until[task] = loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = loop.call_later(self._seconds, self._look, loop)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        task = _this_task()
+        self._until.pop(task, None)
+        if task in self._late:
+            self._late.discard(task)
+            if task.uncancel() == 0 and kind is asyncio.CancelledError:
+                raise Refused(408, f"the body did not arrive within {self._seconds:g} seconds") from None
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Interrupt those who are late, and look again when the next one may be."""
+        for task, until in list(self._until.items()):
+            if until > loop.time():
+                self._timer = loop.call_at(until, self._look, loop)
+                return
+            del self._until[task]
+            self._late.add(task)
+            task.cancel()
+        self._timer = None
+
+
+def _this_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("outside of a task")
+    return task
+
+
 class Body:
     """A body being read. Use as a context manager: leaving it returns what was taken of the allowance."""
 
@@ -60,8 +105,8 @@ class Body:
     def __exit__(self, *_: object) -> None:
         self._allowance.give_back(self._taken)
 
-    async def read(self, receive: Receive, within_s: float) -> bytes:
-        """The whole body, inflated where it was sent compressed, if all of it arrives within so many seconds.
+    async def read(self, receive: Receive, patience: Patience) -> bytes:
+        """The whole body, inflated where it was sent compressed, if all of it arrives soon enough.
 
         Raises Refused: 413 where it is too large, before it is read as far as that can be known, and before
         it is inflated beyond the bound; 415 for an unknown encoding; 400 for broken compression; 408 where it is
@@ -71,11 +116,8 @@ class Body:
             raise Refused(415, "content-encoding must be gzip or deflate, or none")
         if self._length.isdigit() and int(self._length) > self._most:
             raise Refused(413, f"the body is larger than {self._most} bytes")
-        try:
-            async with asyncio.timeout(within_s):
-                body = await self._received(receive)
-        except TimeoutError:
-            raise Refused(408, f"the body did not arrive within {within_s:g} seconds") from None
+        with patience:
+            body = await self._received(receive)
         return body if self._encoding in (b"identity", b"") else self._inflated(body)
 
     async def _received(self, receive: Receive) -> bytes:

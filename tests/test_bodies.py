@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.bodies import Allowance, Body, Gone, Refused, inflate
+from gateway.bodies import Allowance, Body, Gone, Patience, Refused, inflate
 
 pytestmark = pytest.mark.anyio
 MOST = 1_000
@@ -27,7 +27,7 @@ def receiving(*chunks, gone=False):
 
 async def read(*chunks, headers=(), allowance=None, **how):
     with Body(headers, MOST, allowance or Allowance(10_000)) as body:
-        return await body.read(receiving(*chunks, **how), 5.0)
+        return await body.read(receiving(*chunks, **how), Patience(5.0))
 
 
 async def test_chunks_are_joined():
@@ -82,7 +82,7 @@ async def test_what_cannot_be_taken_is_refused(chunks, headers, status):
 
 async def test_a_declared_length_is_believed_before_anything_is_read():
     with Body([(b"content-length", b"104857600")], MOST, Allowance(10_000)) as body, pytest.raises(Refused):
-        await body.read(None, 5.0)
+        await body.read(None, Patience(5.0))
 
 
 async def test_a_bomb_is_refused_before_it_is_inflated():
@@ -102,7 +102,7 @@ async def test_a_client_that_goes_away_is_told_from_one_that_ends():
 async def test_what_is_in_hand_is_bounded_and_given_back():
     allowance = Allowance(1_500)
     with Body([], MOST, allowance) as first:
-        await first.read(receiving(b"x" * 1_000), 5.0)
+        await first.read(receiving(b"x" * 1_000), Patience(5.0))
         with pytest.raises(Refused) as refused:
             await read(b"x" * 1_000, allowance=allowance)
         assert refused.value.status == 503
@@ -116,6 +116,49 @@ async def test_a_body_that_keeps_dripping_is_too_slow():
 
     allowance = Allowance(10_000)
     with Body((), MOST, allowance) as body, pytest.raises(Refused) as refused:
-        await body.read(drips, 0.05)
+        await body.read(drips, Patience(0.05))
     assert (refused.value.status, refused.value.problem) == (408, "the body did not arrive within 0.05 seconds")
     allowance.take(10_000)
+
+
+async def test_each_body_has_its_own_time_whichever_others_are_being_read():
+    patience = Patience(0.08)
+
+    async def one(seconds):
+        await asyncio.sleep(seconds / 2)
+
+        async def receive():
+            await asyncio.sleep(seconds)
+            return {"type": "http.request", "body": b"x"}
+
+        with Body((), MOST, Allowance(10)) as body:
+            return await body.read(receive, patience)
+
+    async def outcome(seconds):
+        try:
+            return await one(seconds)
+        except Refused as refused:
+            return refused.status
+
+    times = [0.2, 0.0, 0.04, 0.12, 0.02]
+    for _ in range(2):
+        assert await asyncio.gather(*map(outcome, times)) == [408, b"x", b"x", 408, b"x"]
+
+
+async def test_whoever_is_stopped_from_outside_is_stopped():
+    patience = Patience(0.05)
+
+    async def never():
+        await asyncio.sleep(5)
+
+    async def reading():
+        with Body((), MOST, Allowance(10)) as body:
+            await body.read(never, patience)
+
+    task = asyncio.create_task(reading())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0.06)  # nobody is left to be late
+    assert asyncio.current_task().cancelling() == 0

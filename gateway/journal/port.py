@@ -24,17 +24,17 @@ class JournalUnusable(Exception):
 
 def hash64(text: str) -> int:
     """A signed 64-bit hash, the same on every machine and in every version."""
-    return int.from_bytes(blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), signed=True)
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), signed=True)
 
 
 def hash_ref(text: str, salt: bytes) -> bytes:
     """An 8-byte hash of an id by which batches are found, salted with the journal's own ``salt``."""
-    return blake2b(text.encode(errors="surrogatepass"), digest_size=8, salt=salt).digest()
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, salt=salt).digest()
 
 
 def hash128(text: str) -> bytes:
     """A 16-byte hash, the same on every machine and in every version."""
-    return blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):

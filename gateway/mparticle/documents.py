@@ -78,11 +78,12 @@ class TooMuch(Malformed):
 
 def sound(body: bytes) -> bytes:
     """A body without a byte order mark, if it is UTF-8 and not too deep to be read at all. Raises Malformed."""
-    body = body.removeprefix(BOM)
-    try:
-        body.decode()
-    except UnicodeDecodeError as error:
-        raise Malformed("not UTF-8", f"byte {error.start}") from None
+    if not body.isascii():
+        body = body.removeprefix(BOM)
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise Malformed("not UTF-8", f"byte {error.start}") from None
     if is_deep(body):
         raise Malformed(f"nested more than {DEEPEST} levels deep", "$")
     return body
