@@ -21,11 +21,12 @@ from gateway import metrics
 from gateway.auth import Doorkeeper
 from gateway.bodies import Allowance, Body, Gone, Patience, Refused
 from gateway.destinations import Connection
-from gateway.journal.port import Entry, Journal, JournalUnavailable, hash64, hash128, hash_ref
+from gateway.journal.port import Entry, Journal, JournalUnavailable, Wish, hash64, hash128, hash_ref
 from gateway.log import logger
 from gateway.mparticle.answers import answer
 from gateway.mparticle.documents import Malformed, TooMuch
-from gateway.mparticle.posts import Part, Post, read
+from gateway.mparticle.parts import Part, Wished
+from gateway.mparticle.posts import Post, read
 from gateway.mparticle.registration import registration
 from gateway.settings import Ingress
 
@@ -182,8 +183,14 @@ def entry(part: Part, dialect: str, received_ms: int, only: str | None, salt: by
         refs=tuple([hash_ref(ref, salt) for ref in part.refs]),
         body=part.body,
         scope=only,
-        erases=part.erases,
+        wish=None if part.wish is None else wish(part.wish, received_ms, salt),
     )
+
+
+def wish(wished: Wished, received_ms: int, salt: bytes) -> Wish:
+    """A wish to be forgotten as the journal keeps it; none reaches beyond the moment at which it came."""
+    asked_ms = received_ms if wished.asked_ms is None else min(wished.asked_ms, received_ms)
+    return Wish(names=tuple([hash_ref(name, salt) for name in wished.names]), before_ms=asked_ms)
 
 
 def create(

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 
@@ -30,9 +31,10 @@ from gateway.destinations import Connection
 from gateway.facts import facts
 from gateway.govern.rules import Governed, Governor
 from gateway.journal.port import Item, Journal, JournalUnavailable, Lane, Outcome, Settlement, hash64, hash_ref
+from gateway.lateness import is_late, without_late
 from gateway.log import logger
 from gateway.mparticle.decoding import decode
-from gateway.mparticle.parts import user_refs
+from gateway.mparticle.parts import called, meant
 from gateway.plan import Planned, PluginFault, plan
 from gateway.rewriting import Rewrite, RewriteFault
 from gateway.sdk import Batch, Memory
@@ -165,11 +167,13 @@ class Dispatcher:
         known = dict(lane.memory)
         for item in lane.items:
             batch = decode(item.dialect, item.body, message=item.message, part=item.part)
-            is_erased = item.seq <= lane.erased_seq and batch.erasure is None
+            batch, late = await self._without_late(lane, batch)
+            is_erased = batch.erasure is None and (late is None or item.seq <= lane.erased_seq)
             if not is_erased and not await self._is_its_turn(lane, item, batch):
                 break
             shared = await self.journal.shared_memory(lane.connection)  # read after what it had to wait for
             undertaking = self.planner.undertake(item, batch, Memory(user=dict(known), shared=shared))
+            undertaking.settled = [*undertaking.settled, *(late or ())]
             undertakings.append(undertaking)
             if batch.erasure is not None:
                 break
@@ -177,6 +181,19 @@ class Dispatcher:
                 undertaking.withdraw()
             known.update((memo.key, memo.value) for memo in undertaking.expected())  # as if all goes well
         return undertakings
+
+    async def _without_late(self, lane: Lane, batch: Batch) -> tuple[Batch, Sequence[Outcome] | None]:
+        """A batch without what happened before its user asked to be forgotten; and words for that, None for all."""
+        if not lane.wishes or batch.erasure is not None:
+            return batch, ()
+        names = [hash_ref(name, self.journal.salt) for name in meant(batch.user)]
+        before_ms = await self.journal.erased_before(lane.connection, names) if names else 0
+        if not before_ms:
+            return batch, ()
+        if is_late(batch, before_ms):
+            return batch, None
+        batch, late = without_late(batch, before_ms)
+        return batch, [Outcome(fact=event, word="skipped", reason="erased") for event in late]
 
     async def _is_its_turn(self, lane: Lane, item: Item, batch: Batch) -> bool:
         """Whether nothing in another lane has to be dealt with before this."""
@@ -188,10 +205,8 @@ class Dispatcher:
         """Whether nothing older waits of somebody who asks to be forgotten, in any lane; what does will not be sent."""
         if item.seq != lane.items[0].seq:
             return False
-        known_by = user_refs(batch.user)
-        lanes = [hash64(ref) for ref in known_by]  # those of posts that named the user in just this way
-        ids = [] if batch.user.mpid else [hash_ref(ref, self.journal.salt) for ref in known_by]
-        return await self.journal.erase(lane.connection, lanes, ids, item.seq)
+        everywhere = not batch.user.mpid
+        return await self.journal.erase(lane.connection, called(batch.user), everywhere=everywhere, seq=item.seq)
 
     async def _audiences_ready(self, lane: Lane, item: Item, batch: Batch) -> bool:
         """Whether what an earlier message said of these audiences has been dealt with."""

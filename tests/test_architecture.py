@@ -21,6 +21,7 @@ FLOORS = {
     "gateway.watchdog": 1,
     "gateway.bodies": 1,
     "gateway.facts": 1,
+    "gateway.lateness": 1,
     "gateway.mparticle": 1,
     "gateway.journal": 1,
     "gateway.destinations": 2,

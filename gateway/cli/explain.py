@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import click
 from gateway.cli import configured
 from gateway.cli.tables import table
 from gateway.journal import sqlite
-from gateway.journal.port import Found, JournalUnavailable, JournalUnusable, Sighting, hash_ref
+from gateway.journal.port import Found, JournalUnavailable, JournalUnusable, Outcome, Receipt, Sighting, hash_ref
 
 Row = dict[str, Any]
 
@@ -108,6 +109,26 @@ def _row(batch: Found, sighting: Sighting, found_by: str) -> Row:
         "due": _time(sighting.due_ms) if state == "waiting" else None,
         "attempts": sighting.attempts,
         "reason": sighting.reason,
+        "document": "kept" if batch.body else "removed",
+        "receipt": None if sighting.receipt is None else _receipt(sighting.receipt, sighting.outcomes),
+    }
+
+
+def _receipt(receipt: Receipt, outcomes: Sequence[Outcome]) -> Row:
+    """What an erasure did on a connection: at the partner, and here."""
+    return {
+        "answers": [answer for outcome in outcomes for answer in outcome.detail.split("; ") if answer],
+        "documents_removed": receipt.documents,
+        "memories_forgotten": receipt.memories,
+        "touched": [
+            {
+                "message": touched.message,
+                "part": touched.part,
+                "withheld": touched.withheld,
+                "document": "removed" if touched.removed else "kept",
+            }
+            for touched in receipt.touched
+        ],
     }
 
 
@@ -126,6 +147,21 @@ def _show(row: Row) -> None:
         shown or [("all", row["state"].replace("_", " "), row["reason"], waiting(row))],
         title=title,
     )
+    if row["receipt"] is not None:
+        _show_receipt(row["connection"], row["receipt"])
+
+
+def _show_receipt(connection: str, receipt: Row) -> None:
+    """The receipt of an erasure, as a table of the batches that it came across."""
+    title = (
+        f"{connection}: receipt of the erasure, documents removed: {receipt['documents_removed']}, "
+        f"remembered values forgotten: {receipt['memories_forgotten']}"
+    )
+    rows = [
+        (one["message"], one["part"], "withheld" if one["withheld"] else "already finished", one["document"])
+        for one in receipt["touched"]
+    ]
+    table(("message", "part", "had been", "document"), rows, title=title)
 
 
 def _detail(fact: Row) -> str:

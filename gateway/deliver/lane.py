@@ -48,6 +48,11 @@ def _shared(detail: str) -> str:
     return f"{detail}, in one call with others" if detail else "in one call with others"
 
 
+def _answers(item: Undertaking, chain: Chain, call: Call, reply: Reply) -> tuple[str, ...]:
+    """What was answered in a chain so far, of a wish to be forgotten: that has to be on record."""
+    return (*chain.answers, f"{call.method} was answered {reply.status}") if item.erases else ()
+
+
 class StaleClaim(Exception):
     """The lane was claimed anew in the meantime: whoever did works on it now."""
 
@@ -189,11 +194,12 @@ class Courier:
             else:
                 ended = self._follow(run, current, judged)
                 rest = (*numbered(judged, call, chain.length + 1), *chain.next[1:])
+            answers = _answers(run.owners[call.id], chain, current, reply)
             if ended is not None and not (ended == Ending(word="delivered") and rest):
-                return ended
+                return replace(ended, detail="; ".join(answers)) if answers and isinstance(ended, Ending) else ended
             if chain.length == MOST_FOLLOW_UPS:
                 return Ending(word="dead", reason="endless", detail="the plugin's follow-up calls do not end")
-            chain = Chain(next=rest, covers=chain.covers, length=chain.length + 1)
+            chain = Chain(next=rest, covers=chain.covers, length=chain.length + 1, answers=answers)
             run.owners[call.id].chains[call.id] = chain
             await self._record(run.settlement(touched=(run.owners[call.id],)))
 

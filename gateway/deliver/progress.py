@@ -24,11 +24,15 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Chain(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Calls that take the place of one that was answered, the next first; ``covers`` as of the one answered."""
+    """Calls that take the place of one that was answered, the next first; ``covers`` as of the one answered.
+
+    ``answers`` is what was answered so far, where that has to be on record.
+    """
 
     next: tuple[Call, ...]
     covers: tuple[str, ...] = ()
     length: int = 1
+    answers: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,6 +49,7 @@ class Undertaking:
     chains: dict[str, Chain] = field(default_factory=dict)
     told: bool = False
     erases: bool = False
+    withdrawn: bool = False
 
     def __post_init__(self) -> None:
         planned = {call.id for fact in self.planned for call in fact.calls}
@@ -85,6 +90,7 @@ class Undertaking:
 
     def withdraw(self) -> None:
         """Make none of the calls that are left, and remember nothing: the user asked to be forgotten."""
+        self.withdrawn = True
         self.planned = [replace(fact, memories=()) for fact in self.planned]
         self.ends |= {call.id: Ending(word="skipped", reason="erased") for call in self.open_calls()}
         self.chains.clear()
@@ -92,11 +98,19 @@ class Undertaking:
     def finish(self, connection: str) -> Finished:
         """The item with a word for each of its facts; said in the log too, and once only."""
         self.told = True
-        outcomes = (*self.settled, *(self._outcome(fact) for fact in self.planned))
+        made = [self._outcome(fact) for fact in self.planned]
+        outcomes = (*self.settled, *made)
         words = Counter(outcome.word for outcome in outcomes)
         logger.info("finished", connection=connection, message=self.item.message, part=self.item.part, **words)
-        erased = self.erases and any(outcome.word == "delivered" for outcome in outcomes)
-        return Finished(seq=self.item.seq, facts=self.item.facts, outcomes=outcomes, erased=erased)
+        is_wish = self.erases and bool(made) and all(outcome.word != "dead" for outcome in made)
+        return Finished(
+            seq=self.item.seq,
+            facts=self.item.facts,
+            outcomes=outcomes,
+            erased=is_wish and any(outcome.word == "delivered" for outcome in made),
+            is_wish=is_wish,
+            unkept=is_wish or self.withdrawn,
+        )
 
     def _outcome(self, fact: Planned) -> Outcome:
         """One fact's word: dead if any of its calls is, else delivered if any is, else skipped."""
@@ -104,6 +118,8 @@ class Undertaking:
         worst = min(ends, key=lambda end: ("dead", "delivered", "skipped").index(end.word), default=None)
         left_out = tuple((skip.what, skip.reason) for skip in fact.skips if skip.what is not None)
         if worst is not None:
-            return Outcome(fact=fact.fact, word=worst.word, reason=worst.reason, left_out=left_out, detail=worst.detail)
+            told = [end.detail for end in ends if end.detail] if self.erases else [worst.detail]
+            detail = "; ".join(told)
+            return Outcome(fact=fact.fact, word=worst.word, reason=worst.reason, left_out=left_out, detail=detail)
         reason = next((skip.reason for skip in fact.skips if skip.what is None), "nothing_to_send")
         return Outcome(fact=fact.fact, word="skipped", reason=reason, left_out=left_out)

@@ -41,6 +41,7 @@ ITEMS = """
     )
     ORDER BY b.user, b.seq
 """
+WISHES = "SELECT EXISTS (SELECT 1 FROM wishes)"
 MEMORY = """
     SELECT m.user, m.key, m.value FROM json_each(:users) u
     JOIN memory m ON m.user = u.value AND m.connection = :connection
@@ -66,6 +67,7 @@ def _claim(database: sqlite3.Connection, claim: Claim) -> list[Lane]:
     memory: dict[int, dict[str, Any]] = {}
     for user, key, value in database.execute(MEMORY, given).fetchall():
         memory.setdefault(user, {})[key] = msgspec.json.decode(value)
+    wishes = bool(database.execute(WISHES).fetchone()[0])
     return [
         Lane(
             connection=claim.connection,
@@ -76,6 +78,7 @@ def _claim(database: sqlite3.Connection, claim: Claim) -> list[Lane]:
             items=tuple(items.get(user, ())),
             memory=memory.get(user, {}),
             erased_seq=erased_seq,
+            wishes=wishes,
         )
         for user, attempts, failing_since_ms, erased_seq in taken
     ]

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal import refs
+from gateway.journal import erasures, refs
 from gateway.journal.port import Entry
 
 MOST_ROWS = 64
@@ -38,11 +38,6 @@ LANES = """
     SELECT b.user, c.value, b.received_ms FROM batches b, json_each(:connections) c
     WHERE b.seq > :base AND (b.scope IS NULL OR b.scope = c.value)
     ON CONFLICT DO NOTHING
-"""
-ERASING = """
-    UPDATE lanes SET erased_seq = max(erased_seq, b.seq), due_ms = iif(owner IS NULL, 0, due_ms)
-    FROM json_each(:seqs) s JOIN batches b ON b.seq = s.value JOIN json_each(:connections) c
-    WHERE lanes.user = b.user AND lanes.connection = c.value AND (b.scope IS NULL OR b.scope = c.value)
 """
 RECEIVED = """
     INSERT INTO counts (connection, word, reason, facts)
@@ -77,9 +72,9 @@ def _store(database: sqlite3.Connection, entries: Sequence[Entry], connections: 
     given = {"base": base, "connections": msgspec.json.encode(connections).decode()}
     for statement in (WORK, LANES, RECEIVED):
         database.execute(statement, given)
-    erasing = [seq for seq, entry in numbered if entry.erases and seq in new]
-    if erasing:
-        database.execute(ERASING, {**given, "seqs": msgspec.json.encode(erasing).decode()})
+    wishing = [(seq, entry) for seq, entry in numbered if entry.wish is not None and seq in new]
+    if wishing:
+        erasures.begin(database, wishing, connections)
     return set(new.values())
 
 

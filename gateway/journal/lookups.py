@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal import refs
+from gateway.journal import erasures, refs
 from gateway.journal.port import Count, Found, Outcome, Sighting
 from gateway.journal.settlements import SHARED
 
@@ -39,29 +39,9 @@ class Prune:
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
-class Erase:
-    """Have nothing older than a batch sent of these lanes' users, nor of those of these batches."""
-
-    connection: str
-    users: tuple[int, ...]
-    seqs: tuple[int, ...]
-    before_seq: int
-
-
 PING = """
     INSERT INTO memory (user, connection, key, value) VALUES (0, '', 'ping', ?)
     ON CONFLICT DO UPDATE SET value = excluded.value
-"""
-OTHERS = """
-    SELECT DISTINCT user FROM work WHERE connection = :connection AND seq < :before_seq AND (
-        user IN (SELECT value FROM json_each(:users))
-        OR user IN (SELECT user FROM batches WHERE seq IN (SELECT value FROM json_each(:seqs)))
-    )
-"""
-ERASE = """
-    UPDATE lanes SET erased_seq = max(erased_seq, :before_seq - 1), due_ms = iif(owner IS NULL, 0, due_ms)
-    WHERE connection = :connection AND user IN (SELECT value FROM json_each(:users))
 """
 OLDER = "SELECT 1 FROM work WHERE user = ? AND connection = ? AND seq < ? LIMIT 1"
 OLD = """
@@ -79,14 +59,12 @@ FORGETTING = (
 
 
 def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
-    """Carry out the Pings, Prunes and Erases among these operations."""
+    """Carry out the Pings and Prunes among these operations."""
     for index, operation in enumerate(operations):
         if isinstance(operation, Ping):
             database.execute(PING, (operation.now_ms,))
         elif isinstance(operation, Prune):
             results[index] = _prune(database, operation)
-        elif isinstance(operation, Erase):
-            results[index] = _erase(database, operation)
 
 
 def _prune(database: sqlite3.Connection, prune: Prune) -> int | None:
@@ -98,17 +76,8 @@ def _prune(database: sqlite3.Connection, prune: Prune) -> int | None:
         for statement in FORGETTING:
             database.execute(statement, {"seqs": msgspec.json.encode(forgotten).decode()})
         refs.forget(database, max(forgotten))
+    erasures.forget(database, forgotten, prune.dead_before_ms)
     return old[-1][0] if len(old) == prune.limit else None
-
-
-def _erase(database: sqlite3.Connection, erase: Erase) -> bool:
-    """Whether no older work of these users is left; what is left will not be sent."""
-    given: dict[str, Any] = {"connection": erase.connection, "before_seq": erase.before_seq}
-    known = {name: msgspec.json.encode(getattr(erase, name)).decode() for name in ("users", "seqs")}
-    waiting = [user for (user,) in database.execute(OTHERS, {**given, **known}).fetchall()]
-    if waiting:
-        database.execute(ERASE, {**given, "users": msgspec.json.encode(waiting).decode()})
-    return not waiting
 
 
 def any_due(database: sqlite3.Connection, connections: Sequence[str], now_ms: int) -> bool:
@@ -156,7 +125,10 @@ def find(database: sqlite3.Connection, wanted: Sequence[bytes], limit: int) -> l
 
 def _finished(database: sqlite3.Connection, seq: int) -> list[Sighting]:
     rows = database.execute("SELECT connection, at_ms, outcomes FROM ledger WHERE seq = ? ORDER BY connection", (seq,))
-    return [Sighting(connection=c, at_ms=at, outcomes=OUTCOMES.decode(o)) for c, at, o in rows.fetchall()]
+    return [
+        Sighting(connection=c, at_ms=at, outcomes=OUTCOMES.decode(o), receipt=erasures.receipt(database, seq, c))
+        for c, at, o in rows.fetchall()
+    ]
 
 
 def _waiting(database: sqlite3.Connection, seq: int, user: int) -> list[Sighting]:
@@ -176,6 +148,7 @@ def _waiting(database: sqlite3.Connection, seq: int, user: int) -> list[Sighting
             attempts=attempts,
             reason=reason,
             claimed=bool(claimed),
+            receipt=erasures.receipt(database, seq, connection),
         )
         for connection, progress, due_ms, attempts, reason, claimed in rows.fetchall()
     ]

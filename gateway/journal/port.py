@@ -37,11 +37,21 @@ def hash128(text: str) -> bytes:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """A user's wish to be forgotten: what happened ``before_ms`` to whom these hashed names mean is sent no more.
+
+    It is kept for longer than what it was posted with, so that what is told of too late is known for such.
+    """
+
+    names: tuple[bytes, ...]
+    before_ms: int
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """A batch to store. ``user`` is the hash of the lane's user, ``scope`` the one connection it is for (None: all).
 
     ``refs`` are the hashed ids by which it shall be found. A batch whose ``dedupe`` is stored already is
-    passed over. ``erases``: the user asks to be forgotten, so what waits in the lane before it need not be sent.
+    passed over. ``wish``: the user asks to be forgotten, so what waits in the lane before it need not be sent.
     """
 
     dedupe: bytes
@@ -54,7 +64,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     refs: tuple[bytes, ...]
     body: bytes
     scope: str | None = None
-    erases: bool = False
+    wish: Wish | None = None
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +83,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 class Lane(msgspec.Struct, frozen=True, kw_only=True):
     """A claimed lane: its oldest items, in order. Those up to ``erased_seq`` are of a user who asked to be forgotten.
 
-    ``attempts`` and ``failing_since_ms`` speak of the call that the lane stopped at (0: none).
+    ``attempts`` and ``failing_since_ms`` speak of the call that the lane stopped at (0: none). ``wishes``: somebody has
+    asked to be forgotten on this connection, so that every item has to be looked at for being told of too late.
     """
 
     connection: str
@@ -84,6 +95,7 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[Item, ...]
     memory: dict[str, Any] = {}
     erased_seq: int = 0
+    wishes: bool = False
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -102,13 +114,17 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
     """An item that is done with. ``outcomes`` has a word for every fact it was found to hold.
 
-    ``erased``: the lane's user has been forgotten, and so has to be what waits in the lane by then.
+    ``erased``: the lane's user has been forgotten, and so has to be what waits in the lane by then. ``is_wish``: it
+    asked for that, and all that is remembered of the user on this connection is forgotten. ``unkept``: its
+    document is not kept, once no connection has work with it.
     """
 
     seq: int
     facts: int
     outcomes: tuple[Outcome, ...]
     erased: bool = False
+    is_wish: bool = False
+    unkept: bool = False
 
 
 class Memo(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,11 +155,32 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Touched(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch that an erasure came across. ``withheld``: it waited, and was not sent; ``removed``: its document was."""
+
+    message: str
+    part: int
+    withheld: bool
+    removed: bool
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What an erasure did here on one connection, besides what its partner answered.
+
+    ``documents`` are those removed, ``memories`` the values that the plugin remembered of the user. ``touched`` are the
+    batches of the user's that the journal still knows.
+    """
+
+    documents: int
+    memories: int
+    touched: tuple[Touched, ...]
+
+
 class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     """What the journal knows of a stored batch on one connection.
 
     ``at_ms`` and ``outcomes`` where it is finished; else how it waits: until ``due_ms``, after so many
-    ``attempts``, for what ``reason``.
+    ``attempts``, for what ``reason``. ``receipt`` is that of an erasure which has been made, or is about to be.
     """
 
     connection: str
@@ -154,10 +191,11 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     reason: str = ""
     claimed: bool = False
+    receipt: Receipt | None = None
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored batch that an id was found in."""
+    """A stored batch that an id was found in. ``body`` is empty where it has been removed."""
 
     seq: int
     message: str
@@ -202,11 +240,16 @@ class Journal(Protocol):
     async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
         """Whether no work older than ``before_seq`` is left in a lane."""
 
-    async def erase(self, connection: str, users: Sequence[int], known_by: Sequence[bytes], before_seq: int) -> bool:
-        """Let nothing older be sent of these lanes, and of those in which one of these hashed ids was found.
+    async def erase(self, connection: str, names: Sequence[str], *, everywhere: bool, seq: int) -> bool:
+        """Let nothing be sent of a user that is older than their wish, the batch ``seq``; keep nothing of it either.
 
-        Returns whether none of it waits any more.
+        It is what lies in the lanes of these names and, if ``everywhere``, in any lane in which one of them was found.
+        Returns whether none of it waits any more. Then the documents of it that this connection had are removed,
+        where no other connection has work with them, and a receipt is kept.
         """
+
+    async def erased_before(self, connection: str, names: Sequence[bytes]) -> int:
+        """Up to when whom one of these hashed names means asked to be forgotten on this connection; 0 if never."""
 
     async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
         """Return once a lane of these connections may be due, at the latest after the timeout."""

@@ -90,6 +90,24 @@ MIGRATIONS = (
         offsets BLOB NOT NULL
     );
     """,
+    """
+    CREATE TABLE wishes (                       -- who asked to be forgotten
+        name BLOB NOT NULL,                     -- hashed
+        connection TEXT NOT NULL,
+        before_ms INTEGER NOT NULL,             -- what happened before then and is told of later is not sent
+        received_ms INTEGER NOT NULL,
+        PRIMARY KEY (name, connection)
+    ) WITHOUT ROWID;
+    CREATE TABLE receipts (                     -- what an erasure did here
+        seq INTEGER NOT NULL,
+        connection TEXT NOT NULL,
+        lanes TEXT NOT NULL,                    -- the user's
+        touched TEXT NOT NULL,                  -- batches of the user's
+        removed TEXT NOT NULL,                  -- those of them whose documents were removed
+        memories INTEGER NOT NULL DEFAULT 0,    -- how many values were forgotten
+        PRIMARY KEY (seq, connection)
+    ) WITHOUT ROWID;
+    """,
 )
 
 

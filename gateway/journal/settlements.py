@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from gateway.journal.port import Settlement
+from gateway.journal import erasures
+from gateway.journal.port import Finished, Settlement
 
 SHARED = 0  # the user under which a connection's shared memory is kept
 
@@ -88,6 +90,17 @@ def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[A
 
 def _record(database: sqlite3.Connection, settles: Sequence[Settle]) -> None:
     done = [(settle, finished) for settle in settles for finished in settle.settlement.finished]
+    with erasures.thoroughly(database) if any(finished.unkept for _, finished in done) else nullcontext():
+        _record_done(database, settles, done)
+    released = [settle for settle in settles if settle.settlement.release]
+    _execute(database, GONE, (_key(settle) for settle in released))
+    _execute(database, RELEASE, (_release_row(settle) for settle in released))
+    _execute(database, COUNT, _counted(settles))
+
+
+def _record_done(
+    database: sqlite3.Connection, settles: Sequence[Settle], done: Sequence[tuple[Settle, Finished]]
+) -> None:
     _execute(database, LEDGER, (_ledger_row(settle, finished) for settle, finished in done))
     _execute(database, DONE, ((*_key(settle), finished.seq) for settle, finished in done))
     _execute(
@@ -95,12 +108,14 @@ def _record(database: sqlite3.Connection, settles: Sequence[Settle]) -> None:
         PROGRESS,
         ((*_key(settle), seq, state) for settle in settles for seq, state in settle.settlement.progress.items()),
     )
+    for settle, finished in done:
+        if finished.is_wish:
+            erasures.finish(database, settle.settlement.connection, settle.settlement.user, finished.seq)
+    unkept = [finished.seq for _, finished in done if finished.unkept]
+    if unkept:
+        erasures.remove(database, unkept, dead=False)
     _remember(database, settles)
     _execute(database, ERASED, (_key(settle) for settle, finished in done if finished.erased))
-    released = [settle for settle in settles if settle.settlement.release]
-    _execute(database, GONE, (_key(settle) for settle in released))
-    _execute(database, RELEASE, (_release_row(settle) for settle in released))
-    _execute(database, COUNT, _counted(settles))
 
 
 def _execute(database: sqlite3.Connection, statement: str, rows: Iterable[Any]) -> list[Any]:

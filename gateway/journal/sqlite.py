@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.journal import claims, entries, lookups, refs, schema, settlements
+from gateway.journal import claims, entries, erasures, lookups, refs, schema, settlements
 from gateway.journal.checkpoint import Checkpointer
 from gateway.journal.commit import Committer
 from gateway.journal.indexing import Indexer
@@ -27,6 +27,8 @@ from gateway.journal.port import (
     JournalUnusable,
     Lane,
     Settlement,
+    hash64,
+    hash_ref,
 )
 
 T = TypeVar("T")
@@ -131,11 +133,16 @@ class SqliteJournal:
         reached: int | None = await self._do(lookups.Prune(before_ms, dead_before_ms, after_seq, limit))
         return reached
 
-    async def erase(self, connection: str, users: Sequence[int], known_by: Sequence[bytes], before_seq: int) -> bool:
-        """Let nothing older be sent of some users; see the port."""
-        known = tuple(self._read(refs.seqs, known_by))
-        gone: bool = await self._do(lookups.Erase(connection, tuple(users), known, before_seq))
+    async def erase(self, connection: str, names: Sequence[str], *, everywhere: bool, seq: int) -> bool:
+        """Let nothing older be sent of a user, and keep nothing of it; see the port."""
+        found = self._read(refs.seqs, [hash_ref(name, self.salt) for name in names])
+        lanes = tuple(hash64(name) for name in names)
+        gone: bool = await self._do(erasures.Erase(connection, lanes, tuple(found), everywhere, seq))
         return gone
+
+    async def erased_before(self, connection: str, names: Sequence[bytes]) -> int:
+        """Up to when one of these asked to be forgotten; see the port."""
+        return self._read(erasures.before_ms, connection, names)
 
     async def ping(self) -> None:
         """Return if the journal can be written now; see the port."""
@@ -218,7 +225,7 @@ class SqliteJournal:
         with self._turn:
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
-                for run in (entries.run, settlements.run, claims.run, lookups.run):
+                for run in (entries.run, settlements.run, claims.run, erasures.run, lookups.run):
                     run(self._writer, operations, results)
                 self._writer.execute("COMMIT")
             except BaseException as error:

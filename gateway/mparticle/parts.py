@@ -19,15 +19,21 @@ LANE_ORDER = {type: rank for rank, type in enumerate(names.FIREHOSE_USER_IDENTIT
 FOUND_BY = frozenset({"customer_id", "email", "mpid"})  # an erasure may name several MPIDs
 
 
+class Wished(msgspec.Struct, frozen=True, kw_only=True):
+    """A wish to be forgotten: whose, in all the ``names`` that ``meant`` may give them, and when it was told."""
+
+    names: tuple[str, ...]
+    asked_ms: int | None
+
+
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """One user's part of a post.
 
     ``message`` and ``number`` name it, ``user_key`` says whose lane it belongs to, and ``dedupe`` (which has the
     user in it, for an id alone may be used twice) is equal for what mParticle posts again and for nothing else.
     ``facts`` is how many facts it holds, what cannot be read included. ``refs`` are the ids by which somebody may
-    look for it. ``erases``: it asks that the user
-    be forgotten. ``body`` is a JSON document in the dialect posted that holds this user alone and none of the
-    customer's settings.
+    look for it. ``wish``: it asks that the user be forgotten. ``body`` is a JSON document in the dialect posted that
+    holds this user alone and none of the customer's settings.
     """
 
     message: str
@@ -36,7 +42,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     user_key: str
     facts: int
     refs: tuple[str, ...]
-    erases: bool = False
+    wish: Wished | None = None
     body: bytes
 
     def __repr__(self) -> str:
@@ -57,7 +63,7 @@ def part(said: Message, dialect: Dialect, *, dedupe: str, refs: Iterable[str | N
         user_key=f"audience:{batch.audience.id}" if batch.audience else user_key(batch.user, batch.device_stamp),
         facts=facts,
         refs=(*refs, batch.source_id, *ids),
-        erases=batch.erasure is not None,
+        wish=_wish(batch),
         body=body,
     )
 
@@ -71,7 +77,7 @@ def made(  # noqa: PLR0913  # a part says as much
     user_key: str | None,
     facts: int,
     refs: Iterable[str | None],
-    erases: bool = False,
+    wish: Wished | None = None,
     body: bytes,
 ) -> Part:
     """A part of a message; nobody's, where there is no ``user_key``, has a lane of its own."""
@@ -82,8 +88,8 @@ def made(  # noqa: PLR0913  # a part says as much
         dedupe=f"{dedupe}/{key}",
         user_key=key,
         facts=facts,
-        refs=tuple(dict.fromkeys(ref for ref in (message, *refs, *user_refs(user)) if ref)),
-        erases=erases,
+        refs=tuple(dict.fromkeys(ref for ref in (message, *refs, *user_refs(user), user_key) if ref)),
+        wish=wish,
         body=body,
     )
 
@@ -134,6 +140,35 @@ def user_refs(user: User) -> list[str]:
     """The ids by which everything about a user is found: MPID, customer_id, e-mail address."""
     known = [identity_key(each) for each in user.identities if each.is_raw and each.type in FOUND_BY]
     return [f"mpid:{user.mpid}", *known] if user.mpid else known
+
+
+def called(user: User) -> list[str]:
+    """All that a user is called: the MPID, and every identity that is no hash."""
+    known = [identity_key(each) for each in user.identities if each.is_raw]
+    return [f"mpid:{user.mpid}", *known] if user.mpid else known
+
+
+def meant(user: User) -> list[str]:
+    """The names under which a wish to be forgotten may have been kept that concerns this user.
+
+    Several users may share an address. A wish that names an MPID means that user, and with an address besides only
+    what was posted under it alone.
+    """
+    names = called(user)
+    return names if user.mpid else [*names, *map(ALONE.__add__, names)]
+
+
+ALONE = "alone:"
+
+
+def _wish(batch: Batch) -> Wished | None:
+    if batch.erasure is None:
+        return None
+    names = called(batch.user)
+    if batch.user.mpid:
+        names = [name if name.startswith("mpid:") else ALONE + name for name in names]
+    told = [time for time in (batch.received_ms, batch.erasure.submitted_ms) if time is not None]
+    return Wished(names=tuple(names), asked_ms=max(told, default=None))
 
 
 def identity_key(identity: Identity) -> str:

@@ -1,7 +1,7 @@
 import pytest
 from support.journal_words import ref
 
-from gateway.journal.port import Entry, hash64, hash128
+from gateway.journal.port import Entry, Wish, hash64, hash128
 from gateway.journal.sqlite import SqliteJournal, prepare
 
 
@@ -21,7 +21,7 @@ async def journal(url, anyio_backend):
 
 @pytest.fixture
 def make_entry():
-    def make(name, *, user="ann", facts=1, scope=None, received_ms=1_000, refs=(), erases=False):
+    def make(name, *, user="ann", facts=1, scope=None, received_ms=1_000, refs=(), erases=False, wishes=(), salt=b""):
         return Entry(
             dedupe=hash128(name),
             user=hash64(user),
@@ -30,10 +30,10 @@ def make_entry():
             dialect="firehose",
             received_ms=received_ms,
             facts=facts,
-            refs=tuple(map(ref, refs)),
+            refs=tuple(ref(id, salt) for id in refs),
             body=name.encode(),
             scope=scope,
-            erases=erases,
+            wish=Wish(names=tuple(ref(name, salt) for name in wishes), before_ms=5_000) if erases or wishes else None,
         )
 
     return make

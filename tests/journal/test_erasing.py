@@ -1,11 +1,32 @@
 """Work of users who asked to be forgotten: known for such when it is claimed, in whatever lane it waits."""
 
+from functools import partial
+
 import pytest
 from support.journal_words import BOTH, claim, finish, ref, settle
 
-from gateway.journal.port import hash64
+from gateway.journal.port import Memo, Outcome, Receipt, Touched, hash64
 
 pytestmark = pytest.mark.anyio
+
+NOTHING = Receipt(documents=0, memories=0, touched=())
+
+
+@pytest.fixture
+def make_entry(make_entry, journal):
+    """Entries whose ids are hashed as the journal itself hashes names."""
+    return partial(make_entry, salt=journal.salt)
+
+
+async def found(journal, id):
+    """The one batch of an id."""
+    (batch,) = await journal.find([ref(id, journal.salt)])
+    return batch
+
+
+async def finish_all(journal, connection="loyalty", **fields):
+    for lane in await claim(journal, connection):
+        await journal.settle(finish(lane, *lane.items, release=True, **fields))
 
 
 async def test_what_waits_before_an_erasure_is_known_not_to_be_sent(journal, make_entry):
@@ -74,7 +95,7 @@ async def test_an_erasure_waits_for_the_users_other_lanes_whose_work_is_not_sent
     await journal.accept([make_entry("m1", user="mpid:7", refs=["email:ann@example.com"])], BOTH)
     await journal.accept([make_entry("m2", user="mpid:8", refs=["email:bob@example.com"])], BOTH)
     await journal.accept([make_entry("m3", user="email:ann@example.com", erases=True)], BOTH)
-    assert await journal.erase("loyalty", [], [ref("email:ann@example.com")], 3) is False
+    assert await journal.erase("loyalty", ["email:ann@example.com"], everywhere=True, seq=3) is False
     lanes = {lane.user: lane for lane in await claim(journal)}
     assert {user: lane.erased_seq for user, lane in lanes.items()} == {
         hash64("mpid:7"): 2,
@@ -83,20 +104,114 @@ async def test_an_erasure_waits_for_the_users_other_lanes_whose_work_is_not_sent
     }
     ann = lanes[hash64("mpid:7")]
     await journal.settle(finish(ann, *ann.items, release=True))
-    assert await journal.erase("loyalty", [], [ref("email:ann@example.com")], 3) is True
+    assert await journal.erase("loyalty", ["email:ann@example.com"], everywhere=True, seq=3) is True
 
 
 async def test_an_erasure_does_not_wait_for_what_the_user_did_later(journal, make_entry):
     await journal.accept([make_entry("m1", user="a", erases=True)], BOTH)
     await journal.accept([make_entry("m2", user="b", refs=["email:ann@example.com"])], BOTH)
-    assert await journal.erase("loyalty", [], [ref("email:ann@example.com")], 1) is True
+    assert await journal.erase("loyalty", ["email:ann@example.com"], everywhere=True, seq=1) is True
     assert {lane.erased_seq for lane in await claim(journal) if lane.user == hash64("b")} == {0}
 
 
 async def test_lanes_can_be_named_themselves(journal, make_entry):
     await journal.accept([make_entry("m1", user="mpid:7"), make_entry("m2", user="mpid:8")], BOTH)
     await journal.accept([make_entry("m3", user="email:ann@example.com", erases=True)], BOTH)
-    assert await journal.erase("loyalty", [hash64("mpid:7"), hash64("mpid:9")], [], 3) is False
+    assert await journal.erase("loyalty", ["mpid:7", "mpid:9"], everywhere=False, seq=3) is False
     lanes = {lane.user: lane.erased_seq for lane in await claim(journal)}
     assert (lanes[hash64("mpid:7")], lanes[hash64("mpid:8")]) == (2, 0)
-    assert await journal.erase("loyalty", [hash64("mpid:9")], [], 3) is True
+    assert await journal.erase("loyalty", ["mpid:9"], everywhere=False, seq=3) is True
+
+
+async def test_what_was_kept_of_a_user_is_removed_with_the_erasure_and_a_receipt_tells_of_it(journal, make_entry):
+    await journal.accept([make_entry("m1", user="mpid:7", refs=["m1", "email:ann@example.com"])], BOTH)
+    await journal.accept([make_entry("m2", user="mpid:7", refs=["m2", "email:ann@example.com"])], BOTH)
+    await journal.accept([make_entry("m3", user="mpid:8", refs=["m3", "email:bob@example.com"])], BOTH)
+    await finish_all(journal)
+    for lane in await claim(journal, "email", items=1):
+        await journal.settle(finish(lane, *lane.items, release=True))
+    await journal.accept([make_entry("m4", user="email:ann@example.com", refs=["m4"], erases=True)], BOTH)
+    assert await journal.erase("loyalty", ["email:ann@example.com"], everywhere=True, seq=4) is True
+    assert [(await found(journal, f"m{n}")).body for n in (1, 2, 3)] == [b"", b"m2", b"m3"]  # email has yet to send m2
+    (_, receipt) = [sighting.receipt for sighting in (await found(journal, "m4")).sightings]
+    touched = (
+        Touched(message="m1", part=0, withheld=False, removed=True),
+        Touched(message="m2", part=0, withheld=False, removed=False),
+    )
+    assert receipt == Receipt(documents=1, memories=0, touched=touched)
+    assert await journal.erase("email", ["email:ann@example.com"], everywhere=True, seq=4) is False
+    (lane,) = [lane for lane in await claim(journal, "email") if lane.user == hash64("mpid:7")]
+    withheld = (Outcome("identities", "skipped", "erased"),)
+    await journal.settle(finish(lane, *lane.items, outcomes=withheld, release=True))
+    assert await journal.erase("email", ["email:ann@example.com"], everywhere=True, seq=4) is True
+    assert [(await found(journal, f"m{n}")).body for n in (1, 2, 3)] == [b"", b"", b"m3"]
+    receipt = (await found(journal, "m4")).sightings[0].receipt
+    assert [(one.message, one.withheld, one.removed) for one in receipt.touched] == [
+        ("m1", False, False),
+        ("m2", True, True),
+    ]
+
+
+async def test_an_erasure_looked_at_again_keeps_its_receipt(journal, make_entry):
+    await journal.accept([make_entry("m1", user="mpid:7", refs=["m1", "mpid:7"])], ("loyalty",))
+    await finish_all(journal)
+    await journal.accept([make_entry("m2", user="mpid:7", refs=["m2", "mpid:7"], erases=True)], ("loyalty",))
+    for _ in range(2):
+        assert await journal.erase("loyalty", ["mpid:7"], everywhere=False, seq=2) is True
+        assert (await found(journal, "m2")).sightings[0].receipt.documents == 1
+
+
+async def test_documents_of_others_who_share_an_address_or_of_other_connections_stay(journal, make_entry):
+    await journal.accept([make_entry("m1", user="mpid:8", refs=["m1", "email:ann@example.com"])], ("loyalty",))
+    await journal.accept([make_entry("m2", user="email:ann@example.com", refs=["email:ann@example.com"])], ("email",))
+    await finish_all(journal)
+    await finish_all(journal, "email")
+    await journal.accept([make_entry("m3", user="mpid:7", refs=["m3"], erases=True)], ("loyalty",))
+    names = ["mpid:7", "email:ann@example.com"]
+    assert await journal.erase("loyalty", names, everywhere=False, seq=3) is True
+    assert [one.body for one in await journal.find([ref("email:ann@example.com", journal.salt)])] == [b"m1", b"m2"]
+    assert (await found(journal, "m3")).sightings[0].receipt == NOTHING
+
+
+async def test_what_a_plugin_remembered_is_forgotten_in_all_the_users_lanes_and_nobody_elses(journal, make_entry):
+    users = ("mpid:7", "email:ann@example.com", "mpid:8")
+    for connection in BOTH:
+        for name in users:
+            await journal.accept([make_entry(f"{connection}-{name}", user=name, refs=[name])], (connection,))
+        for lane in await claim(journal, connection):
+            memos = (Memo(key="seen", value=1), Memo(key="list", value="Gold", shared=True))
+            await journal.settle(finish(lane, *lane.items, memos=memos, release=True))
+    await journal.accept([make_entry("wish", user="mpid:7", refs=["wish"], erases=True)], BOTH)
+    names = ["mpid:7", "email:ann@example.com"]
+    assert await journal.erase("loyalty", names, everywhere=False, seq=7)
+    (lane,) = await claim(journal)
+    await journal.settle(finish(lane, *lane.items, is_wish=True, memos=(Memo(key="gone", value=2),), release=True))
+    for name in users:
+        await journal.accept([make_entry(f"later-{name}", user=name)], BOTH)
+    kept = {name: {lane.user: lane.memory for lane in await claim(journal, name)} for name in BOTH}
+    assert kept["loyalty"] == {hash64("mpid:7"): {"gone": 2}, hash64(users[1]): {}, hash64("mpid:8"): {"seen": 1}}
+    assert set(map(str, kept["email"].values())) == {"{'seen': 1}"}
+    assert await journal.shared_memory("loyalty") == {"list": "Gold"}
+    assert (await found(journal, "wish")).sightings[0].receipt.memories == 2
+
+
+async def test_a_wish_is_known_on_its_connections_and_reaches_as_far_as_the_latest(journal, make_entry):
+    name, other = ref("mpid:7", journal.salt), ref("mpid:8", journal.salt)
+    await journal.accept([make_entry("m1", user="mpid:7", wishes=["mpid:7"])], BOTH)
+    await journal.accept([make_entry("m2", user="mpid:8", wishes=["mpid:8"], scope="email")], BOTH)
+    assert [await journal.erased_before(each, [other, name]) for each in (*BOTH, "none")] == [5_000, 5_000, 0]
+    assert [await journal.erased_before(each, [other]) for each in BOTH] == [0, 5_000]
+    assert {lane.wishes for lane in await claim(journal)} == {True}
+    await finish_all(journal, "email")
+    await journal.prune(before_ms=0, dead_before_ms=1_000, after_seq=0, limit=9)
+    assert await journal.erased_before("email", [other]) == 5_000
+    await journal.prune(before_ms=0, dead_before_ms=1_001, after_seq=0, limit=9)
+    assert await journal.erased_before("email", [other]) == 0
+
+
+async def test_whose_document_is_not_to_be_kept_has_it_removed_with_the_last_connection(journal, make_entry):
+    await journal.accept([make_entry("m1", refs=["m1"])], BOTH)
+    await finish_all(journal, "loyalty", unkept=True)
+    assert (await found(journal, "m1")).body == b"m1"
+    await finish_all(journal, "email", unkept=True)
+    assert (await found(journal, "m1")).body == b""

@@ -1,5 +1,9 @@
 """Somebody who asked to be forgotten: what waits for them is not sent, in whatever lane, and what comes later is."""
 
+import re
+import subprocess
+import sys
+
 import pytest
 
 from gateway.testing.vendor import Action, Fault
@@ -93,3 +97,100 @@ def test_nobody_else_is_held_up_or_dropped(gateway, vendor, message):
     vendor.faults.clear()
     gateway.wait(gateway.drained)
     assert words(gateway, message(2)["id"], "loyalty") == {("delivered", "")}
+
+
+def happened(message, number, time_ms, **fields):
+    """A message with one event, which happened then."""
+    made = message(number, user=MPID, **fields)
+    made["events"][0]["timestamp_ms"] = time_ms
+    return made
+
+
+def test_what_is_told_too_late_is_skipped_and_what_happened_since_is_sent(gateway, vendor, message):
+    gateway.start()
+    gateway.post(message(1, user=MPID))
+    asked = erasure(2, mpid=MPID)
+    gateway.post(asked)
+    gateway.wait(gateway.drained)
+    vendor.journal.clear()
+    late = happened(message, 3, asked["timestamp_ms"] - 1)
+    both = message(4, user=MPID, events=2)
+    both["events"][0]["timestamp_ms"] = asked["timestamp_ms"] - 1
+    for one in (late, both):
+        gateway.post(one)
+        gateway.wait(gateway.drained)
+    assert words(gateway, late["id"], "loyalty") == {("skipped", "erased")}
+    (row,) = gateway.explain(late["id"])
+    assert row["document"] == "removed"
+    (row,) = gateway.explain(both["id"])
+    assert {fact["fact"]: fact["reason"] for fact in row["facts"]} == {"attributes": "", "e-4-0": "erased", "e-4-1": ""}
+    assert [one["body"]["events"]["Signup"]["transaction_id"] for one in vendor.events()] == ["e-4-1"]
+
+
+@pytest.mark.parametrize("mpid", [MPID, None], ids=["by MPID", "by address alone"])
+def test_lateness_is_of_the_user_meant_and_no_other(gateway, vendor, email, message, mpid):
+    """Who shares an address is meant only where the erasure names nothing else."""
+    gateway.start(more=email.connection)
+    asked = erasure(1, mpid=mpid)
+    gateway.post(asked)
+    gateway.wait(lambda: gateway.drained("email"))
+    before_ms = asked["timestamp_ms"] - 1
+    other = {**happened(message, 2, before_ms, user_identities=IDENTITIES), "mpid": "43"}
+    unknown = happened(message, 3, before_ms, user_identities=IDENTITIES)
+    del unknown["mpid"]
+    for one in (other, unknown):
+        gateway.post(one)
+    gateway.wait(lambda: gateway.drained("email"))
+    assert ("skipped", "erased") in words(gateway, unknown["id"], "email")
+    assert (("skipped", "erased") in words(gateway, other["id"], "email")) is (mpid is None)
+
+
+def test_identities_of_an_extension_reach_what_was_posted_under_them_alone(gateway, vendor, message):
+    gateway.start()
+    card = [{"type": "other6", "encoding": "raw", "value": "card-77"}]
+    known = {**message(1), "user_identities": card}
+    del known["mpid"]
+    gateway.post(known)
+    gateway.wait(gateway.drained)
+    asked = erasure(2, mpid=MPID)
+    asked["extensions"]["opendsr.mparticle.com"]["subject_identities"]["other6"] = {"value": "card-77"}
+    gateway.post(asked)
+    gateway.wait(gateway.drained)
+    assert [row["document"] for row in gateway.explain(known["id"])] == ["removed"]
+    late = {**known, "id": message(3)["id"]}
+    late["events"][0]["timestamp_ms"] = asked["timestamp_ms"] - 1
+    gateway.post(late)
+    gateway.wait(gateway.drained)
+    assert ("delivered", "") not in words(gateway, late["id"], "loyalty")
+
+
+def test_the_receipt_tells_what_each_partner_answered_and_everything_that_was_removed(
+    gateway, vendor, email, message, tmp_path
+):
+    gateway.start(more=email.connection)
+    gateway.post(message(1, user=MPID, user_identities=IDENTITIES))
+    gateway.wait(lambda: gateway.drained("email") and gateway.drained())
+    email.faults.append(DOWN)
+    gateway.post(message(2, user=MPID, user_identities=IDENTITIES))
+    asked = {**erasure(3, mpid=MPID), "submitted_time": "2024-05-01T12:00:00Z"}
+    gateway.post(asked)
+    gateway.wait(gateway.drained)
+    email.faults.clear()
+    gateway.wait(lambda: gateway.drained("email"))
+    rows = {row["connection"]: row for row in gateway.explain(asked["id"])}
+    answers = {name: row["receipt"]["answers"] for name, row in rows.items()}
+    assert answers["loyalty"][-1] == "DELETE was answered 200"
+    assert answers["email"] == ["GET was answered 200", "DELETE was answered 200", "GET was answered 400"]
+    for row in rows.values():
+        touched = {one["message"]: one for one in row["receipt"]["touched"]}
+        assert set(touched) == {message(1)["id"], message(2)["id"]}
+        assert row["receipt"]["memories_forgotten"] > 0
+    assert rows["email"]["receipt"]["touched"][1]["withheld"] is True
+    assert {row["document"] for id in (asked["id"], MPID) for row in gateway.explain(id)} == {"removed"}
+    command = [sys.executable, "-m", "gateway", "explain", asked["id"], "-c", str(gateway.config)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env={"COLUMNS": "300"}).stdout
+    assert re.search(r"email: receipt of the erasure, documents removed: \d", shown)
+    assert "DELETE was answered 200" in shown
+    assert gateway.stop() == 0
+    kept = b"".join(path.read_bytes() for path in tmp_path.glob("gateway.db*"))
+    assert (ADDRESS.encode() in kept, b"Colour" in kept) == (False, False)

@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from gateway.testing.vendor import Action, Fault
 
+JSON_KEYS = (Path(__file__).parents[2] / "docs" / "explain.md").read_text().partition("## `--json`")[2]
 ADDRESS = "Mara@Example.com"
 IDENTITIES = [
     {"type": "email", "encoding": "raw", "value": ADDRESS},
@@ -34,6 +36,8 @@ def test_a_batch_is_found_by_each_of_its_ids_and_an_address_by_its_hash_alone(ga
     (row,) = gateway.explain(f" {ADDRESS.upper()}")
     assert re.fullmatch("email#[0-9a-f]{16}", row["found_by"])
     assert gateway.explain(row["found_by"]) == [row]
+    documented = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[a-z_`, ]+) \|", JSON_KEYS, re.MULTILINE)))
+    assert set(documented) == set(row)
     shown, _ = told(gateway, row["found_by"])
     assert row["found_by"] in shown
     assert "example" not in shown.lower()

@@ -14,14 +14,15 @@ def settle(lane, **fields):
     return Settlement(connection=lane.connection, user=lane.user, fence=lane.fence, **fields)
 
 
-def finish(lane, *items, outcomes=DELIVERED, erased=False, **fields):
-    finished = tuple(Finished(seq=item.seq, facts=item.facts, outcomes=outcomes, erased=erased) for item in items)
+def finish(lane, *items, outcomes=DELIVERED, erased=False, is_wish=False, unkept=False, **fields):
+    kinds = {"erased": erased, "is_wish": is_wish, "unkept": unkept}
+    finished = tuple(Finished(seq=item.seq, facts=item.facts, outcomes=outcomes, **kinds) for item in items)
     return settle(lane, finished=finished, **fields)
 
 
-def ref(id):
-    """An id, hashed; an engine cares not with what salt."""
-    return hash_ref(id, b"")
+def ref(id, salt=b""):
+    """An id, hashed; where an engine is given hashes, it cares not with what salt."""
+    return hash_ref(id, salt)
 
 
 async def find(journal, *ids):

@@ -1,0 +1,179 @@
+"""Erasures: what the journal lets go of when a user asks to be forgotten, and the receipt of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.journal.port import Entry, Receipt, Touched
+
+NUMBERS = msgspec.json.Decoder(list[int])
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """Have nothing of a user older than the batch ``seq`` sent, and keep nothing of it; see the port."""
+
+    connection: str
+    lanes: tuple[int, ...]
+    found: tuple[int, ...]
+    everywhere: bool
+    seq: int
+
+
+BEGIN = """
+    UPDATE lanes SET erased_seq = max(erased_seq, b.seq), due_ms = iif(owner IS NULL, 0, due_ms)
+    FROM json_each(:seqs) s JOIN batches b ON b.seq = s.value JOIN json_each(:connections) c
+    WHERE lanes.user = b.user AND lanes.connection = c.value AND (b.scope IS NULL OR b.scope = c.value)
+"""
+WISH = """
+    INSERT INTO wishes (name, connection, before_ms, received_ms) VALUES (?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET before_ms = max(before_ms, excluded.before_ms), received_ms = excluded.received_ms
+"""
+WAITING = """
+    SELECT DISTINCT user FROM work WHERE connection = :connection AND seq < :seq AND (
+        user IN (SELECT value FROM json_each(:lanes))
+        OR :everywhere AND user IN (SELECT user FROM batches WHERE seq IN (SELECT value FROM json_each(:found)))
+    )
+"""
+WITHHOLD = """
+    UPDATE lanes SET erased_seq = max(erased_seq, :seq - 1), due_ms = iif(owner IS NULL, 0, due_ms)
+    WHERE connection = :connection AND user IN (SELECT value FROM json_each(:users))
+"""
+OLDER = """
+    SELECT b.seq, b.user FROM batches b JOIN ledger l ON l.seq = b.seq AND l.connection = :connection
+    WHERE b.seq IN (SELECT value FROM json_each(:found)) AND b.seq < :seq
+    AND (:everywhere OR b.user IN (SELECT value FROM json_each(:lanes)))
+"""
+REMOVE = """
+    UPDATE batches SET body = x'' WHERE seq IN (SELECT value FROM json_each(?)) AND body != x''
+    AND NOT EXISTS (SELECT 1 FROM work w WHERE w.user = batches.user AND w.seq = batches.seq)
+    AND (? OR NOT EXISTS (SELECT 1 FROM ledger l WHERE l.seq = batches.seq AND l.dead > 0))
+    RETURNING seq
+"""
+BEFORE = "SELECT removed FROM receipts WHERE seq = ? AND connection = ?"
+KEEP = """
+    INSERT INTO receipts (seq, connection, lanes, touched, removed) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET lanes = excluded.lanes, touched = excluded.touched, removed = excluded.removed
+"""
+FORGET = """
+    DELETE FROM memory WHERE connection = :connection AND user != 0 AND (
+        user = :user OR user IN (
+            SELECT lane.value FROM receipts r, json_each(r.lanes) lane
+            WHERE r.seq = :seq AND r.connection = :connection
+        )
+    )
+"""
+COUNT = "UPDATE receipts SET memories = memories + ? WHERE seq = ? AND connection = ?"
+RECEIPT = "SELECT touched, removed, memories FROM receipts WHERE seq = ? AND connection = ?"
+TOUCHED = """
+    SELECT b.message, b.part, l.outcomes LIKE '%"skipped","erased"%', b.seq IN (SELECT value FROM json_each(:removed))
+    FROM batches b JOIN ledger l ON l.seq = b.seq AND l.connection = :connection
+    WHERE b.seq IN (SELECT value FROM json_each(:touched)) ORDER BY b.seq
+"""
+
+
+@contextmanager
+def thoroughly(database: sqlite3.Connection) -> Iterator[None]:
+    """Overwrite what is deleted meanwhile, instead of leaving it in the file until its place is needed."""
+    database.execute("PRAGMA secure_delete = ON").fetchone()
+    try:
+        yield
+    finally:
+        database.execute("PRAGMA secure_delete = OFF").fetchone()
+
+
+def begin(database: sqlite3.Connection, wishing: Sequence[tuple[int, Entry]], connections: Sequence[str]) -> None:
+    """Wishes have just been stored: what waits in their lanes is not sent any more, and they are remembered."""
+    given = {"seqs": _json([seq for seq, _ in wishing]), "connections": _json(connections)}
+    database.execute(BEGIN, given)
+    rows = [
+        (name, connection, entry.wish.before_ms, entry.received_ms)
+        for _, entry in wishing
+        for connection in connections
+        if entry.wish is not None and entry.scope in (None, connection)
+        for name in entry.wish.names
+    ]
+    database.executemany(WISH, rows)
+
+
+def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
+    """Carry out the Erases among these operations; the result of each is whether nothing of the user's waits."""
+    for index, operation in enumerate(operations):
+        if isinstance(operation, Erase):
+            results[index] = _erase(database, operation)
+
+
+def _erase(database: sqlite3.Connection, erase: Erase) -> bool:
+    known = {name: _json(getattr(erase, name)) for name in ("lanes", "found")}
+    given = {"connection": erase.connection, "seq": erase.seq, "everywhere": erase.everywhere, **known}
+    waiting = [user for (user,) in database.execute(WAITING, given).fetchall()]
+    if waiting:
+        database.execute(WITHHOLD, {**given, "users": _json(waiting)})
+        return False
+    older = database.execute(OLDER, given).fetchall()
+    touched = [seq for seq, _ in older]
+    with thoroughly(database):
+        removed = remove(database, touched, dead=True)
+    for (before,) in database.execute(BEFORE, (erase.seq, erase.connection)).fetchall():
+        removed |= set(NUMBERS.decode(before))
+    lanes = {*erase.lanes, *(user for _, user in older)}
+    row = (erase.seq, erase.connection, _json(sorted(lanes)), _json(touched), _json(sorted(removed)))
+    database.execute(KEEP, row)
+    return True
+
+
+def remove(database: sqlite3.Connection, seqs: Iterable[int], *, dead: bool) -> set[int]:
+    """Remove the documents of those of these batches that no connection has work with; returns which.
+
+    Those with dead letters only if ``dead``.
+    """
+    return {seq for (seq,) in database.execute(REMOVE, (_json(list(seqs)), dead)).fetchall()}
+
+
+def finish(database: sqlite3.Connection, connection: str, user: int, seq: int) -> None:
+    """A wish has been fulfilled on a connection: what was remembered of the user there is forgotten."""
+    given = {"connection": connection, "user": user, "seq": seq}
+    forgotten = database.execute(FORGET, given).rowcount
+    database.execute(COUNT, (forgotten, seq, connection))
+
+
+def forget(database: sqlite3.Connection, seqs: Sequence[int], before_ms: int) -> None:
+    """Forget the receipts of batches that are gone, and wishes of long ago."""
+    database.execute("DELETE FROM wishes WHERE received_ms < ?", (before_ms,))
+    if seqs:
+        database.execute("DELETE FROM receipts WHERE seq IN (SELECT value FROM json_each(?))", (_json(seqs),))
+
+
+def before_ms(database: sqlite3.Connection, connection: str, names: Sequence[bytes]) -> int:
+    """Up to when one of these asked to be forgotten on a connection; 0 if never."""
+    places = ",".join("?" * len(names))
+    query = f"SELECT max(before_ms) FROM wishes WHERE connection = ? AND name IN ({places})"  # noqa: S608
+    found: int | None = database.execute(query, (connection, *names)).fetchone()[0]
+    return found or 0
+
+
+def receipt(database: sqlite3.Connection, seq: int, connection: str) -> Receipt | None:
+    """What the erasure that is this batch did on a connection; None where it is none, or has not begun."""
+    row = database.execute(RECEIPT, (seq, connection)).fetchone()
+    if row is None:
+        return None
+    touched, removed, memories = row
+    given = {"touched": touched, "removed": removed, "connection": connection}
+    return Receipt(
+        documents=len(NUMBERS.decode(removed)),
+        memories=memories,
+        touched=tuple(
+            Touched(message=message, part=part, withheld=bool(withheld), removed=bool(is_removed))
+            for message, part, withheld, is_removed in database.execute(TOUCHED, given).fetchall()
+        ),
+    )
+
+
+def _json(values: Sequence[Any]) -> str:
+    return msgspec.json.encode(values).decode()
