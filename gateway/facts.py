@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gateway.sdk import Batch, Session
+from gateway.sdk import Audience, Batch, Event, Membership, Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,3 +52,14 @@ def _facts(batch: Batch) -> Iterator[Fact]:
             yield Fact(id=event.id, hook="on_session", arguments={"session": event})
         else:
             yield Fact(id=event.id, hook="on_event", arguments={"event": event})
+
+
+def title(fact: Fact) -> str:
+    """What people call a fact: an event's type and its name, an audience's name; empty for what its id tells."""
+    said = next(iter(fact.arguments.values()))
+    if isinstance(said, Event):
+        name = getattr(said, "name", None) or getattr(said, "action", None)
+        return f'{said.type} "{name}"' if name else said.type
+    if isinstance(said, (Audience, Membership)):
+        return f'"{said.name if isinstance(said, Audience) else said.audience_name}"'
+    return ""

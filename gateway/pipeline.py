@@ -75,14 +75,24 @@ class Planner:
             logger.error("plan discarded", connection=self.connection.name, message=item.message, problem=problem)
             dead = [Outcome(fact=f.id, word="dead", reason="plugin_error", detail=problem) for f in facts(batch)]
             return Undertaking(item=item, settled=[*unread, *dead])
-        withheld = [Outcome(fact=fact, word="skipped", reason=reason) for fact, reason in governed.withheld]
-        return Undertaking(item=item, planned=planned, settled=[*unread, *withheld], erases=batch.erasure is not None)
+        return Undertaking(
+            item=item, planned=planned, settled=[*unread, *_withheld(governed)], erases=batch.erasure is not None
+        )
 
     def _plan(self, batch: Batch, memory: Memory) -> tuple[Governed, list[Planned]]:
         with self.guard:
             batch = self.rewrite(batch)
             governed = self.governor.govern(batch, facts(batch), now_ms())
-            return governed, plan(governed.batch, self.connection, governed.facts, memory)
+            return governed, plan(governed.batch, self.connection, governed.facts, memory, governed.kept_back)
+
+
+def _withheld(governed: Governed) -> list[Outcome]:
+    """The words of facts that may not be sent."""
+    kept_back = governed.kept_back
+    return [
+        Outcome(fact=w.fact, word="skipped", reason=w.reason, cause=w.cause, kept_back=kept_back.get(w.fact, ()))
+        for w in governed.withheld
+    ]
 
 
 def _problem(error: Exception, connection: Connection) -> str:

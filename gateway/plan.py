@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
 
 from gateway.destinations import Connection
 from gateway.facts import Fact
+from gateway.journal.port import KeptBack
 from gateway.sdk import Batch, Call, Memory, Remember, Skip, Verdict
 
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
@@ -41,16 +43,27 @@ class PluginFault(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """What is to be done about one fact: its calls in order, what is deliberately not sent, what to remember."""
+    """What is to be done about one fact: its calls in order, what is deliberately not sent, what to remember.
+
+    ``cause`` is the setting by which nothing is planned, ``kept_back`` what the filter took out before.
+    """
 
     fact: str
     calls: tuple[Call, ...] = ()
     skips: tuple[Skip, ...] = ()
     memories: tuple[Remember, ...] = ()
+    cause: str = ""
+    kept_back: tuple[KeptBack, ...] = ()
 
 
-def plan(batch: Batch, connection: Connection, facts: Iterable[Fact], memory: Memory = NOTHING) -> list[Planned]:
-    """Ask the connection's plugin about each fact of the batch.
+def plan(
+    batch: Batch,
+    connection: Connection,
+    facts: Iterable[Fact],
+    memory: Memory = NOTHING,
+    kept_back: Mapping[str, tuple[KeptBack, ...]] = MappingProxyType({}),
+) -> list[Planned]:
+    """Ask the connection's plugin about each fact of the batch; ``kept_back`` says what was taken out of it before.
 
     Raises PluginFault where a hook raises or returns what is no plan; then nothing of the batch is sent.
     """
@@ -58,7 +71,8 @@ def plan(batch: Batch, connection: Connection, facts: Iterable[Fact], memory: Me
     planned = []
     for fact in facts:
         if fact.hook not in connection.plugin.hooks:
-            planned.append(Planned(fact=fact.id, skips=(Skip(reason="not_supported"),)))
+            unsupported = Skip(reason="not_supported")
+            planned.append(Planned(fact=fact.id, skips=(unsupported,), cause=f"connections.{connection.name}.plugin"))
             continue
         answer = ask(connection, fact.hook, {**common, **fact.arguments})
         calls = tuple(
@@ -66,7 +80,8 @@ def plan(batch: Batch, connection: Connection, facts: Iterable[Fact], memory: Me
             for position, call in enumerate(answer.calls)
         )
         skips = answer.skips or (() if calls else (Skip(reason="nothing_to_send"),))
-        planned.append(Planned(fact=fact.id, calls=calls, skips=skips, memories=answer.memories))
+        off = kept_back.get(fact.id, ())
+        planned.append(Planned(fact=fact.id, calls=calls, skips=skips, memories=answer.memories, kept_back=off))
     return planned
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -23,6 +23,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from gateway.choices import AttributeValues, ConsentRules, Filter, Percent, Section, Version
+
 
 class ConfigurationError(Exception):
     """The configuration cannot be used. ``problems`` has one line for each thing that is wrong."""
@@ -30,12 +32,6 @@ class ConfigurationError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
-
-
-class Section(BaseModel):
-    """A table of the configuration file; a key it does not know is an error that names the key."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def _bind(value: str) -> str:
@@ -122,24 +118,6 @@ class Log(Section):
     format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for people.")
 
 
-Switches = dict[str, bool]
-
-
-class Filter(Section):
-    """``[connections.NAME.filter]``: which data points are sent. Names are mParticle's original ones."""
-
-    new_data_points: bool | None = Field(
-        None, description="Whether names not listed here are sent; left out: the plugin's default."
-    )
-    event_types: Switches = Field({}, description="Event types; a type that is off takes its events with it.")
-    events: Switches = Field({}, description="Custom events by name.")
-    event_attributes: dict[str, Switches] = Field({}, description="Attributes of a custom event, by event name.")
-    screens: Switches = Field({}, description="Screen views by screen name.")
-    screen_attributes: dict[str, Switches] = Field({}, description="Attributes of a screen view, by screen name.")
-    user_attributes: Switches = Field({}, description="User attributes by name.")
-    user_identities: Switches = Field({}, description="User identities by type.")
-
-
 class ConnectionSettings(Section):
     """``[connections.NAME]``: a destination with its settings, filter and rules."""
 
@@ -151,6 +129,23 @@ class ConnectionSettings(Section):
     )
     max_age_hours: float | None = Field(
         None, ge=0, description="Events older than this are not sent; 0 sends all; left out: the plugin's default."
+    )
+    platforms: tuple[str, ...] | None = Field(
+        None, description="Only data from these platforms is sent; `unknown` is what does not say its own."
+    )
+    environments: tuple[Literal["production", "development", "unknown"], ...] | None = Field(
+        None, description="Only data of these environments is sent."
+    )
+    min_app_version: Version | None = Field(
+        None, description="Data of older versions of an app is not sent; what has no version is."
+    )
+    sample_percent: Percent = Field(100.0, description="The share of users who are sent, always the same ones.")
+    consent: ConsentRules = Field(ConsentRules(), description="Whose data is sent, by what they consented to.")
+    only_events_with: AttributeValues = Field(
+        {}, description="Only events are sent that have, for each of these attributes, one of its values."
+    )
+    no_events_with: AttributeValues = Field(
+        {}, description="Events are not sent that have, for one of these attributes, one of its values."
     )
 
 

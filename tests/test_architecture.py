@@ -15,6 +15,7 @@ PLUGIN_MODULES = sorted((ROOT / "plugins").glob("*/gateway_*/**/*.py"))
 FLOORS = {
     "gateway.__init__": 0,
     "gateway.sdk": 0,
+    "gateway.choices": 1,
     "gateway.settings": 1,
     "gateway.auth": 1,
     "gateway.log": 1,

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.settings import ConfigurationError, Filter, load
+from gateway.choices import Filter
+from gateway.settings import ConfigurationError, load
 
 GOOD = """
 [ingress]

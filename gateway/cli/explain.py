@@ -13,9 +13,11 @@ from typing import Any
 import click
 
 from gateway.cli import configured
-from gateway.cli.tables import table
+from gateway.cli.tables import explained, table
+from gateway.facts import facts, title
 from gateway.journal import sqlite
 from gateway.journal.port import Found, JournalUnavailable, JournalUnusable, Outcome, Receipt, Sighting, hash_ref
+from gateway.mparticle.decoding import decode
 
 Row = dict[str, Any]
 
@@ -88,6 +90,7 @@ def _refs(id: str, salt: bytes) -> dict[str, bytes]:
 
 def _row(batch: Found, sighting: Sighting, found_by: str) -> Row:
     state = "finished" if sighting.at_ms is not None else "in_hand" if sighting.claimed else "waiting"
+    titles = _titles(batch)
     return {
         "message": batch.message,
         "part": batch.part,
@@ -99,9 +102,14 @@ def _row(batch: Found, sighting: Sighting, found_by: str) -> Row:
         "facts": [
             {
                 "fact": outcome.fact,
+                "title": titles.get(outcome.fact, ""),
                 "word": outcome.word,
                 "reason": outcome.reason,
+                "cause": outcome.cause,
                 "left_out": [{"what": what, "reason": reason} for what, reason in outcome.left_out],
+                "kept_back": [
+                    {"names": list(off.names), "more": off.more, "cause": off.cause} for off in outcome.kept_back
+                ],
                 "detail": outcome.detail,
             }
             for outcome in sighting.outcomes
@@ -132,6 +140,18 @@ def _receipt(receipt: Receipt, outcomes: Sequence[Outcome]) -> Row:
     }
 
 
+def _titles(batch: Found) -> dict[str, str]:
+    """What people call the facts of a stored batch, by id; none are known once its document has been removed."""
+    if not batch.body:
+        return {}
+    decoded = decode(batch.dialect, batch.body, message=batch.message, part=batch.part)
+    return {fact.id: title(fact) for fact in facts(decoded)}
+
+
+def _fact(said: Row) -> str:
+    return f"{said['fact']}\n{said['title']}" if said["title"] else str(said["fact"])
+
+
 def _time(ms: int | None) -> str | None:
     return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
 
@@ -141,7 +161,7 @@ def _show(row: Row) -> None:
     title = f"{row['connection']}: message {row['message']} part {row['part']}, received {row['received']}"
     if "#" in row["found_by"]:
         title += f", found by {row['found_by']}"
-    shown = [(fact["fact"], fact["word"], fact["reason"], _detail(fact)) for fact in row["facts"]]
+    shown = [(_fact(fact), fact["word"], fact["reason"], _detail(fact)) for fact in row["facts"]]
     table(
         ("fact", "word", "reason", "detail"),
         shown or [("all", row["state"].replace("_", " "), row["reason"], waiting(row))],
@@ -166,7 +186,9 @@ def _show_receipt(connection: str, receipt: Row) -> None:
 
 def _detail(fact: Row) -> str:
     left_out = [f"{one['what']}: {one['reason']}" for one in fact["left_out"]]
-    return "\n".join([*([fact["detail"]] if fact["detail"] else []), *left_out])
+    kept_back = [explained({"what": "filtered", "reason": "not sent", **off}) for off in fact["kept_back"]]
+    cause = [f"by {fact['cause']}"] if fact["cause"] else []
+    return "\n".join([*([fact["detail"]] if fact["detail"] else []), *cause, *left_out, *kept_back])
 
 
 def waiting(row: Row) -> str:

@@ -11,11 +11,12 @@ from typing import Any
 import click
 
 from gateway.cli import configured
-from gateway.cli.tables import table
+from gateway.cli.tables import explained, table
 from gateway.deliver.folding import fold
 from gateway.destinations import Connection
+from gateway.facts import facts, title
 from gateway.govern.rules import Governor
-from gateway.journal.port import Item
+from gateway.journal.port import Item, KeptBack
 from gateway.mparticle.decoding import decode
 from gateway.mparticle.documents import Malformed
 from gateway.mparticle.parts import Part
@@ -75,13 +76,34 @@ def preview(part: Part, dialect: str, connection: Connection, rewrite: Rewrite) 
     base = {"connection": connection.name, "plugin": connection.plugin.name}
     for call in fold(connection, list(undertaking.open_calls()), guard):
         yield {**base, **_call(call, connection, lane=part.user_key)}
+    titles = {fact.id: title(fact) for fact in facts(batch)}
     for outcome in undertaking.settled:
         kind = {"skipped": "skip", "dead": "dead"}[outcome.word]
-        detail = {"detail": outcome.detail} if outcome.detail else {}
-        yield {**base, "kind": kind, "reason": outcome.reason, "what": outcome.fact, **detail}
+        said = {
+            "what": outcome.fact,
+            "title": titles.get(outcome.fact),
+            "cause": outcome.cause,
+            "detail": outcome.detail,
+        }
+        yield {**base, "kind": kind, "reason": outcome.reason, **_told(said)}
+        yield from ({**base, **shown} for shown in _kept_back(outcome.fact, outcome.kept_back))
     for fact in undertaking.planned:
         for skip in fact.skips:
-            yield {**base, "kind": "skip", "reason": skip.reason, "what": skip.what or fact.fact}
+            said = {"what": skip.what or fact.fact, "title": titles.get(fact.fact), "cause": fact.cause}
+            yield {**base, "kind": "skip", "reason": skip.reason, **_told(said)}
+        yield from ({**base, **shown} for shown in _kept_back(fact.fact, fact.kept_back))
+
+
+def _told(said: Shown) -> Shown:
+    """What there is to say."""
+    return {name: value for name, value in said.items() if value}
+
+
+def _kept_back(fact: str, kept_back: tuple[KeptBack, ...]) -> Iterator[Shown]:
+    """What a filter took out of a fact, a line for each setting behind it."""
+    for off in kept_back:
+        names = {"names": list(off.names), **({"more": off.more} if off.more else {})}
+        yield {"kind": "skip", "reason": "filtered", "what": fact, "cause": off.cause, **names}
 
 
 def _call(call: Call, connection: Connection, *, lane: str) -> Shown:
@@ -114,6 +136,6 @@ def _print(rows: list[Shown], *, as_json: bool) -> None:
 
 def _sentence(row: Shown) -> str:
     if row["kind"] != "call":
-        return " ".join(filter(None, (row["what"], f"({row['reason']})", row.get("detail"))))
+        return explained(row)
     body = row.get("form", row.get("json"))
     return f"{row['method']} {row['url']}\n{json.dumps(body, indent=2, ensure_ascii=False)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -18,3 +18,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str |
     for row in rows:
         drawn.add_row(*("" if value is None else str(value) for value in row))
     Console(soft_wrap=False).print(drawn)
+
+
+def explained(said: Mapping[str, Any]) -> str:
+    """Why something is not sent, in a line or two: what, its name, the reason, and the setting behind it."""
+    names = ", ".join(said.get("names", ())) + (f" and {said['more']} more" if said.get("more") else "")
+    what = " ".join(filter(None, (said.get("what"), said.get("title"), f": {names}" if names else "")))
+    why = " ".join(filter(None, (f"({said['reason']})", said.get("detail"))))
+    return f"{what} {why}" + (f"\n  by {said['cause']}" if said.get("cause") else "")

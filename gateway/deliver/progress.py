@@ -117,9 +117,16 @@ class Undertaking:
         ends = [self.ends[call.id] for call in fact.calls]
         worst = min(ends, key=lambda end: ("dead", "delivered", "skipped").index(end.word), default=None)
         left_out = tuple((skip.what, skip.reason) for skip in fact.skips if skip.what is not None)
-        if worst is not None:
-            told = [end.detail for end in ends if end.detail] if self.erases else [worst.detail]
-            detail = "; ".join(told)
-            return Outcome(fact=fact.fact, word=worst.word, reason=worst.reason, left_out=left_out, detail=detail)
-        reason = next((skip.reason for skip in fact.skips if skip.what is None), "nothing_to_send")
-        return Outcome(fact=fact.fact, word="skipped", reason=reason, left_out=left_out)
+        if worst is None:
+            reason = next((skip.reason for skip in fact.skips if skip.what is None), "nothing_to_send")
+            worst = Ending(word="skipped", reason=reason)
+        told = [end.detail for end in ends if end.detail] if self.erases else [worst.detail]
+        return Outcome(
+            fact=fact.fact,
+            word=worst.word,
+            reason=worst.reason,
+            left_out=left_out,
+            detail="; ".join(told),
+            cause=fact.cause,
+            kept_back=fact.kept_back,
+        )

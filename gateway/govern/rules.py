@@ -1,98 +1,130 @@
-"""The rules: which facts of a batch a connection may be sent, each refusal with its reason."""
+"""The rules: which facts of a batch a connection may be sent, each refusal with its reason and its setting."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 
 from gateway.destinations import Connection
 from gateway.facts import Fact
-from gateway.govern.filter import DataFilter
-from gateway.mparticle import names
-from gateway.sdk import Batch, Event
+from gateway.govern.filter import DataFilter, Off
+from gateway.govern.forwarding import EventRule, Refusal, Rule, about_events, about_inputs, about_users
+from gateway.sdk import Audience, Batch, Event, Membership
 
 HOUR_MS = 3_600_000
-ALWAYS = frozenset({"on_erasure", "on_audience"})  # a duty, and what has no user
+ALWAYS = frozenset({"on_erasure", "on_audience"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """A fact that is not sent: one word, and the setting that says so."""
+
+    fact: str
+    reason: str
+    cause: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Governed:
-    """What may be sent: the batch as the plugin sees it, its facts, and those withheld with their reasons."""
+    """What may be sent: the batch as the plugin sees it, its facts, and those withheld.
+
+    ``kept_back`` has, by fact, the names of what the filter took out of it.
+    """
 
     batch: Batch
     facts: tuple[Fact, ...]
-    withheld: tuple[tuple[str, str], ...] = ()
+    withheld: tuple[Withheld, ...] = ()
+    kept_back: Mapping[str, Off] = field(default_factory=dict)
 
 
 class Governor:
     """One connection's rules and filter, its configuration taking precedence over its plugin's defaults."""
 
     def __init__(self, connection: Connection) -> None:
-        destination, configured = connection.plugin.destination, connection.configured
-        defaults = destination.defaults
-        self._filter = DataFilter(configured.filter, new_data_points=defaults.new_data_points)
-        login = configured.login_identities
-        self._login = frozenset(map(names.identity, defaults.login_identities if login is None else login))
+        key = f"connections.{connection.name}"
+        defaults, configured = connection.plugin.destination.defaults, connection.configured
+        self.filter = DataFilter(configured.filter, new_data_points=defaults.new_data_points, key=f"{key}.filter")
+        self._about_users: tuple[Rule, ...] = tuple(about_users(connection, key))
+        self._about_all: tuple[Rule, ...] = (*self._about_users, *about_inputs(connection, key))
+        self._about_events: tuple[EventRule, ...] = tuple(about_events(connection, key))
         age = configured.max_age_hours if configured.max_age_hours is not None else defaults.max_age_hours
         self._max_age_ms = int(age * HOUR_MS) if age else None
-        self._platforms = destination.platforms
+        self._too_old = Refusal("too_old", f"{key}.max_age_hours")
+        self._passes_all = self.filter.passes_all and not self._about_events and self._max_age_ms is None
 
     def govern(self, batch: Batch, facts: Iterable[Fact], now_ms: int) -> Governed:
         """Sort a batch's facts into those that may be sent, filtered, and those that may not."""
         refusal = self._refusal(batch)
-        seen = batch if self._filter.passes_all else self._filter.user(batch)
+        if refusal is None and self._passes_all:
+            return Governed(batch=batch, facts=tuple(facts))
+        seen = batch if self.filter.passes_all else self.filter.user(batch)
         allowed: list[Fact] = []
-        withheld: list[tuple[str, str]] = []
+        withheld: list[Withheld] = []
+        kept_back: dict[str, Off] = {}
         for fact in facts:
-            if fact.hook in ALWAYS:
-                allowed.append(fact)
-                continue
-            kept = None if refusal else self._kept(fact, seen)
-            reason = refusal or ("filtered" if kept is None else self._too_old(fact, batch, now_ms))
-            if kept is None or reason:
-                withheld.append((fact.id, reason))
+            refused = self._refused(fact, batch, refusal, now_ms)
+            sifted = fact if refused or self.filter.passes_all else self._sifted(fact, batch, seen, kept_back)
+            if isinstance(sifted, Fact) and not refused:
+                allowed.append(sifted)
             else:
-                allowed.append(kept)
-        return Governed(batch=self._visible(batch, seen, allowed), facts=tuple(allowed), withheld=tuple(withheld))
+                reason, cause = refused or Refusal("filtered", str(sifted))
+                withheld.append(Withheld(fact=fact.id, reason=reason, cause=cause))
+        visible = self._visible(batch, seen, allowed)
+        return Governed(batch=visible, facts=tuple(allowed), withheld=tuple(withheld), kept_back=kept_back)
 
     def _visible(self, batch: Batch, seen: Batch, allowed: Iterable[Fact]) -> Batch:
         """The batch as the plugin may see it: nothing withheld, but every identity where one is to be forgotten."""
-        if batch.erasure is not None or self._filter.passes_all:
+        if batch.erasure is not None or self.filter.passes_all:
             return batch
-        events = (fact.arguments.get("event") or fact.arguments.get("session") for fact in allowed)
-        return msgspec.structs.replace(seen, events=tuple(event for event in events if event is not None))
+        told = [fact.arguments for fact in allowed]
+        events = (said.get("event") or said.get("session") for said in told)
+        return msgspec.structs.replace(
+            seen,
+            events=tuple(event for event in events if event is not None),
+            memberships=tuple(said["membership"] for said in told if "membership" in said),
+        )
 
-    def _refusal(self, batch: Batch) -> str:
-        """Why nothing about this user may be sent, or an empty string."""
-        known = (identity.type for identity in batch.user.identities if identity.value.strip())
-        if self._login and self._login.isdisjoint(known):
-            return "not_logged_in"
-        platform = batch.device.platform
-        if self._platforms is not None and platform is not None and platform not in self._platforms:
-            return "unsupported_platform"
-        return ""
+    def _refusal(self, batch: Batch) -> Refusal | None:
+        """Why nothing about this user may be sent."""
+        rules = self._about_users if batch.memberships else self._about_all
+        return next((refusal for rule in rules if (refusal := rule(batch)) is not None), None)
 
-    def _kept(self, fact: Fact, seen: Batch) -> Fact | None:
-        """The fact as far as the filter lets it through, or None."""
-        if self._filter.passes_all:
-            return fact
-        if fact.hook == "on_identity":
-            told = bool(seen.user.identities or seen.identity_changes)
-            return replace(fact, arguments={"changes": seen.identity_changes}) if told else None
-        if fact.hook == "on_attributes":
-            told = bool(seen.user.attributes or seen.attribute_changes or seen.user.removed_attributes)
-            return replace(fact, arguments={"changes": seen.attribute_changes}) if told else None
-        for name in ("event", "session"):
-            if name in fact.arguments:
-                event = self._filter.event(fact.arguments[name])
-                return replace(fact, arguments={name: event}) if event is not None else None
-        return fact
-
-    def _too_old(self, fact: Fact, batch: Batch, now_ms: int) -> str:
+    def _refused(self, fact: Fact, batch: Batch, refusal: Refusal | None, now_ms: int) -> Refusal | None:
+        """Why a rule keeps a fact from being sent. An erasure is a duty, and an audience is nobody's."""
+        if fact.hook in ALWAYS:
+            return None
         event: Event | None = fact.arguments.get("event") or fact.arguments.get("session")
+        if refusal is None and event is not None:
+            refusal = next((refused for rule in self._about_events if (refused := rule(event)) is not None), None)
+        return refusal or (self._too_old if self._is_too_old(event, batch, now_ms) else None)
+
+    def _sifted(self, fact: Fact, batch: Batch, seen: Batch, kept_back: dict[str, Off]) -> Fact | str:
+        """The fact as the filter lets it through, or the setting by which it does not; notes what is taken out."""
+        off: Off = ()
+        kept: Any = None
+        name, said = next(iter(fact.arguments.items()))
+        cause = ""
+        if fact.hook == "on_identity":
+            off, kept = self.filter.identities_off(batch), seen.identity_changes
+            cause = "" if seen.user.identities or kept else off[0].cause
+        elif fact.hook == "on_attributes":
+            off, kept = self.filter.attributes_off(batch), seen.attribute_changes
+            cause = "" if seen.user.attributes or seen.user.removed_attributes or kept else off[0].cause
+        elif isinstance(said, Event):
+            cause = self.filter.off(said)
+            kept, off = (said, ()) if cause else self.filter.event(said)
+        elif isinstance(said, (Membership, Audience)):
+            cause = self.filter.audience_off(said)
+            kept, off = self.filter.membership(said) if isinstance(said, Membership) and not cause else (said, ())
+        else:
+            return fact
+        if off:
+            kept_back[fact.id] = off
+        return cause or (fact if kept is said else replace(fact, arguments={name: kept}))
+
+    def _is_too_old(self, event: Event | None, batch: Batch, now_ms: int) -> bool:
         time_ms = event.time_ms if event is not None and event.time_ms is not None else batch.received_ms
-        if self._max_age_ms is None or time_ms is None or now_ms - time_ms <= self._max_age_ms:
-            return ""
-        return "too_old"
+        return self._max_age_ms is not None and time_ms is not None and now_ms - time_ms > self._max_age_ms

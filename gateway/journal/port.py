@@ -98,10 +98,22 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
     wishes: bool = False
 
 
+class KeptBack(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """Attributes or identities that a filter took out of a fact: the setting behind it, the first few names.
+
+    ``more`` counts those whose names were not written down.
+    """
+
+    cause: str
+    names: tuple[str, ...]
+    more: int = 0
+
+
 class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """The terminal word for one fact on one connection: ``delivered``, ``skipped`` or ``dead``, and why.
 
     ``left_out`` lists parts that were not sent, each with its reason; ``detail`` says more of a dead letter.
+    ``cause`` is the setting that had the fact skipped; ``kept_back`` is what the filter took out of it.
     """
 
     fact: str
@@ -109,6 +121,8 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     reason: str = ""
     left_out: tuple[tuple[str, str], ...] = ()
     detail: str = ""
+    cause: str = ""
+    kept_back: tuple[KeptBack, ...] = ()
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):

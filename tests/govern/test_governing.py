@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.choices import Filter
 from gateway.facts import facts
 from gateway.govern.rules import Governor
 from gateway.sdk import (
@@ -18,7 +19,7 @@ from gateway.sdk import (
     User,
     hookimpl,
 )
-from gateway.settings import ConnectionSettings, Filter
+from gateway.settings import ConnectionSettings
 from gateway.testing import batch, connection, custom_event, screen_view, session, user
 from gateway.testing.builders import TIME_MS
 
@@ -49,7 +50,7 @@ def govern(said, *, now_ms=TIME_MS, **configured):
 
 
 def withheld(said, **configured):
-    return dict(govern(said, **configured).withheld)
+    return {each.fact: each.reason for each in govern(said, **configured).withheld}
 
 
 PURCHASE = ProductAction(id="p", type="commerce_event", action="purchase")

@@ -51,12 +51,14 @@ def run(tmp_path):
 
 @pytest.fixture
 def preview(run):
-    """The lines that a preview prints."""
+    """The lines that a preview prints, but for which settings are behind them and what the filter took out."""
 
     def preview(message, **parts):
         done = run(message, **parts)
         assert (done.returncode, done.stderr) == (0, "")
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        plain = ({key: value for key, value in line.items() if key not in ("title", "cause")} for line in lines)
+        return [line for line in plain if "names" not in line]
 
     return preview
 

@@ -1,0 +1,74 @@
+"""Names that are on or off: one table of the data filter, and what it says when it is asked why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from gateway.journal.port import KeptBack
+
+EVERY = "*"
+MOST_NAMES = 10
+V = TypeVar("V")
+
+
+def setting(table: str, name: str) -> str:
+    """The key of an entry as it may stand in the configuration file: ``filter.events."Purchase"``."""
+    return f"{table}.{json.dumps(name, ensure_ascii=False)}"
+
+
+class Names:
+    """One table of switches: a name is on or off as its own entry says, else as ``"*"`` does, else as ``rest`` does.
+
+    ``rest`` comes with the setting that decides it.
+    """
+
+    def __init__(self, table: str, switches: Mapping[str, bool], rest: tuple[bool, str]) -> None:
+        self._table = table
+        self._switches = switches
+        self.rest = (switches[EVERY], setting(table, EVERY)) if EVERY in switches else rest
+        self.decides_all = EVERY in switches
+
+    def is_on(self, name: str) -> bool:
+        """Whether the name is sent."""
+        return self._switches.get(name, self.rest[0])
+
+    def is_decided(self, name: str) -> bool:
+        """Whether an entry of the table speaks of the name, or of all names."""
+        return self.decides_all or name in self._switches
+
+    def cause(self, name: str) -> str:
+        """The setting by which the name is on or off."""
+        return setting(self._table, name) if name in self._switches else self.rest[1]
+
+    def kept(self, values: Mapping[str, V]) -> dict[str, V]:
+        """What of these values has a name that is on."""
+        switches, rest = self._switches, self.rest[0]
+        return {name: value for name, value in values.items() if switches.get(name, rest)}
+
+    def kept_back(self, told: Iterable[str]) -> tuple[KeptBack, ...]:
+        """Those of the names that are off, the first few, by what says so: the table, or the default."""
+        by_cause: dict[str, list[str]] = {}
+        for name in dict.fromkeys(told):
+            if not self.is_on(name):
+                by_cause.setdefault(self._table if self.is_decided(name) else self.rest[1], []).append(name)
+        return tuple(
+            KeptBack(cause=cause, names=tuple(off[:MOST_NAMES]), more=max(0, len(off) - MOST_NAMES))
+            for cause, off in by_cause.items()
+        )
+
+
+class Kind:
+    """A kind of event: the switches of its names, and those of each name's attributes."""
+
+    def __init__(
+        self, names: Names, table: str, attributes: Mapping[str, Mapping[str, bool]], rest: tuple[bool, str]
+    ) -> None:
+        self.names = names
+        self._attributes = {name: Names(setting(table, name), each, rest) for name, each in attributes.items()}
+        self._others = self._attributes.get(EVERY, Names(table, {}, rest))
+
+    def attributes(self, name: str) -> Names:
+        """The switches of one name's attributes."""
+        return self._attributes.get(name, self._others)
