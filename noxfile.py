@@ -57,14 +57,16 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The gateway's tests and its plugins', from the source tree."""
     install_all(session, "tests")
-    session.run("pytest", *(session.posargs or ["-m", "not reference and not crash", "tests", "plugins"]))
+    session.run(
+        "pytest", *(session.posargs or ["-m", "not reference and not crash and not postgres", "tests", "plugins"])
+    )
 
 
 @nox.session(python=PYTHONS)
 def matrix(session: nox.Session) -> None:
     """The same on every supported Python that is at hand."""
     install_all(session, "tests")
-    session.run("pytest", "-q", "-m", "not reference and not crash", "tests", "plugins")
+    session.run("pytest", "-q", "-m", "not reference and not crash and not postgres", "tests", "plugins")
 
 
 @nox.session
@@ -78,7 +80,14 @@ def reference(session: nox.Session) -> None:
 def crash(session: nox.Session) -> None:
     """Processes killed at random moments, a few dozen times."""
     install_all(session, "tests")
-    session.run("pytest", "-m", "crash", "-rP", "tests", *session.posargs)
+    session.run("pytest", "-m", "crash and not postgres", "-rP", "tests", *session.posargs)
+
+
+@nox.session
+def postgres(session: nox.Session) -> None:
+    """Whatever has to do with PostgreSQL, on a server that is brought along; kills included."""
+    install_all(session, "postgres")
+    session.run("pytest", "-rP", "-m", "postgres", "tests", *session.posargs)
 
 
 @nox.session

@@ -46,10 +46,31 @@ def _bind(value: str) -> str:
 
 
 def _journal_url(value: str) -> str:
+    if value.startswith(("postgresql://", "postgres://")):
+        return _postgres_url(value)
     if not value.startswith("sqlite:///"):
-        raise ValueError("must start with sqlite:/// and name a file, for example sqlite:///gateway.db")
+        raise ValueError(
+            "must name a file, for example sqlite:///gateway.db, or a server, for example postgresql://user@host/database"
+        )
     if len(value) == len("sqlite:///"):
         raise ValueError("names no file")
+    return value
+
+
+def _postgres_url(value: str) -> str:
+    """Never says what is in it: a slip of the pen may have made anything of it the password."""
+    parts = urlsplit(value)
+    hosts = parts.netloc.rpartition("@")[2]
+    if "@" in parts.path + parts.query + parts.fragment or parts.fragment or "@" in parts.netloc.rpartition("@")[0]:
+        raise ValueError("in a user or password, write @ / ? # as %40 %2F %3F %23")
+    if not hosts:
+        raise ValueError("names no host, for example postgresql://user@host/database")
+    for host in hosts.split(","):
+        port = host.rpartition("]")[2].partition(":")[2]
+        if port and not port.isdecimal():
+            raise ValueError("a port is no number; in a user or password, write : / ? # @ as %3A %2F %3F %23 %40")
+    if not parts.path.strip("/"):
+        raise ValueError("names no database, for example postgresql://user@host/database")
     return value
 
 
@@ -87,7 +108,13 @@ class Journal(Section):
     """``[journal]``: where everything accepted is kept until it has been delivered, and for a while after."""
 
     url: Annotated[str, AfterValidator(_journal_url)] = Field(
-        "sqlite:///gateway.db", description="The journal's database."
+        "sqlite:///gateway.db",
+        repr=False,
+        description="The journal's database: a file, or `postgresql://user@host/database`.",
+    )
+    password: SecretStr | None = Field(None, description="The password for a server, where the URL has none.")
+    lease_s: float = Field(
+        15.0, gt=0, description="On a server: how long a process that went silent keeps the lanes it had claimed."
     )
     retention_hours: float = Field(
         72.0, gt=0, description="How long finished batches and their ledger are kept, and repeated messages recognised."

@@ -46,6 +46,7 @@ ONLY_HERE = {
     "starlette": ("gateway.app", "gateway.testing"),
     "hypercorn": ("gateway.roles", "gateway.testing"),
     "sqlite3": ("gateway.journal",),
+    "asyncpg": ("gateway.journal",),
     "click": ("gateway.cli",),
     "rich": ("gateway.cli",),
 }
@@ -129,8 +130,8 @@ def test_functions_are_short():
             "gateway.sdk",
             ("starlette", "httpx", "hypercorn", "structlog", "aiohttp", "sqlite3", "asyncio", "rich", "click"),
         ),
-        ("gateway.roles.ingest", ("httpx", "aiohttp", "gateway.pipeline")),
-        ("gateway.roles.dispatch", ("starlette", "hypercorn", "gateway.app")),
+        ("gateway.roles.ingest", ("httpx", "aiohttp", "asyncpg", "gateway.pipeline")),
+        ("gateway.roles.dispatch", ("starlette", "hypercorn", "asyncpg", "gateway.app")),
     ],
 )
 def test_a_room_brings_nothing_heavy_that_it_has_no_use_for(room, heavy):

@@ -110,7 +110,10 @@ def test_everything_may_come_from_the_environment(monkeypatch):
         ),
         (
             GOOD + '\n[journal]\nurl = "mysql://x"',
-            ["journal.url: must start with sqlite:/// and name a file, for example sqlite:///gateway.db"],
+            [
+                "journal.url: must name a file, for example sqlite:///gateway.db, or a server, for example "
+                "postgresql://user@host/database"
+            ],
         ),
         (GOOD + '\n[journal]\nurl = "sqlite:///"', ["journal.url: names no file"]),
         (GOOD + "\n[delivery]\nin_flight = 0", ["delivery.in_flight: Input should be greater than or equal to 1"]),
@@ -167,3 +170,33 @@ def test_a_list_given_as_text_is_told_how_to_be_given(file, monkeypatch):
     assert line.startswith("environment: ")
     assert "GATEWAY_INGRESS__AUTHORIZATION='[" in line
     assert "abc" not in line
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("postgresql://gateway:hush%40@db.internal:5432/gateway?sslmode=require", None),
+        ("postgres://a,b:5433/gateway?target_session_attrs=primary", None),
+        ("postgresql://[::1]:5432/gateway", None),
+        ("postgresql:///gateway", "names no host, for example postgresql://user@host/database"),
+        ("postgresql://gateway:hush@db.internal", "names no database, for example postgresql://user@host/database"),
+        ("postgresql://gateway:hu/sh@db/gateway", "in a user or password, write @ / ? # as %40 %2F %3F %23"),
+        ("postgresql://gateway:hu#sh@db/gateway", "in a user or password, write @ / ? # as %40 %2F %3F %23"),
+        ("postgresql://gateway:hu@sh@db/gateway", "in a user or password, write @ / ? # as %40 %2F %3F %23"),
+        (
+            "postgresql://gateway:hush/gateway",
+            "a port is no number; in a user or password, write : / ? # @ as %3A %2F %3F %23 %40",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_servers_url_is_said_without_repeating_it(file, url, problem):
+    given = file(f'{GOOD}\n[journal]\nurl = "{url}"')
+    if problem is None:
+        assert load(given).journal.url == url
+    else:
+        assert problems(given) == [f"journal.url: {problem}"]
+
+
+def test_no_representation_of_the_settings_has_the_journals_password(file):
+    text = f'{GOOD}\n[journal]\nurl = "postgresql://gateway:hush@db/gateway"\npassword = "hush"'
+    assert "hush" not in repr(load(file(text)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import click
 
 from gateway.cli import configured
 from gateway.destinations import connect_all
-from gateway.journal import sqlite
+from gateway.journal import engines
 from gateway.journal.port import JournalUnavailable, JournalUnusable
 from gateway.rewriting import rewriter
 from gateway.settings import ConfigurationError
@@ -26,13 +27,10 @@ def command(file: Path | None) -> None:
         rewriter(settings.rules.packages)
     except ConfigurationError as error:
         problems.extend(error.problems)
-    if parent := _missing_directory(sqlite.path_of(settings.journal.url)):
-        problems.append(f"journal.url: {parent} is no directory")
-    elif sqlite.path_of(settings.journal.url).exists():
-        try:
-            sqlite.prepare(settings.journal.url)
-        except (JournalUnusable, JournalUnavailable) as error:
-            problems.append(f"journal.url: {error}")
+    try:
+        asyncio.run(engines.inspect(settings.journal))
+    except (JournalUnusable, JournalUnavailable) as error:
+        problems.append(f"journal.url: {error}")
     if problems:
         configured.fail(problems)
     for name, connection in usable.items():
@@ -40,8 +38,3 @@ def command(file: Path | None) -> None:
             f"{name}: {connection.plugin.destination.title} ({connection.plugin.name} {connection.plugin.version})"
         )
     click.echo("fine")
-
-
-def _missing_directory(path: Path) -> Path | None:
-    parent = path.resolve().parent
-    return None if parent.is_dir() else parent

@@ -15,9 +15,10 @@ import click
 from gateway.cli import configured
 from gateway.cli.tables import explained, table
 from gateway.facts import facts, title
-from gateway.journal import sqlite
+from gateway.journal import engines
 from gateway.journal.port import Found, JournalUnavailable, JournalUnusable, Outcome, Receipt, Sighting, hash_ref
 from gateway.mparticle.decoding import decode
+from gateway.settings import Journal
 
 Row = dict[str, Any]
 
@@ -43,10 +44,8 @@ def command(id: str, file: Path | None, *, as_json: bool) -> None:
     it is looked for; its hash, as it is shown, finds the same.
     """
     settings = configured.settings(file)
-    if not sqlite.path_of(settings.journal.url).exists():
-        configured.fail(f"journal.url: {settings.journal.url} does not exist yet")
     try:
-        names, found = asyncio.run(_find(settings.journal.url, id))
+        names, found = asyncio.run(_find(settings.journal, id))
     except (JournalUnavailable, JournalUnusable) as error:
         configured.fail(str(error))
     if not found:
@@ -62,10 +61,11 @@ def command(id: str, file: Path | None, *, as_json: bool) -> None:
         click.echo(f"gateway: there is more; these are the newest {MOST}", err=True)
 
 
-async def _find(url: str, id: str) -> tuple[dict[str, str], list[tuple[Found, str]]]:
+async def _find(of: Journal, id: str) -> tuple[dict[str, str], list[tuple[Found, str]]]:
     """How the id is called in its hashed form, by kind, and what was found, each with how it was."""
-    sqlite.prepare(url)
-    journal = sqlite.SqliteJournal(url)
+    if not await engines.inspect(of):
+        raise JournalUnusable(f"journal.url: {engines.shown(of)} does not exist yet")
+    journal = await engines.open_journal(of)
     try:
         refs = _refs(id, journal.salt)
         names = {kind: f"{kind}#{ref.hex()}" for kind, ref in refs.items()}

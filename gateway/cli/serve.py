@@ -41,13 +41,13 @@ def command(file: Path | None, role: str, socket: int | None, *, supervised: boo
 
 def _serve(settings: Settings, file: Path | None, role: str) -> None:
     from gateway import supervisor  # noqa: PLC0415  # a supervised process has no use for it
-    from gateway.journal import sqlite  # noqa: PLC0415
+    from gateway.journal import engines  # noqa: PLC0415
 
-    sqlite.prepare(settings.journal.url)
+    asyncio.run(engines.prepare(settings.journal))
     ingress = settings.ingress
     listeners = [] if role == "dispatch" else supervisor.bind_all(ingress.bind, ingress.processes)
     for listener in listeners[:1]:
-        logger.info("listening", url=supervisor.address(listener), journal=settings.journal.url)
+        logger.info("listening", url=supervisor.address(listener), journal=engines.shown(settings.journal))
     asyncio.run(supervisor.supervise(settings, file, listeners, dispatch=role != "ingest"))
 
 

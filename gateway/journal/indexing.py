@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 
 from gateway.journal import refs
+from gateway.journal.shelves import laid_out
 
 EVERY_S = 2.0
 PAUSE_S = 0.05
@@ -49,7 +50,7 @@ def index(database: sqlite3.Connection, turn: Callable[[], AbstractContextManage
     run = refs.a_run(database, ids_a_run)
     if run is None:
         return False
-    shelves = refs.laid_out(run)
+    shelves = laid_out(run)
     with turn():
         database.execute("BEGIN IMMEDIATE")
         try:

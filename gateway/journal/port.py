@@ -265,6 +265,12 @@ class Journal(Protocol):
     async def erased_before(self, connection: str, names: Sequence[bytes]) -> int:
         """Up to when whom one of these hashed names means asked to be forgotten on this connection; 0 if never."""
 
+    async def take_over(self) -> bool:
+        """Become a dispatcher of this journal; False while another lives and the engine allows one at a time.
+
+        What was refused may be tried at once: the settings may be others now.
+        """
+
     async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
         """Return once a lane of these connections may be due, at the latest after the timeout."""
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
 
 import msgspec
 
-SHELVES = 256
+from gateway.journal.shelves import SHELVES, Ids, Run, places
+
 RUN_BITS = 48
 
 NEWEST = "SELECT first_seq, hashes, offsets FROM refs WHERE instr(hashes, ?)"
@@ -31,18 +30,6 @@ GONE = """
     AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.seq BETWEEN refs.first_seq AND refs.last_seq)
 """
 ADD = "INSERT INTO refs (first_seq, last_seq, hashes, offsets) VALUES (?, ?, ?, ?)"
-
-Ids = list[tuple[int, bytes]]
-"""Batches, each with the hash of one of its ids."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """Ids to be put on shelves: the rows they are in, their hashes end to end, and the batch of each."""
-
-    rows: list[int]
-    hashes: bytes
-    seqs: array[int]
 
 
 def salt(database: sqlite3.Connection) -> bytes:
@@ -67,16 +54,8 @@ def seqs(database: sqlite3.Connection, wanted: Sequence[bytes]) -> list[int]:
         for rows in (database.execute(NEWEST, (ref,)), database.execute(SHELVED, given)):
             for first, hashes, offsets in rows:
                 of = memoryview(offsets).cast("I")
-                found.update(first + of[place // 8] for place in _places(hashes, ref))
+                found.update(first + of[place // 8] for place in places(hashes, ref))
     return sorted(found)
-
-
-def _places(hashes: bytes, wanted: bytes) -> Iterator[int]:
-    place = hashes.find(wanted)
-    while place >= 0:
-        if place % 8 == 0:
-            yield place
-        place = hashes.find(wanted, place + 1)
 
 
 def a_run(database: sqlite3.Connection, size: int) -> Run | None:
@@ -93,22 +72,12 @@ def a_run(database: sqlite3.Connection, size: int) -> Run | None:
     return None
 
 
-def laid_out(run: Run) -> list[tuple[bytes, bytes]]:
-    """The ids of a run, sorted by the first byte of their hashes: hashes and offsets for each shelf."""
-    first_bytes, first = run.hashes[::8], min(run.seqs)
-    order = sorted(range(len(first_bytes)), key=first_bytes.__getitem__)
-    hashes = array("Q", map(memoryview(run.hashes).cast("Q").__getitem__, order)).tobytes()
-    offsets = array("I", [run.seqs[number] - first for number in order]).tobytes()
-    ends = list(accumulate(first_bytes.count(shelf) for shelf in range(SHELVES)))
-    return [(hashes[8 * start : 8 * end], offsets[4 * start : 4 * end]) for start, end in pairwise((0, *ends))]
-
-
 def put(database: sqlite3.Connection, run: Run, shelves: Sequence[tuple[bytes, bytes]]) -> None:
     """Put a run on shelves, in place of the rows that it was made of."""
     bounds = min(run.seqs), max(run.seqs)
     number = database.execute("INSERT INTO ref_runs (first_seq, last_seq) VALUES (?, ?)", bounds).lastrowid or 0
-    places = [(shelf << RUN_BITS | number, *held) for shelf, held in enumerate(shelves) if held[0]]
-    database.executemany("INSERT INTO ref_shelves (place, hashes, offsets) VALUES (?, ?, ?)", places)
+    held_at = [(shelf << RUN_BITS | number, *held) for shelf, held in enumerate(shelves) if held[0]]
+    database.executemany("INSERT INTO ref_shelves (place, hashes, offsets) VALUES (?, ?, ?)", held_at)
     database.execute("DELETE FROM refs WHERE first_seq IN (SELECT value FROM json_each(?))", (_json(run.rows),))
 
 
@@ -117,11 +86,11 @@ def forget(database: sqlite3.Connection, upto: int) -> None:
     database.execute(GONE, {"upto": upto})
     for run, first, last in database.execute("SELECT * FROM ref_runs WHERE last_seq <= ?", (upto,)).fetchall():
         left = {seq for (seq,) in database.execute("SELECT seq FROM batches WHERE seq BETWEEN ? AND ?", (first, last))}
-        places = _json([shelf << RUN_BITS | run for shelf in range(SHELVES)])
+        at = _json([shelf << RUN_BITS | run for shelf in range(SHELVES)])
         if left:
             held = "SELECT hashes, offsets FROM ref_shelves WHERE place IN (SELECT value FROM json_each(?))"
-            add(database, sorted(_left(database.execute(held, (places,)), first, left)))
-        database.execute("DELETE FROM ref_shelves WHERE place IN (SELECT value FROM json_each(?))", (places,))
+            add(database, sorted(_left(database.execute(held, (at,)), first, left)))
+        database.execute("DELETE FROM ref_shelves WHERE place IN (SELECT value FROM json_each(?))", (at,))
         database.execute("DELETE FROM ref_runs WHERE run = ?", (run,))
 
 

@@ -69,6 +69,17 @@ def prepare(url: str) -> None:
         raise JournalUnusable(f"{path}: {error}") from error
 
 
+def inspect(url: str) -> bool:
+    """Whether there is a journal yet, which is then brought up to date, and one can be made otherwise."""
+    path = path_of(url)
+    parent = path.resolve().parent
+    if not parent.is_dir():
+        raise JournalUnusable(f"{parent} is no directory")
+    if path.exists():
+        prepare(url)
+    return path.exists()
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Wait for one's turn to write. SQLite's own waiting polls, and starves one of two busy processes."""
@@ -172,11 +183,8 @@ class SqliteJournal:
                 return
             await asyncio.sleep(LOOK_AGAIN_S)
 
-    def take_over(self) -> bool:
-        """Become the one dispatcher of this journal; False while another lives.
-
-        What a dead one held is free again, and what was refused may be tried: the settings may be others now.
-        """
+    async def take_over(self) -> bool:
+        """Become the one dispatcher of this journal; see the port. What a dead one held is free again."""
         if self._owner is None:
             descriptor = os.open(f"{self._path}-dispatch.lock", os.O_RDWR | os.O_CREAT, 0o600)
             try:

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 
 from gateway import destinations
-from gateway.journal.port import JournalUnavailable
-from gateway.journal.sqlite import SqliteJournal
+from gateway.journal.engines import open_journal
+from gateway.journal.port import Journal, JournalUnavailable
 from gateway.log import logger
 from gateway.pipeline import dispatcher, now_ms
 from gateway.rewriting import rewriter
@@ -23,9 +23,8 @@ PRUNE_PAUSE_S = 0.05
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Deliver what is in the journal until told to stop."""
-    journal = SqliteJournal(settings.journal.url)
-    while not journal.take_over() and not stop.is_set():
-        logger.info("waiting for another dispatcher to end")
+    journal = await open_journal(settings.journal)
+    while not stop.is_set() and not await _takes_over(journal):
         await _rest(stop, 0.2)
     connections, problems = destinations.connect_all(settings.connections)
     for problem in problems:
@@ -52,7 +51,18 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             raise end  # the supervisor starts a process anew that should never have ended
 
 
-async def _prune(settings: Settings, journal: SqliteJournal) -> None:
+async def _takes_over(journal: Journal) -> bool:
+    """Whether this process may dispatch now; says why not."""
+    try:
+        if await journal.take_over():
+            return True
+        logger.info("waiting for another dispatcher to end")
+    except JournalUnavailable as error:
+        logger.error("journal unavailable", problem=str(error))
+    return False
+
+
+async def _prune(settings: Settings, journal: Journal) -> None:
     """Forget what is old, a little at a time, for as long as the process runs."""
     kept_ms = int(settings.journal.retention_hours * HOUR_MS)
     while True:

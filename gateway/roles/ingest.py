@@ -8,7 +8,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
 from gateway import app, destinations
-from gateway.journal.sqlite import SqliteJournal
+from gateway.journal.engines import open_journal
 from gateway.roles import tend_garbage
 from gateway.settings import Settings
 
@@ -17,7 +17,7 @@ KEEP_ALIVE_S = 65  # for a request to begin and its head to be complete; longer 
 
 async def run(settings: Settings, stop: asyncio.Event, *, socket: int) -> None:
     """Answer posts on a listening socket (its file descriptor) until told to stop."""
-    journal = SqliteJournal(settings.journal.url)
+    journal = await open_journal(settings.journal)
     connections, problems = destinations.connect_all(settings.connections)
     application = app.create(
         settings.ingress,

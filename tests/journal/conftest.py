@@ -1,20 +1,33 @@
+import itertools
+
 import pytest
 from support.journal_words import ref
 
+from gateway.journal.engines import open_journal, prepare
 from gateway.journal.port import Entry, Wish, hash64, hash128
-from gateway.journal.sqlite import SqliteJournal, prepare
+from gateway.settings import Journal
 
 
 @pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path}/journal.db"
+def new_settings(engine, request, tmp_path):
+    """Makes ``[journal]`` sections, each of a journal that has yet to be made."""
+    numbers = itertools.count()
+    if engine == "sqlite":
+        return lambda: Journal(url=f"sqlite:///{tmp_path}/journal{next(numbers)}.db")
+    server = request.getfixturevalue("server")
+    return lambda: Journal(url=server.url(server.new_database()))
 
 
 @pytest.fixture
-async def journal(url, anyio_backend):
-    prepare(url)
-    opened = SqliteJournal(url)
-    assert opened.take_over()
+def settings(new_settings):
+    return new_settings()
+
+
+@pytest.fixture
+async def journal(settings, anyio_backend):
+    await prepare(settings)
+    opened = await open_journal(settings)
+    assert await opened.take_over()
     yield opened
     await opened.close()
 

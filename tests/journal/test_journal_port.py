@@ -1,8 +1,11 @@
 """What every engine must keep of the journal's port."""
 
-import pytest
-from support.journal_words import BOTH, DELIVERED, claim, find, finish, settle
+import asyncio
 
+import pytest
+from support.journal_words import BOTH, DELIVERED, claim, find, finish, seq_of, settle
+
+from gateway.journal.engines import open_journal, prepare
 from gateway.journal.port import Count, Memo, Outcome, hash64
 
 pytestmark = pytest.mark.anyio
@@ -123,10 +126,11 @@ async def test_memory_is_of_the_user_or_shared_and_can_be_forgotten(journal, mak
 
 
 async def test_a_lane_knows_whether_something_older_is_left_in_it(journal, make_entry):
-    await journal.accept([make_entry("m1", user="audience:1")], BOTH)
-    assert await journal.lane_is_empty("loyalty", hash64("audience:1"), 1)
-    assert not await journal.lane_is_empty("loyalty", hash64("audience:1"), 2)
-    assert await journal.lane_is_empty("loyalty", hash64("audience:2"), 2)
+    await journal.accept([make_entry("m1", user="audience:1", refs=("m1",))], BOTH)
+    seq = await seq_of(journal, "m1")
+    assert await journal.lane_is_empty("loyalty", hash64("audience:1"), seq)
+    assert not await journal.lane_is_empty("loyalty", hash64("audience:1"), seq + 1)
+    assert await journal.lane_is_empty("loyalty", hash64("audience:2"), seq + 1)
 
 
 async def test_received_equals_words_and_what_is_in_flight(journal, make_entry):
@@ -199,11 +203,12 @@ async def test_forgetting_goes_on_step_by_step_and_ends_at_what_is_younger(journ
         )
     for lane in await claim(journal):
         await journal.settle(finish(lane, *lane.items, release=True, due_ms=0))
+    places = [await seq_of(journal, f"m{number}") for number in range(5)]
     reached, steps = 0, []
     while reached is not None:
         reached = await journal.prune(before_ms=2_000, dead_before_ms=2_000, after_seq=reached, limit=2)
         steps.append(reached)
-    assert steps == [2, 4, None]
+    assert steps == [places[1], places[3], None]
     assert [bool(await find(journal, f"m{number}")) for number in range(5)] == [False] * 4 + [True]
 
 
@@ -211,3 +216,66 @@ async def test_waiting_ends_when_work_arrives(journal, make_entry):
     await journal.accept([make_entry("m1", received_ms=0)], ("loyalty",))
     await journal.wait(["email", "loyalty"], now_ms=1, timeout_s=60)
     await journal.wait(["email"], now_ms=1, timeout_s=0.02)
+
+
+async def test_what_cannot_be_recorded_spoils_nothing_that_comes_after(journal, make_entry):
+    await journal.accept([make_entry("m")], ("loyalty",))
+    (lane,) = await claim(journal)
+    odd = Memo(key="k", value={("a", "b"): object()})
+    settling = journal.settle(settle(lane, memos=(odd,)))
+    beside = journal.accept([make_entry("m2")], ("loyalty",))
+    with pytest.raises(TypeError):
+        await settling
+    assert await beside == 1
+    assert await journal.settle(settle(lane, memos=(Memo(key="k", value=1),), release=True)) is True
+
+
+async def test_a_new_dispatcher_tries_what_was_refused_at_once_and_keeps_other_waits(settings, make_entry):
+    await prepare(settings)
+    first, second = await open_journal(settings), await open_journal(settings)
+    assert await first.take_over()
+    for name, reason in (("m1", "refused: status_401"), ("m2", "status_503")):
+        await first.accept([make_entry(name, user=name)], BOTH)
+        (lane,) = await claim(first)
+        await first.settle(settle(lane, release=True, due_ms=99_000, reason=reason))
+    await first.close()
+    assert await second.take_over()
+    assert [item.message for lane in await claim(second) for item in lane.items] == ["m1"]
+    await second.close()
+
+
+async def test_what_another_process_accepts_ends_a_wait(journal, settings, make_entry):
+    other = await open_journal(settings)
+    waiting = asyncio.create_task(journal.wait(["loyalty"], now_ms=2_000, timeout_s=60))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    await other.accept([make_entry("m1")], BOTH)
+    await asyncio.wait_for(waiting, 5)
+    await other.close()
+
+
+async def test_two_processes_may_accept_at_once_and_a_message_that_both_get_is_stored_once(
+    journal, settings, make_entry
+):
+    other = await open_journal(settings)
+    posts = [make_entry(f"m{number}", user=str(number % 20)) for number in range(200)]
+    posting = [one.accept([post], BOTH) for post in posts for one in (journal, other)]
+    assert sum(await asyncio.gather(*posting)) == 200
+    lanes = await claim(journal, lanes=100, items=100)
+    assert sorted(item.message for lane in lanes for item in lane.items) == sorted(post.message for post in posts)
+    await other.close()
+
+
+async def test_ids_of_any_letters_are_kept(journal, make_entry):
+    await journal.accept([make_entry("m\0ö\U0001f600", refs=("r",))], BOTH)
+    (lane,) = await claim(journal)
+    outcomes = (Outcome("a\0", "skipped", "b\0"),)
+    memos = (Memo(key="kö", value={"v\0": 1}), Memo(key="s", value=1, shared=True))
+    await journal.settle(settle(lane, memos=memos, progress={lane.items[0].seq: {"c\0": "d\0"}}))
+    await journal.settle(settle(lane, release=True))
+    (lane,) = await claim(journal)
+    assert (lane.memory, lane.items[0].progress) == ({"kö": {"v\0": 1}}, {"c\0": "d\0"})
+    assert await journal.shared_memory("loyalty") == {"s": 1}
+    await journal.settle(finish(lane, *lane.items, outcomes=outcomes, release=True))
+    (found,) = await find(journal, "r")
+    assert found.sightings[0].outcomes == outcomes or found.sightings[1].outcomes == outcomes

@@ -9,22 +9,32 @@ from hypothesis import strategies as st
 from support.journal_words import claim, find, finish, ref
 
 from gateway.journal import refs, schema
+from gateway.journal.engines import open_journal, prepare
 from gateway.journal.indexing import index
 from gateway.journal.port import hash_ref
-from gateway.journal.sqlite import SqliteJournal, connect, path_of, prepare
+from gateway.journal.sqlite import connect, path_of
+from gateway.settings import Journal
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def put_on_shelves(url):
-    """Put everything on shelves, in runs of so many ids."""
+def put_on_shelves(engine, request, settings):
+    """Put everything on shelves, in runs of so many ids; returns how many rows are left, of each kind."""
+    counts = [f"SELECT count(*) FROM {table}" for table in ("refs", "ref_runs", "ref_shelves")]
 
-    def put(ids_a_run):
-        with closing(connect(path_of(url))) as database:
-            while index(database, nullcontext, ids_a_run):
-                pass
-            return database.execute("SELECT count(*) FROM refs").fetchone()[0]
+    async def put(ids_a_run):
+        if engine == "sqlite":
+            with closing(connect(path_of(settings.url))) as database:
+                while index(database, nullcontext, ids_a_run):
+                    pass
+                return [database.execute(count).fetchone()[0] for count in counts]
+        from gateway.journal.postgres import shelving
+
+        journal = request.getfixturevalue("journal")
+        while await journal._aside.run(shelving.shelve, ids_a_run):
+            pass
+        return [await journal._aside.run(lambda link, count=count: link.fetchval(count)) for count in counts]
 
     return put
 
@@ -32,9 +42,9 @@ def put_on_shelves(url):
 async def test_what_is_on_shelves_is_found_and_so_is_what_came_since(journal, make_entry, put_on_shelves):
     for n in range(40):
         await journal.accept([make_entry(f"m{n}", refs=(f"m{n}", f"e{n}", f"mpid:{n % 3}"))], ("loyalty",))
-    assert put_on_shelves(30) == 0
+    assert (await put_on_shelves(30))[0] == 0
     await journal.accept([make_entry("m40", refs=("m40", "e40", "mpid:1"))], ("loyalty",))
-    assert put_on_shelves(30) == 1  # not enough for a run
+    assert (await put_on_shelves(30))[0] == 1  # not enough for a run
     assert [[found.message for found in await find(journal, f"e{n}")] for n in range(41)] == [
         [f"m{n}"] for n in range(41)
     ]
@@ -50,21 +60,19 @@ async def test_of_many_the_newest_are_found(journal, make_entry):
 
 
 async def test_ids_are_forgotten_with_their_batches_and_those_left_of_a_run_wait_again(
-    journal, url, make_entry, put_on_shelves
+    journal, make_entry, put_on_shelves
 ):
     for n in range(6):
         entry = make_entry(f"m{n}", user=f"u{n}", received_ms=1_000, refs=(f"m{n}", "mpid:1"))
         await journal.accept([entry], ("loyalty",))
-    assert put_on_shelves(12) == 0
+    assert (await put_on_shelves(12))[0] == 0
     for lane in await claim(journal):
         if lane.items[0].message != "m2":
             await journal.settle(finish(lane, *lane.items, release=True, due_ms=0))
     assert await journal.prune(before_ms=2_000, dead_before_ms=2_000, after_seq=0, limit=100) is None
     assert [found.message for found in await find(journal, "mpid:1")] == ["m2"]
-    counts = [f"SELECT count(*) FROM {table}" for table in ("refs", "ref_runs", "ref_shelves")]
-    with closing(connect(path_of(url))) as database:
-        assert [database.execute(count).fetchone()[0] for count in counts] == [1, 0, 0]
-    assert put_on_shelves(2) == 0
+    assert await put_on_shelves(1_000) == [1, 0, 0]
+    assert (await put_on_shelves(2))[0] == 0
     assert [found.message for found in await find(journal, "m2")] == ["m2"]
 
 
@@ -87,12 +95,12 @@ async def test_a_hash_that_straddles_two_others_is_none_of_the_journals(journal,
     assert await journal.find([straddling]) == []
 
 
-async def test_a_journal_keeps_its_salt_and_has_it_for_itself(tmp_path):
+async def test_a_journal_keeps_its_salt_and_has_it_for_itself(new_settings):
+    one, other = new_settings(), new_settings()
     salts = []
-    for name in ("a", "a", "b"):
-        url = f"sqlite:///{tmp_path}/{name}.db"
-        prepare(url)
-        journal = SqliteJournal(url)
+    for settings in (one, one, other):
+        await prepare(settings)
+        journal = await open_journal(settings)
         salts.append(journal.salt)
         await journal.close()
     assert salts[0] == salts[1] != salts[2]
@@ -100,7 +108,9 @@ async def test_a_journal_keeps_its_salt_and_has_it_for_itself(tmp_path):
     assert hash_ref("email:ann@example.com", salts[0]) != hash_ref("email:ann@example.com", salts[2])
 
 
-async def test_what_an_older_version_stored_is_still_found(url, make_entry):
+async def test_what_an_older_version_stored_is_still_found(tmp_path):
+    settings = Journal(url=f"sqlite:///{tmp_path}/old.db")
+    url = settings.url
     with closing(sqlite3.connect(path_of(url))) as database:
         database.executescript(schema.MIGRATIONS[0])
         batch = "INSERT INTO batches VALUES (7, 1, x'00', 'm1', 0, 'firehose', 1, NULL, 1, x'')"
@@ -108,8 +118,8 @@ async def test_what_an_older_version_stored_is_still_found(url, make_entry):
         database.execute("INSERT INTO refs VALUES (7, 7, ?, x'00000000')", (ref("mpid:1"),))
         database.execute("PRAGMA user_version = 1")
         database.commit()
-    prepare(url)
-    journal = SqliteJournal(url)
+    await prepare(settings)
+    journal = await open_journal(settings)
     assert journal.salt == b""
     assert [found.message for found in await find(journal, "mpid:1")] == ["m1"]
     await journal.close()

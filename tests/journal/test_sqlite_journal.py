@@ -13,10 +13,20 @@ import pytest
 
 from gateway.journal import schema
 from gateway.journal.checkpoint import Checkpointer, Limits
-from gateway.journal.port import JournalUnavailable, JournalUnusable, Memo, Settlement
+from gateway.journal.port import JournalUnavailable, JournalUnusable
 from gateway.journal.sqlite import SqliteJournal, connect, path_of, prepare, writing
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def engine():
+    return "sqlite"
+
+
+@pytest.fixture
+def url(settings):
+    return settings.url
 
 
 def run(url, statement):
@@ -36,7 +46,7 @@ async def test_everything_accepted_is_there_after_the_process_was_killed(url):
             for n in range(20):
                 await journal.accept([Entry(dedupe=hash128(str(n)), user=n, message=str(n), part=0, dialect="events",
                     received_ms=0, facts=1, refs=(), body=b"{{}}")], ("loyalty",))
-            assert journal.take_over()
+            assert await journal.take_over()
             await journal.claim("loyalty", now_ms=1, lanes=5, items=1)
             os.kill(os.getpid(), signal.SIGKILL)
         asyncio.run(main())
@@ -44,7 +54,7 @@ async def test_everything_accepted_is_there_after_the_process_was_killed(url):
     done = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], check=False)
     assert done.returncode == -signal.SIGKILL
     journal = SqliteJournal(url)
-    assert journal.take_over()
+    assert await journal.take_over()
     lanes = await journal.claim("loyalty", now_ms=1, lanes=100, items=10)
     assert sorted(lane.user for lane in lanes) == list(range(20))
     await journal.close()
@@ -53,9 +63,9 @@ async def test_everything_accepted_is_there_after_the_process_was_killed(url):
 async def test_only_one_dispatcher_works_on_a_journal(url):
     prepare(url)
     first, second = SqliteJournal(url), SqliteJournal(url)
-    assert (first.take_over(), second.take_over()) == (True, False)
+    assert (await first.take_over(), await second.take_over()) == (True, False)
     await first.close()
-    assert second.take_over()
+    assert await second.take_over()
     await second.close()
 
 
@@ -136,20 +146,6 @@ async def test_a_reader_who_stays_keeps_nobody_waiting(url, make_entry):
     await journal.close()
 
 
-async def test_what_cannot_be_recorded_spoils_nothing_that_comes_after(journal, make_entry):
-    await journal.accept([make_entry("m")], ("loyalty",))
-    (lane,) = await journal.claim("loyalty", now_ms=10_000, lanes=1, items=1)
-    odd = Memo(key="k", value={("a", "b"): object()})
-    settling = journal.settle(Settlement(connection="loyalty", user=lane.user, fence=lane.fence, memos=(odd,)))
-    beside = journal.accept([make_entry("m2")], ("loyalty",))
-    with pytest.raises(TypeError):
-        await settling
-    assert await beside == 1
-    fine = Memo(key="k", value=1)
-    settlement = Settlement(connection="loyalty", user=lane.user, fence=lane.fence, memos=(fine,), release=True)
-    assert await journal.settle(settlement) is True
-
-
 def test_a_database_of_the_first_version_still_opens(url):
     database = sqlite3.connect(path_of(url))
     database.executescript(schema.MIGRATIONS[0])
@@ -157,22 +153,3 @@ def test_a_database_of_the_first_version_still_opens(url):
     database.close()
     prepare(url)
     assert run(url, "PRAGMA user_version") == [(len(schema.MIGRATIONS),)]
-
-
-async def test_a_new_dispatcher_tries_what_was_refused_at_once_and_keeps_other_waits(url, make_entry):
-    prepare(url)
-    first = SqliteJournal(url)
-    assert first.take_over()
-    for name, reason in (("m1", "refused: status_401"), ("m2", "status_503")):
-        await first.accept([make_entry(name, user=name)], ("loyalty",))
-        (lane,) = await first.claim("loyalty", now_ms=10_000, lanes=1, items=1)
-        released = Settlement(
-            connection="loyalty", user=lane.user, fence=lane.fence, release=True, due_ms=99_000, reason=reason
-        )
-        await first.settle(released)
-    await first.close()
-    second = SqliteJournal(url)
-    assert second.take_over()
-    lanes = await second.claim("loyalty", now_ms=10_000, lanes=9, items=9)
-    assert [item.message for lane in lanes for item in lane.items] == ["m1"]
-    await second.close()

@@ -25,7 +25,7 @@ bind = "127.0.0.1:{port}"
 authorization = ["{token}"]
 {ingress}
 [journal]
-url = "sqlite:///{directory}/gateway.db"
+{journal}
 [delivery]
 retry_first_s = 0.05
 retry_most_s = 0.5
@@ -68,7 +68,16 @@ class Gateway:
     def __init__(self, directory: Path, vendor: str, **fields):
         self.directory = directory
         self.vendor = vendor
-        self.fields = {"port": 0, "token": TOKEN, "ingress": "", "secret": "test-secret", "more": "", **fields}
+        journal = f'url = "sqlite:///{directory}/gateway.db"'
+        self.fields = {
+            "journal": journal,
+            "port": 0,
+            "token": TOKEN,
+            "ingress": "",
+            "secret": "test-secret",
+            "more": "",
+            **fields,
+        }
         self.process = None
         self.url = ""
 
@@ -80,7 +89,8 @@ class Gateway:
     def config(self):
         return self.directory / "gateway.toml"
 
-    def start(self, **fields):
+    def start(self, *, role="all", **fields):
+        self.role = role
         self.fields.update(fields)
         self.config.write_text(CONFIG.format(directory=self.directory, vendor=self.vendor, **self.fields))
         return self.start_as_it_is()
@@ -90,8 +100,13 @@ class Gateway:
         before = len(self.log) if (self.directory / "serve.log").exists() else 0
         with (self.directory / "serve.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "serve", "-c", str(self.config)], stderr=log, cwd=self.directory
+                [sys.executable, "-m", "gateway", "serve", "-c", str(self.config), "--role", self.role],
+                stderr=log,
+                cwd=self.directory,
             )
+        if self.role == "dispatch":
+            wait_for(lambda: "dispatch" in self.children())
+            return self
         found = wait_for(lambda: re.search(r'"url":"(http://[^"]+)"', self.log[before:]))
         self.url = found[1]
         self.fields["port"] = urlsplit(self.url).port
@@ -206,12 +221,46 @@ def email():
 
 
 @pytest.fixture
-def gateway(tmp_path, vendor):
+def journal(engine, request, tmp_path):
+    """What a configuration says of a new journal."""
+    if engine == "sqlite":
+        return f'url = "sqlite:///{tmp_path}/gateway.db"'
+    server = request.getfixturevalue("server")
+    return f'url = "{server.url(server.new_database())}"\nlease_s = 2'
+
+
+@pytest.fixture
+def stored(engine, request, gateway):
+    """Everything that a stopped gateway's journal holds, as bytes: ``stored()``."""
+    if engine == "sqlite":
+        return lambda: b"".join(path.read_bytes() for path in gateway.directory.glob("gateway.db*"))
+    server = request.getfixturevalue("server")
+    database = f"test{server.databases}"
+    bodies = "SELECT string_agg(convert_from(body, 'UTF8'), ' ') FROM batches"
+    return lambda: (server.sql(bodies, database) + server.dump(database)).encode()
+
+
+@pytest.fixture
+def node(tmp_path, vendor, journal):
+    """Makes gateways with one connection to the fake SessionM and one journal among them: ``node("a")``."""
+    made = []
+
+    def another(name=""):
+        directory = tmp_path / name
+        directory.mkdir(exist_ok=True)
+        made.append(Gateway(directory, vendor.url, journal=journal))
+        return made[-1]
+
+    yield another
+    for one in made:
+        if one.process is not None and one.process.poll() is None:
+            one.kill_all()
+
+
+@pytest.fixture
+def gateway(node):
     """A gateway with one connection to the fake SessionM; start it yourself."""
-    made = Gateway(tmp_path, vendor.url)
-    yield made
-    if made.process is not None and made.process.poll() is None:
-        made.kill_all()
+    return node()
 
 
 @pytest.fixture

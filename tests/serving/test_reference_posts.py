@@ -16,6 +16,11 @@ TYPED = {kind for kind in ACCEPTED if kind.endswith("_request") and not kind.sta
 
 
 @pytest.fixture
+def engine():
+    return "sqlite"
+
+
+@pytest.fixture
 def both(gateway, email):
     return gateway.start(more=email.connection)
 

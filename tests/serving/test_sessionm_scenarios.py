@@ -75,6 +75,11 @@ class Watched(FakeSessionM):
 
 
 @pytest.fixture
+def engine():
+    return "sqlite"
+
+
+@pytest.fixture
 def mpid():
     """A user whom no other test is about."""
     return str(next(MPIDS))

@@ -27,3 +27,8 @@ def ref(id, salt=b""):
 
 async def find(journal, *ids):
     return await journal.find([ref(id) for id in ids])
+
+
+async def seq_of(journal, id):
+    (found,) = await find(journal, id)
+    return found.seq

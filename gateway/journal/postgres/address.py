@@ -1,0 +1,19 @@
+"""Where the server is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where the server is. ``password``, where given, is used instead of the URL's."""
+
+    url: str = field(repr=False)
+    password: str | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        """The address without any secret: host, port and database."""
+        parts = urlsplit(self.url)
+        return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -1,0 +1,145 @@
+"""Claiming lanes, and holding on to them: leases that the server's clock ends, so that no node's own matters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.journal.port import Item, Lane
+from gateway.journal.postgres.link import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Claim up to ``lanes`` lanes of a connection, with up to ``items`` items each."""
+
+    connection: str
+    now_ms: int
+    lease_ms: int
+    lanes: int
+    items: int
+    owner: str
+    fence: int
+
+
+Key = tuple[int, str, int]
+"""A claimed lane: its user, its connection, its fence."""
+
+NOW_MS = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+TAKE = f"""
+    WITH due AS MATERIALIZED (
+        SELECT user_hash, connection FROM lanes
+        WHERE connection = $1 AND due_ms <= $2 AND (owner IS NULL OR ($3 AND due_ms <= {NOW_MS}))
+        ORDER BY due_ms LIMIT $4 FOR UPDATE SKIP LOCKED
+    )
+    UPDATE lanes SET due_ms = {NOW_MS} + $5, owner = $6, fence = $7
+    FROM due WHERE lanes.user_hash = due.user_hash AND lanes.connection = due.connection
+    RETURNING lanes.user_hash, attempts, failing_since_ms, erased_seq
+"""  # noqa: S608
+ITEMS = """
+    SELECT b.user_hash, b.seq, b.message, b.part, b.dialect, b.received_ms, b.facts, b.body, w.progress,
+        EXISTS (SELECT 1 FROM wishes)
+    FROM unnest($1::bigint[]) u (user_hash)
+    CROSS JOIN LATERAL (
+        SELECT seq, progress FROM work WHERE user_hash = u.user_hash AND connection = $2 ORDER BY seq LIMIT $3
+    ) w
+    JOIN batches b ON b.user_hash = u.user_hash AND b.seq = w.seq
+    ORDER BY b.user_hash, b.seq
+"""
+MEMORY = """
+    SELECT m.user_hash, m.key, m.value FROM unnest($1::bigint[]) u (user_hash)
+    JOIN memory m ON m.user_hash = u.user_hash AND m.connection = $2
+"""
+HELD = """
+    WITH held AS MATERIALIZED (
+        SELECT l.user_hash, l.connection FROM lanes l
+        JOIN unnest($1::bigint[], $2::text[], $3::bigint[]) k (user_hash, connection, fence)
+        ON l.user_hash = k.user_hash AND l.connection = k.connection AND l.fence = k.fence
+        WHERE l.owner IS NOT NULL ORDER BY l.user_hash, l.connection FOR UPDATE OF l
+    )
+"""
+RENEW = f"""{HELD}
+    UPDATE lanes SET due_ms = {NOW_MS} + $4 FROM held
+    WHERE lanes.user_hash = held.user_hash AND lanes.connection = held.connection
+"""  # noqa: S608
+LET_GO = f"""{HELD}
+    UPDATE lanes SET due_ms = 0, owner = NULL FROM held
+    WHERE lanes.user_hash = held.user_hash AND lanes.connection = held.connection
+"""  # noqa: S608
+RETRY_REFUSED = """
+    UPDATE lanes SET due_ms = 0 FROM (
+        SELECT user_hash, connection FROM lanes WHERE owner IS NULL AND reason LIKE 'refused%'
+        ORDER BY user_hash, connection FOR UPDATE SKIP LOCKED
+    ) r WHERE lanes.user_hash = r.user_hash AND lanes.connection = r.connection
+"""
+
+
+async def claim(connection: Connection, order: Claim, *, takes_over: bool) -> list[Lane]:
+    """Claim lanes; of those whose owner has let the lease run out, only where this ``takes_over``.
+
+    What is in them is read after they were taken: an earlier look may show what has been done since.
+    """
+    taken = await connection.fetch(
+        TAKE, order.connection, order.now_ms, takes_over, order.lanes, order.lease_ms, order.owner, order.fence
+    )
+    if not taken:
+        return []
+    users = [row[0] for row in taken]
+    items: dict[int, list[Item]] = {}
+    wishes = False
+    for row in await connection.fetch(ITEMS, users, order.connection, order.items):
+        items.setdefault(row[0], []).append(_item(row))
+        wishes = row[-1]
+    memory: dict[int, dict[str, Any]] = {}
+    for user, key, value in await connection.fetch(MEMORY, users, order.connection):
+        memory.setdefault(user, {})[msgspec.json.decode(key)] = msgspec.json.decode(value)
+    return [
+        Lane(
+            connection=order.connection,
+            user=user,
+            fence=order.fence,
+            attempts=attempts,
+            failing_since_ms=failing_since_ms,
+            items=tuple(items.get(user, ())),
+            memory=memory.get(user, {}),
+            erased_seq=erased_seq,
+            wishes=wishes,
+        )
+        for user, attempts, failing_since_ms, erased_seq in taken
+    ]
+
+
+async def renew(connection: Connection, keys: Iterable[Key], lease_ms: int) -> None:
+    """Let the leases of these lanes begin anew, as far as they are still those claimed."""
+    await connection.execute(RENEW, *_columns(keys), lease_ms)
+
+
+async def let_go(connection: Connection, keys: Iterable[Key]) -> None:
+    """Give these lanes back as they were."""
+    await connection.execute(LET_GO, *_columns(keys))
+
+
+async def retry_refused(connection: Connection) -> None:
+    """Have what was refused tried again at once: the settings may be others now."""
+    await connection.execute(RETRY_REFUSED)
+
+
+def _columns(keys: Iterable[Key]) -> list[list[Any]]:
+    return list(map(list, zip(*keys, strict=True)))
+
+
+def _item(row: Sequence[Any]) -> Item:
+    _, seq, message, part, dialect, received_ms, facts, body, progress, _ = row
+    return Item(
+        seq=seq,
+        message=message,
+        part=part,
+        dialect=dialect,
+        received_ms=received_ms,
+        facts=facts,
+        body=body,
+        progress=msgspec.json.decode(progress) if progress else {},
+    )

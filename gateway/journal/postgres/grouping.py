@@ -1,0 +1,54 @@
+"""Group commit inside the event loop: everything that waits goes to the server together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+MOST_AT_ONCE = 1024
+
+Run = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
+"""Carry out these operations together and return a result for each. Raises for all of them."""
+
+
+class Grouped:
+    """Whatever arrives while a group is under way shares the next one; nothing lingers."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._waiting: deque[tuple[Any, asyncio.Future[Any]]] = deque()
+        self._working: asyncio.Task[None] | None = None
+        self._closing = False
+
+    def submit(self, operation: Any) -> asyncio.Future[Any]:
+        """Queue an operation; the future has its result once its group is done with."""
+        if self._closing:
+            raise RuntimeError("the journal is closed")
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append((operation, future))
+        if self._working is None:
+            self._working = asyncio.create_task(self._work())
+        return future
+
+    async def close(self) -> None:
+        """Carry out what waits, and take nothing more."""
+        self._closing = True
+        if self._working is not None:
+            await self._working
+
+    async def _work(self) -> None:
+        while self._waiting:
+            group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
+            try:
+                results = await self._run([operation for operation, _ in group])
+            except Exception as error:  # noqa: BLE001  # whatever it was, those who wait must hear of it
+                for _, future in group:
+                    if not future.done():
+                        future.set_exception(error)
+            else:
+                for (_, future), result in zip(group, results, strict=True):
+                    if not future.done():
+                        future.set_result(result)
+        self._working = None

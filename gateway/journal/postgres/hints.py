@@ -1,0 +1,83 @@
+"""Hints that there may be work: what one process stores wakes others that wait.
+
+They are hints only. Whoever waits also looks for itself now and then, so that one that is lost costs a moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from gateway.journal.port import JournalUnavailable
+from gateway.journal.postgres.address import Address
+from gateway.journal.postgres.link import Connection, Link
+
+CHANNEL = "gateway_work"
+APART_S = 0.01  # commits that notify wait for each other, so hints are sent beside them, and not too often
+
+
+class Hints:
+    """Gives hints to all processes, and hears theirs."""
+
+    def __init__(self, address: Address) -> None:
+        self._giving = Link(address)
+        self._hearing = Link(address)
+        self._heard: Connection | None = None
+        self._watchers: set[asyncio.Event] = set()
+        self._gives: asyncio.Task[None] | None = None
+        self._again = False
+
+    def give(self) -> None:
+        """Let everybody know that there may be work, soon."""
+        self._again = True
+        if self._gives is None:
+            self._gives = asyncio.create_task(self._give())
+
+    def heed(self, *_: Any) -> None:
+        """Wake those who wait in this process."""
+        for watcher in self._watchers:
+            watcher.set()
+
+    async def listen(self) -> None:
+        """Hear hints from now on; does nothing where they are heard already. Raises JournalUnavailable."""
+        if self._heard is None or self._heard.is_closed():
+            self._heard = await self._hearing.run(self._subscribe)
+
+    @contextmanager
+    def watching(self) -> Iterator[asyncio.Event]:
+        """An event that is set by the next hint."""
+        watcher = asyncio.Event()
+        self._watchers.add(watcher)
+        try:
+            yield watcher
+        finally:
+            self._watchers.discard(watcher)
+
+    async def close(self) -> None:
+        """Send what has yet to be sent, and hear no more."""
+        if self._gives is not None:
+            await self._gives
+        await self._giving.close()
+        await self._hearing.close()
+
+    async def _subscribe(self, connection: Connection) -> Connection:
+        await connection.add_listener(CHANNEL, self.heed)
+        return connection
+
+    async def _give(self) -> None:
+        while self._again:
+            self._again = False
+            started = time.monotonic()
+            try:
+                await self._giving.run(_notify)
+            except JournalUnavailable:
+                break  # those who wait look for themselves
+            await asyncio.sleep(max(0.0, started + APART_S - time.monotonic()))
+        self._gives = None
+
+
+async def _notify(connection: Connection) -> None:
+    await connection.execute(f"NOTIFY {CHANNEL}")

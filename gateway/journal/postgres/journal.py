@@ -1,0 +1,246 @@
+"""The journal port on PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import msgspec
+
+from gateway.journal.port import Count, Entry, Found, JournalUnavailable, Lane, Settlement
+from gateway.journal.postgres import accepting, claiming, erasing, forgetting, looking, schema, settling, shelving
+from gateway.journal.postgres.address import Address
+from gateway.journal.postgres.grouping import Grouped
+from gateway.journal.postgres.hints import Hints
+from gateway.journal.postgres.link import INDEXED, TROUBLE, Connection, Link, connect, described
+
+T = TypeVar("T")
+LEASE_S = 15.0
+SHARDS = 64
+PING = """
+    INSERT INTO memory (user_hash, connection, key, value) VALUES (0, '', 'ping', $1)
+    ON CONFLICT (user_hash, connection, key) DO UPDATE SET value = excluded.value
+"""
+
+
+async def prepare(address: Address) -> None:
+    """Make the journal, or bring an older one up to date. Raises JournalUnusable and JournalUnavailable."""
+    await _at(address, schema.migrate)
+
+
+async def inspect(address: Address) -> bool:
+    """Whether there is a journal yet, and one can be made otherwise. Raises as ``prepare`` does."""
+    return await _at(address, schema.version) > 0
+
+
+async def _at(address: Address, work: Callable[[Connection], Awaitable[T]]) -> T:
+    try:
+        connection = await connect(address, {})
+        try:
+            return await work(connection)
+        finally:
+            await connection.close(timeout=1.0)
+    except (*TROUBLE, ValueError) as error:
+        raise JournalUnavailable(f"{address}: {described(error)}") from error
+
+
+class PostgresJournal:
+    """The journal port on PostgreSQL, for one of many processes. Make one inside a running event loop.
+
+    It connects when it has something to ask, and again after the server was away. What it has claimed is its own
+    for ``lease_s``, and for longer as long as it can say so; whatever another process leaves unsaid for so long is
+    taken over. Nobody's lanes are taken over by a process that has itself been connected for less: after an
+    outage, everybody can first record what they have in hand.
+    """
+
+    def __init__(self, address: Address, *, lease_s: float = LEASE_S) -> None:
+        self._lease_ms = int(lease_s * 1000)
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._shard = secrets.randbelow(SHARDS)
+        self._storing = Link(address, INDEXED)
+        self._working = Link(address, INDEXED)
+        self._reading = Link(address, INDEXED)
+        self._aside = Link(address)
+        self._accepts = Grouped(self._accept)
+        self._steps = Grouped(self._step)
+        self._looks = Grouped(self._look)
+        self._hints = Hints(address)
+        self._held: dict[claiming.Key, float] = {}
+        self._tasks: dict[Callable[[], Any], asyncio.Task[None]] = {}
+        self._salt: bytes | None = None
+
+    @classmethod
+    async def open(cls, address: Address, *, lease_s: float = LEASE_S) -> PostgresJournal:
+        """The journal, whether the server can be reached now or not."""
+        made = cls(address, lease_s=lease_s)
+        await made._learn()
+        return made
+
+    @property
+    def salt(self) -> bytes:
+        """What ids are salted with; see the port. Raises JournalUnavailable until the server was reached once."""
+        if self._salt is None:
+            self._go_on(self._learn)
+            raise JournalUnavailable("the journal has not been reached yet")
+        return self._salt
+
+    async def accept(self, new: Sequence[Entry], connections: Sequence[str]) -> int:
+        """Store batches durably; see the port."""
+        stored: int = await self._accepts.submit(accepting.Accept(tuple(new), tuple(connections)))
+        return stored
+
+    async def claim(self, connection: str, *, now_ms: int, lanes: int, items: int) -> list[Lane]:
+        """Claim lanes that are due; see the port."""
+        order = claiming.Claim(
+            connection=connection,
+            now_ms=now_ms,
+            lease_ms=self._lease_ms,
+            lanes=lanes,
+            items=items,
+            owner=self._owner,
+            fence=secrets.randbits(62),
+        )
+        claimed: list[Lane] = await self._steps.submit(order)
+        self._held.update(((lane.user, lane.connection, lane.fence), time.monotonic()) for lane in claimed)
+        if self._held:
+            self._go_on(self._renew)
+        return claimed
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """Record what became of a lane; see the port. Raises TypeError for what is no JSON."""
+        msgspec.json.encode((settlement.memos, settlement.progress))  # nobody else in the commit may suffer for it
+        held: bool = await self._steps.submit(settling.Settle(settlement, _now_ms()))
+        if settlement.release or not held:
+            self._held.pop((settlement.user, settlement.connection, settlement.fence), None)
+            self._hints.heed()
+        return held
+
+    async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
+        """Forget finished batches; see the port."""
+        order = forgetting.Prune(before_ms, dead_before_ms, after_seq, limit)
+        return await self._aside.run(forgetting.prune, order)
+
+    async def erase(self, connection: str, names: Sequence[str], *, everywhere: bool, seq: int) -> bool:
+        """Let nothing older be sent of a user, and keep nothing of it; see the port."""
+        order = erasing.Erase(connection, self.salt, tuple(names), everywhere, seq)
+        return await self._aside.run(erasing.erase, order)
+
+    async def erased_before(self, connection: str, names: Sequence[bytes]) -> int:
+        """Up to when one of these asked to be forgotten; see the port."""
+        before_ms: int = await self._looks.submit(looking.ErasedBefore(connection, tuple(names)))
+        return before_ms
+
+    async def ping(self) -> None:
+        """Return if the journal can be written now; see the port."""
+        await self._aside.run(_execute, PING, str(_now_ms()))
+
+    async def shared_memory(self, connection: str) -> dict[str, Any]:
+        """What a plugin remembers for its connection; see the port."""
+        memory: dict[str, Any] = await self._looks.submit(looking.SharedMemory(connection))
+        return memory
+
+    async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
+        """Whether nothing older is left in a lane; see the port."""
+        is_empty: bool = await self._looks.submit(looking.LaneIsEmpty(user, connection, before_seq))
+        return is_empty
+
+    async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[Found]:
+        """Batches that an id was found in; see the port."""
+        return await self._aside.run(looking.find, wanted, limit)
+
+    async def counts(self) -> list[Count]:
+        """Counts of facts; see the port."""
+        return await self._aside.run(looking.counts)
+
+    async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
+        """Return once a lane may be due; see the port."""
+        end = time.monotonic() + timeout_s
+        with self._hints.watching() as hinted:
+            await self._hints.listen()
+            due_ms = await self._reading.run(looking.next_due_ms, list(connections))
+            left_s = end - time.monotonic()
+            until_due_s = left_s if due_ms is None else (due_ms - now_ms) / 1000
+            with suppress(TimeoutError):
+                await asyncio.wait_for(hinted.wait(), max(0.0, min(left_s, until_due_s)))
+
+    async def take_over(self) -> bool:
+        """Become one of the journal's dispatchers; see the port."""
+        await self._aside.run(claiming.retry_refused)
+        await self._learn()
+        self._go_on(self._shelve)
+        return True
+
+    async def close(self) -> None:
+        """Finish what is in hand, give back what is claimed, and let go of the server."""
+        for group in (self._accepts, self._steps, self._looks):
+            await group.close()
+        for task in self._tasks.values():
+            task.cancel()
+        with suppress(JournalUnavailable):
+            if self._held:
+                await self._working.run(claiming.let_go, list(self._held))
+        await self._hints.close()
+        for link in (self._storing, self._working, self._reading, self._aside):
+            await link.close()
+
+    async def _accept(self, accepts: Sequence[accepting.Accept]) -> list[int]:
+        stored = await self._storing.run(accepting.accept, accepts, self._shard)
+        self._hints.give()
+        return stored
+
+    async def _step(self, steps: Sequence[Any]) -> list[Any]:
+        return await self._working.run(self._transact, steps)
+
+    async def _transact(self, connection: Connection, steps: Sequence[Any]) -> list[Any]:
+        """Settle and claim in one transaction: first what makes lanes free."""
+        results: list[Any] = [None] * len(steps)
+        takes_over = 1000 * (time.monotonic() - self._working.since) >= self._lease_ms
+        settles = [(index, one) for index, one in enumerate(steps) if isinstance(one, settling.Settle)]
+        async with connection.transaction():
+            if settles:
+                held = await settling.settle(connection, [one for _, one in settles], self._shard)
+                for (index, _), holds in zip(settles, held, strict=True):
+                    results[index] = holds
+            for index, one in enumerate(steps):
+                if isinstance(one, claiming.Claim):
+                    results[index] = await claiming.claim(connection, one, takes_over=takes_over)
+        return results
+
+    async def _look(self, looks: Sequence[Any]) -> list[Any]:
+        return await self._reading.run(looking.look, looks)
+
+    def _go_on(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Have this done beside all else, unless it is being done."""
+        if work not in self._tasks or self._tasks[work].done():
+            self._tasks[work] = asyncio.create_task(work())
+
+    async def _learn(self) -> None:
+        with suppress(JournalUnavailable):
+            self._salt = await self._reading.run(looking.salt)
+
+    async def _shelve(self) -> None:
+        await shelving.keep_shelving(self._aside)
+
+    async def _renew(self) -> None:
+        """Keep the lanes that are worked on for long."""
+        every_s = self._lease_ms / 3000
+        while True:
+            await asyncio.sleep(every_s)
+            old = [key for key, since in self._held.items() if since < time.monotonic() - every_s / 2]
+            with suppress(JournalUnavailable):
+                if old:
+                    await self._reading.run(claiming.renew, old, self._lease_ms)
+
+
+async def _execute(connection: Connection, statement: str, *arguments: Any) -> None:
+    await connection.execute(statement, *arguments)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

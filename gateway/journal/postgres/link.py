@@ -1,0 +1,117 @@
+"""Links: connections to the server, made when they are needed, and anew after they were lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import asyncpg
+
+from gateway.journal.port import JournalUnavailable
+from gateway.journal.postgres.address import Address
+
+T = TypeVar("T")
+Connection = Any  # asyncpg has no types
+
+CONNECT_S = 5.0
+COMMAND_S = 10.0
+AFTER_FAILURE_S = 0.3
+TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+SESSION = {
+    "application_name": "mparticle-gateway",
+    "default_transaction_isolation": "read committed",
+    "idle_in_transaction_session_timeout": "5000",  # a process that stands still must not hold what others need
+    "lock_timeout": "5000",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "jit": "off",
+}
+INDEXED = {  # plans are kept: one that was made while a table was small must do when it is large
+    "enable_seqscan": "off",
+    "enable_mergejoin": "off",
+    "enable_hashjoin": "off",
+}
+DURABLE = """
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
+"""
+
+
+def described(error: BaseException) -> str:
+    """What an error says, without the rows that PostgreSQL quotes in its details."""
+    return str(getattr(error, "message", None) or error) or type(error).__name__
+
+
+async def connect(address: Address, settings: dict[str, str]) -> Connection:
+    """A connection on which what is committed is durable. Raises what asyncpg raises."""
+    connection = await asyncpg.connect(
+        address.url,
+        password=address.password,
+        timeout=CONNECT_S,
+        command_timeout=COMMAND_S,
+        server_settings=SESSION | settings,
+    )
+    try:
+        await connection.execute(DURABLE)
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
+
+
+class Link:
+    """One connection, used by one at a time.
+
+    After trouble it is given up, for nobody knows what became of what was asked; the next to come connects anew.
+    """
+
+    def __init__(self, address: Address, settings: dict[str, str] | None = None) -> None:
+        self._address = address
+        self._settings = settings or {}
+        self._connection: Connection | None = None
+        self._lock = asyncio.Lock()
+        self._rest_until = 0.0
+        self.since = time.monotonic()
+
+    async def run(self, work: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+        """Do some work on the connection; once more where others stood in its way. Raises JournalUnavailable."""
+        async with self._lock:
+            try:
+                connection = await self._connected()
+                try:
+                    return await work(connection, *arguments)
+                except AGAIN:
+                    return await work(connection, *arguments)
+            except TROUBLE as error:
+                self._give_up()
+                raise JournalUnavailable(f"{self._address}: {described(error)}") from error
+            except BaseException:
+                self._give_up()
+                raise
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        async with self._lock:
+            if self._connection is not None:
+                try:
+                    await self._connection.close(timeout=1.0)
+                except TROUBLE:
+                    self._connection.terminate()
+
+    async def _connected(self) -> Connection:
+        if self._connection is None or self._connection.is_closed():
+            if time.monotonic() < self._rest_until:
+                raise OSError("not connected")
+            self._rest_until = time.monotonic() + AFTER_FAILURE_S
+            self._connection = await connect(self._address, self._settings)
+            self._rest_until = 0.0
+            self.since = time.monotonic()
+        return self._connection
+
+    def _give_up(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None

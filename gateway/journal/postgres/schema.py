@@ -1,0 +1,170 @@
+"""The schema of the journal in PostgreSQL, and its history.
+
+A released script is never edited; a change is a new script at the end. Nodes are upgraded one after another,
+so a script may only add what older code can leave alone. One that cannot do so names, in ``OLDEST``, the
+oldest version whose code may still work on what it made; nodes older than that must be stopped before.
+
+Every key leads with the hash of the lane's user, so that the tables can be partitioned by it; refs, their
+shelves and ``counts`` know no users.
+"""
+
+from __future__ import annotations
+
+from gateway.journal.port import JournalUnusable
+from gateway.journal.postgres.link import Connection
+
+OLDEST_SERVER = 140_000
+TURN = 7_166_405_236_112  # of the advisory lock under which one node at a time brings the schema up to date
+
+MIGRATIONS = (
+    """
+    CREATE SEQUENCE batches_seq INCREMENT BY 1048576;  -- a commit numbers its batches from there on
+    CREATE TABLE batches (
+        user_hash bigint NOT NULL,              -- whose lane it is
+        seq bigint NOT NULL,                    -- the order of acceptance
+        dedupe bytea NOT NULL,
+        message text NOT NULL,
+        part integer NOT NULL,
+        dialect text NOT NULL,
+        received_ms bigint NOT NULL,
+        scope text,                             -- only this connection, or NULL
+        facts integer NOT NULL,
+        body bytea NOT NULL,                    -- as posted, one user, without credentials
+        PRIMARY KEY (user_hash, seq),
+        UNIQUE (user_hash, dedupe)
+    );
+    CREATE INDEX batches_by_age ON batches (seq);
+    CREATE TABLE work (                         -- a row for each connection that has yet to finish a batch
+        user_hash bigint NOT NULL,
+        connection text NOT NULL,
+        seq bigint NOT NULL,
+        progress text,
+        PRIMARY KEY (user_hash, connection, seq)
+    ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+    CREATE TABLE lanes (                        -- a row for each user and connection with work
+        user_hash bigint NOT NULL,
+        connection text NOT NULL,
+        due_ms bigint NOT NULL,                 -- claimable from then on; while claimed, the end of the lease
+        owner text,                             -- the process that has claimed it
+        fence bigint NOT NULL DEFAULT 0,
+        attempts integer NOT NULL DEFAULT 0,
+        failing_since_ms bigint NOT NULL DEFAULT 0,
+        reason text NOT NULL DEFAULT '',
+        erased_seq bigint NOT NULL DEFAULT 0,   -- what waits up to this batch is not sent: its user was erased
+        PRIMARY KEY (user_hash, connection)
+    ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+    CREATE INDEX lanes_due ON lanes (connection, due_ms);
+    CREATE TABLE ledger (                       -- what became of a batch on a connection
+        user_hash bigint NOT NULL,
+        seq bigint NOT NULL,
+        connection text NOT NULL,
+        at_ms bigint NOT NULL,
+        dead integer NOT NULL,                  -- how many of its facts are dead letters
+        outcomes text NOT NULL,
+        PRIMARY KEY (user_hash, seq, connection)
+    );
+    CREATE TABLE origin (salt bytea NOT NULL);  -- one row: what ids are salted with before they are hashed
+    INSERT INTO origin VALUES (uuid_send(gen_random_uuid()));
+    CREATE TABLE refs (                         -- the ids by which batches are found: a row for each commit
+        first_seq bigint PRIMARY KEY,
+        last_seq bigint NOT NULL,
+        hashes bytea NOT NULL,                  -- eight bytes an id
+        offsets bytea NOT NULL                  -- eight bytes an id: whose it is, counted from first_seq
+    );
+    CREATE TABLE ref_runs (                     -- the ids of older batches, put on shelves by their first byte
+        run bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        first_seq bigint NOT NULL,
+        last_seq bigint NOT NULL
+    );
+    CREATE INDEX ref_runs_last ON ref_runs (last_seq);
+    CREATE TABLE ref_shelves (
+        shelf integer NOT NULL,                 -- the first byte of the hashes
+        run bigint NOT NULL,
+        hashes bytea NOT NULL,                  -- as in refs
+        offsets bytea NOT NULL,
+        PRIMARY KEY (shelf, run)
+    );
+    ALTER TABLE ref_shelves ALTER hashes SET STORAGE EXTERNAL;
+    CREATE TABLE memory (
+        user_hash bigint NOT NULL,              -- 0: shared by the connection
+        connection text NOT NULL,
+        key text NOT NULL,                      -- as JSON, which may hold what text may not
+        value text NOT NULL,
+        PRIMARY KEY (user_hash, connection, key)
+    );
+    CREATE TABLE wishes (                       -- who asked to be forgotten
+        name bytea NOT NULL,                    -- hashed
+        connection text NOT NULL,
+        before_ms bigint NOT NULL,              -- what happened before then and is told of later is not sent
+        received_ms bigint NOT NULL,
+        PRIMARY KEY (name, connection)
+    );
+    CREATE TABLE receipts (                     -- what an erasure did here
+        seq bigint NOT NULL,
+        connection text NOT NULL,
+        lanes bigint[] NOT NULL,                -- the user's
+        touched bigint[] NOT NULL,              -- batches of the user's
+        removed bigint[] NOT NULL,              -- those of them whose documents were removed
+        memories bigint NOT NULL DEFAULT 0,     -- how many values were forgotten
+        PRIMARY KEY (seq, connection)
+    );
+    CREATE TABLE counts (
+        shard integer NOT NULL,                 -- that of a process, lest all wait for one row
+        connection text NOT NULL,
+        word text NOT NULL,
+        reason text NOT NULL,
+        facts bigint NOT NULL,
+        PRIMARY KEY (shard, connection, word, reason)
+    ) WITH (fillfactor = 50);
+    """,
+)
+OLDEST = (1,)
+VERSIONS = """
+    CREATE TABLE IF NOT EXISTS journal_versions (
+        version integer PRIMARY KEY,
+        oldest integer NOT NULL,                -- the oldest version whose code may use this schema
+        applied timestamptz NOT NULL DEFAULT now()
+    )
+"""
+MAY_CREATE = "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"
+NEWEST = "SELECT version, oldest FROM journal_versions ORDER BY version DESC LIMIT 1"
+
+
+async def migrate(connection: Connection) -> None:
+    """Bring a database to the newest version, or make a new one; does nothing where it is up to date.
+
+    Raises JournalUnusable where the server is too old, or a newer gateway made what this one cannot use.
+    """
+    if await version(connection) >= len(MIGRATIONS):
+        return
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", TURN)
+        await connection.execute(VERSIONS)
+        done = await version(connection)
+        for number, script in enumerate(MIGRATIONS[done:], done + 1):
+            await connection.execute(script)
+            await connection.execute(
+                "INSERT INTO journal_versions (version, oldest) VALUES ($1, $2)", number, OLDEST[number - 1]
+            )
+
+
+async def version(connection: Connection) -> int:
+    """The version of a database's schema, 0 where there is none. Raises JournalUnusable where it is not for us."""
+    server = int(await connection.fetchval("SHOW server_version_num"))
+    if server < OLDEST_SERVER:
+        raise JournalUnusable(f"PostgreSQL {server // 10_000} is too old; {OLDEST_SERVER // 10_000} or newer is needed")
+    if await connection.fetchval("SELECT to_regclass('journal_versions')") is None:
+        if not await connection.fetchval(MAY_CREATE):
+            raise JournalUnusable(
+                "there is no journal, and this user may not create tables in the first schema it uses"
+            )
+        return 0
+    row = await connection.fetchrow(NEWEST)
+    if row is None:
+        return 0
+    if row["oldest"] > len(MIGRATIONS):
+        known = len(MIGRATIONS)
+        raise JournalUnusable(
+            f"the journal has schema version {row['version']}, this gateway knows {known}: a newer one wrote it"
+        )
+    return int(row["version"])

@@ -1,0 +1,324 @@
+"""What the PostgreSQL engine does beyond the port: many processes, lost connections, lost leases, upgrades."""
+
+import asyncio
+import itertools
+import signal
+
+import pytest
+from support.journal_words import BOTH, DELIVERED, find, finish, settle
+from support.postgres_server import postgres_server
+from support.proxy import proxy
+
+from gateway.journal.engines import inspect, open_journal, prepare
+from gateway.journal.port import Count, Finished, JournalUnavailable, JournalUnusable, Memo, hash64
+from gateway.settings import Journal
+
+pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
+LEASE_S = 0.6
+FAR_MS = 2**50  # everything is due by then; leases go by the server's clock
+
+
+async def claim(journal, connection="loyalty", *, lanes=10, items=10):
+    return await journal.claim(connection, now_ms=FAR_MS, lanes=lanes, items=items)
+
+
+@pytest.fixture
+def engine():
+    return "postgresql"
+
+
+@pytest.fixture
+def sql(settings, server):
+    """Run a statement on the journal's database."""
+    return lambda statement: server.sql(statement, settings.url.rpartition("/")[2])
+
+
+@pytest.fixture
+async def others(settings, anyio_backend):
+    """Another process's journal, with short leases: ``await others()``."""
+    opened = []
+
+    async def another(**fields):
+        made = await open_journal(settings.model_copy(update={"lease_s": LEASE_S, **fields}))
+        assert await made.take_over()
+        opened.append(made)
+        return made
+
+    await prepare(settings)
+    yield another
+    for one in opened:
+        await one.close()
+
+
+def die(journal):
+    """What is left of a process that was killed: it renews nothing, and gives nothing back."""
+    for task in journal._tasks.values():
+        task.cancel()
+    journal._held.clear()
+
+
+async def until(look, seconds=10.0):
+    """What ``look()`` finds, once it finds something."""
+    end = asyncio.get_running_loop().time() + seconds
+    while not (found := await look()):
+        assert asyncio.get_running_loop().time() < end
+        await asyncio.sleep(0.05)
+    return found
+
+
+async def test_two_dispatchers_share_the_lanes(others, make_entry):
+    first, second = await others(), await others()
+    await first.accept([make_entry(f"m{n}", user=str(n)) for n in range(200)], ("loyalty",))
+    both = await asyncio.gather(*(claim(one, lanes=10) for _ in range(15) for one in (first, second)))
+    claimed = [[lane.user for lanes in both[start::2] for lane in lanes] for start in (0, 1)]
+    assert sorted(claimed[0] + claimed[1]) == sorted(hash64(str(n)) for n in range(200))
+    assert min(map(len, claimed)) > 0
+
+
+async def test_what_a_dead_dispatcher_had_is_taken_over_once_its_lease_ends(others, make_entry):
+    first, second = await others(), await others()
+    await first.accept([make_entry("m1"), make_entry("m2")], ("loyalty",))
+    (old,) = await claim(first, items=1)
+    die(first)
+    assert await claim(second) == []
+    (new,) = await until(lambda: claim(second))
+    assert [item.message for item in new.items] == ["m1", "m2"]
+    assert await first.settle(finish(old, *old.items, release=True)) is False
+    assert await second.settle(finish(new, *new.items, release=True)) is True
+    assert [count.facts for count in await first.counts() if count.word == "delivered"] == [2]
+
+
+async def test_a_dispatcher_keeps_what_it_works_on_for_long(others, make_entry):
+    first, second = await others(), await others()
+    await first.accept([make_entry("m1")], ("loyalty",))
+    (lane,) = await claim(first)
+    await asyncio.sleep(3 * LEASE_S)
+    assert await claim(second) == []
+    assert await first.settle(finish(lane, *lane.items, release=True)) is True
+
+
+async def test_a_lease_that_ended_holds_until_somebody_takes_the_lane(others, make_entry):
+    first = await others()
+    await first.accept([make_entry("m1")], ("loyalty",))
+    (lane,) = await claim(first)
+    die(first)
+    await asyncio.sleep(2 * LEASE_S)
+    assert await first.settle(finish(lane, *lane.items, release=True)) is True
+
+
+async def test_an_orderly_stop_gives_back_what_is_claimed_at_once(settings, others, make_entry):
+    first, second = await open_journal(settings), await others()
+    await first.accept([make_entry("m1")], ("loyalty",))
+    assert len(await claim(first)) == 1
+    await first.close()
+    assert len(await claim(second)) == 1
+
+
+async def test_a_clock_that_runs_ahead_takes_nobodys_lane(others, make_entry):
+    first, second = await others(lease_s=30), await others()
+    await first.accept([make_entry("m1")], ("loyalty",))
+    assert len(await claim(first)) == 1
+    await asyncio.sleep(2 * LEASE_S)
+    assert await claim(second) == []
+
+
+async def test_no_lane_is_left_behind_when_work_arrives_while_it_is_emptied(others, make_entry, sql):
+    nodes = [await others(lease_s=30) for _ in range(3)]
+    ends = itertools.count()
+
+    async def post(node, start):
+        for number in range(start, start + 150):
+            await node.accept([make_entry(f"m{number}", user=str(number % 3), received_ms=0)], BOTH)
+
+    async def work(node, connection):
+        done = 0
+        while done < 450 and next(ends) < 20_000:
+            for lane in await claim(node, connection, lanes=2):
+                done += len(lane.items)
+                await node.settle(finish(lane, *lane.items, release=True))
+            await asyncio.sleep(0)
+        return done
+
+    posting = [post(node, 1000 * number) for number, node in enumerate(nodes)]
+    finished = await asyncio.gather(work(nodes[0], "loyalty"), work(nodes[1], "email"), *posting)
+    assert finished[:2] == [450, 450]
+    assert sql("SELECT count(*) FROM work") == sql("SELECT count(*) FROM lanes") == "0"
+
+
+async def test_a_users_messages_keep_their_order_whichever_node_takes_them(others, make_entry):
+    nodes = [await others() for _ in range(3)]
+    for number in range(30):
+        await nodes[number % 3].accept([make_entry(f"m{number}")], ("loyalty",))
+    (lane,) = await claim(nodes[0], items=100)
+    assert [item.message for item in lane.items] == [f"m{number}" for number in range(30)]
+
+
+async def test_many_nodes_store_and_settle_at_once_without_waiting_in_a_circle(others, make_entry, sql):
+    nodes = [await others(lease_s=30) for _ in range(4)]
+    names = [f"m{number}" for number in range(40)]
+
+    async def busy(node, step):
+        for turn in range(10):
+            some = [make_entry(name, user=name) for name in names[:: 1 if (turn + step) % 2 else -1]]
+            await node.accept(some, BOTH)
+            lanes = await claim(node, BOTH[step % 2], lanes=20)
+            await asyncio.gather(*(node.settle(settle(lane, release=True)) for lane in lanes))
+
+    await asyncio.gather(*(busy(node, step) for step, node in enumerate(nodes)))
+    counted = {(count.connection, count.word): count.facts for count in await nodes[0].counts()}
+    assert counted == {(name, "received"): 40 for name in BOTH}
+    assert sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == "0"
+
+
+async def test_a_server_that_goes_away_is_missed_and_found_again(make_entry):
+    with postgres_server() as server:
+        settings = Journal(url=server.url(server.new_database()))
+        await prepare(settings)
+        journal = await open_journal(settings)
+        assert await journal.accept([make_entry("m1")], ("loyalty",)) == 1
+        for how in (signal.SIGINT, signal.SIGQUIT):
+            server.stop(how)
+            for call in (lambda: journal.accept([make_entry("m2")], ("loyalty",)), journal.ping, journal.counts):
+                with pytest.raises(JournalUnavailable, match=r"127\.0\.0\.1"):
+                    await call()
+            server.start()
+            await until(lambda: reachable(journal))
+        assert await journal.accept([make_entry("m1"), make_entry("m2")], ("loyalty",)) == 1
+        (lane,) = await claim(journal)
+        assert [item.message for item in lane.items] == ["m1", "m2"]
+        await journal.close()
+
+
+async def reachable(journal):
+    try:
+        await journal.ping()
+    except JournalUnavailable:
+        return False
+    return True
+
+
+async def test_a_connection_lost_in_mid_transaction_stores_nothing(others, make_entry, sql):
+    journal = await others()
+    await journal.accept([make_entry("m0")], ("loyalty",))
+    blocker = await others()
+    held = asyncio.Event()
+
+    async def block(connection):
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE refs IN EXCLUSIVE MODE")
+            storing = asyncio.create_task(journal.accept([make_entry("m1", refs=("r",))], ("loyalty",)))
+            await asyncio.sleep(0.2)
+            await connection.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+            held.set()
+            with pytest.raises(JournalUnavailable):
+                await storing
+
+    await blocker._aside.run(block)
+    assert sql("SELECT message FROM batches") == "m0"
+    assert await journal.accept([make_entry("m1", refs=("r",))], ("loyalty",)) == 1
+
+
+async def test_what_was_stored_though_its_answer_was_lost_is_stored_once(settings, server, make_entry):
+    async with proxy(server.port) as between:
+        journal = await open_journal(
+            settings.model_copy(update={"url": settings.url.replace(str(server.port), str(between.port))})
+        )
+        await prepare(settings)
+        await journal.accept([make_entry("m0")], ("loyalty",))
+        between.loses_answers = True
+        with pytest.raises(JournalUnavailable):
+            await journal.accept([make_entry("m1")], ("loyalty",))
+        between.loses_answers = False
+        assert await until(lambda: again(journal, [make_entry("m1")])) == "repeated"
+        await journal.close()
+
+
+async def again(journal, entries):
+    try:
+        return "new" if await journal.accept(entries, ("loyalty",)) else "repeated"
+    except JournalUnavailable:
+        return None
+
+
+async def test_what_is_settled_twice_counts_once(others, make_entry):
+    journal = await others()
+    await journal.accept([make_entry("m1", facts=2, refs=("m1",)), make_entry("m2")], ("loyalty",))
+    (lane,) = await claim(journal)
+    done = Finished(seq=lane.items[0].seq, facts=2, outcomes=DELIVERED)
+    settlement = settle(lane, finished=(done,), memos=(Memo(key="k", value=1),))
+    assert [await journal.settle(settlement) for _ in range(2)] == [True, True]
+    assert await journal.counts() == [
+        Count(connection="loyalty", word="delivered", reason="", facts=1),
+        Count(connection="loyalty", word="received", reason="", facts=2),
+    ]
+    assert len((await find(journal, "m1"))[0].sightings) == 1
+
+
+async def test_after_an_outage_everybody_can_first_record_what_they_have_in_hand(settings, server, make_entry):
+    await prepare(settings)
+    async with proxy(server.port) as between:
+        url = settings.url.replace(str(server.port), str(between.port))
+        first, second = [await open_journal(Journal(url=url, lease_s=LEASE_S)) for _ in range(2)]
+        await first.accept([make_entry("m1")], ("loyalty",))
+        (lane,) = await claim(first)
+        assert await claim(second) == []
+        die(first)
+        await asyncio.sleep(2 * LEASE_S)
+        between.cut()
+        assert await until(lambda: tried(second)) == "nothing"
+        assert await until(lambda: settled(first, finish(lane, *lane.items, release=True)))
+        for one in (first, second):
+            await one.close()
+
+
+async def tried(journal):
+    """What a claim brought, None while the journal is away."""
+    try:
+        return await claim(journal) or "nothing"
+    except JournalUnavailable:
+        return None
+
+
+async def settled(journal, settlement):
+    try:
+        return await journal.settle(settlement)
+    except JournalUnavailable:
+        return None
+
+
+async def test_a_failed_commit_stores_nothing_and_says_so_without_any_row(others, make_entry, sql):
+    journal = await others()
+    sql("ALTER TABLE work ADD CONSTRAINT none CHECK (connection <> 'loyalty')")
+    with pytest.raises(JournalUnavailable) as caught:
+        await journal.accept([make_entry("m1", user="somebody")], ("loyalty",))
+    assert (str(hash64("somebody")) in str(caught.value), "check constraint" in str(caught.value)) == (False, True)
+    sql("ALTER TABLE work DROP CONSTRAINT none")
+    assert await journal.accept([make_entry("m1")], ("loyalty",)) == 1
+
+
+async def test_nodes_that_start_together_make_the_journal_once(settings, sql):
+    assert await inspect(settings) is False
+    await asyncio.gather(*(prepare(settings) for _ in range(6)))
+    assert await inspect(settings) is True
+    assert sql("SELECT count(*) FROM journal_versions") == "1"
+
+
+@pytest.mark.parametrize(("oldest", "usable"), [(1, True), (98, False)])
+async def test_a_newer_schema_is_used_where_it_says_that_older_nodes_may(settings, sql, oldest, usable):
+    await prepare(settings)
+    sql(f"INSERT INTO journal_versions (version, oldest) VALUES (99, {oldest})")
+    if usable:
+        await prepare(settings)
+    else:
+        with pytest.raises(JournalUnusable, match="a newer one wrote it"):
+            await prepare(settings)
+    assert sql("SELECT max(version) FROM journal_versions") == "99"
+
+
+async def test_what_is_committed_is_durable_even_where_the_database_says_otherwise(settings, make_entry, sql):
+    sql("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$")
+    await prepare(settings)
+    journal = await open_journal(settings)
+    shown = await journal._storing.run(lambda connection: connection.fetchval("SHOW synchronous_commit"))
+    assert shown == "on"
+    await journal.close()
