@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from gateway.catalog import Catalog
 from gateway.deliver.gates import Gates
 from gateway.deliver.lane import Courier, StaleClaim
 from gateway.deliver.progress import Undertaking
@@ -74,9 +75,13 @@ class Planner:
             problem = _problem(error, self.connection)
             logger.error("plan discarded", connection=self.connection.name, message=item.message, problem=problem)
             dead = [Outcome(fact=f.id, word="dead", reason="plugin_error", detail=problem) for f in facts(batch)]
-            return Undertaking(item=item, settled=[*unread, *dead])
+            return Undertaking(item=item, settled=[*unread, *dead], batch=batch)
         return Undertaking(
-            item=item, planned=planned, settled=[*unread, *_withheld(governed)], erases=batch.erasure is not None
+            item=item,
+            planned=planned,
+            settled=[*unread, *_withheld(governed)],
+            erases=batch.erasure is not None,
+            batch=batch,
         )
 
     def _plan(self, batch: Batch, memory: Memory) -> tuple[Governed, list[Planned]]:
@@ -113,6 +118,7 @@ class Dispatcher:
     delivery: Delivery
     planner: Planner
     courier: Courier
+    catalog: Catalog
     working: set[asyncio.Task[None]] = field(default_factory=set)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -163,6 +169,7 @@ class Dispatcher:
                 lane = replace(lane, attempts=0, failing_since_ms=0)
             if undertakings:
                 await self.courier.deliver(lane, undertakings)
+                self._note(undertakings)
             else:
                 await self.settle(put_back(lane, now_ms() + _patience_ms(lane, now_ms()), "other_lanes"))
         except StaleClaim:
@@ -170,6 +177,12 @@ class Dispatcher:
         except Exception:  # noqa: BLE001  # whatever it is, this lane alone must suffer
             logger.exception("lane failed", connection=lane.connection)
             await self.settle(put_back(lane, now_ms() + int(self.delivery.retry_most_s * 1000), "failed"))
+
+    def _note(self, undertakings: Sequence[Undertaking]) -> None:
+        """Have what was finished in the catalog: there, and once only."""
+        for undertaking in undertakings:
+            if undertaking.told and undertaking.batch is not None:
+                self.catalog.note(self.connection.name, undertaking.batch, now_ms())
 
     async def _undertakings(self, lane: Lane) -> list[Undertaking]:
         """The lane's items, planned: up to one that has to wait for another lane, and to an erasure at the most."""
@@ -263,7 +276,9 @@ def put_back(lane: Lane, due_ms: int, reason: str) -> Settlement:
     )
 
 
-def dispatcher(connection: Connection, journal: Journal, delivery: Delivery, rewrite: Rewrite) -> Dispatcher:
+def dispatcher(
+    connection: Connection, journal: Journal, delivery: Delivery, rewrite: Rewrite, catalog: Catalog
+) -> Dispatcher:
     """Everything that one connection needs to be worked."""
     destination = connection.plugin.destination
     watchdog = Watchdog(delivery.hook_timeout_s)
@@ -295,6 +310,12 @@ def dispatcher(connection: Connection, journal: Journal, delivery: Delivery, rew
     )
     planner = Planner(connection=connection, governor=Governor(connection), rewrite=rewrite, guard=watchdog)
     made = Dispatcher(
-        connection=connection, journal=journal, delivery=delivery, planner=planner, courier=courier, stopped=stopped
+        connection=connection,
+        journal=journal,
+        delivery=delivery,
+        planner=planner,
+        courier=courier,
+        catalog=catalog,
+        stopped=stopped,
     )
     return made

@@ -28,6 +28,7 @@ FLOORS = {
     "gateway.destinations": 2,
     "gateway.govern": 2,
     "gateway.rewriting": 2,
+    "gateway.catalog": 3,
     "gateway.plan": 3,
     "gateway.deliver": 3,
     "gateway.pipeline": 4,
@@ -49,6 +50,7 @@ ONLY_HERE = {
     "asyncpg": ("gateway.journal",),
     "click": ("gateway.cli",),
     "rich": ("gateway.cli",),
+    "tomlkit": ("gateway.cli",),
 }
 
 

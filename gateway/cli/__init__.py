@@ -14,6 +14,8 @@ COMMANDS = {
     "demo": "Run everything against fake partners and show what arrives.",
     "preview": "Show what each connection would be sent for a message; send nothing.",
     "explain": "Say what became of a message, an event or a user.",
+    "datapoints": "List the data points that were seen, and what each connection does with them.",
+    "filter": "Switch data points on and off in the configuration file.",
     "registration": "Print the registration that mParticle imports.",
     "plugins": "List installed destination plugins.",
 }

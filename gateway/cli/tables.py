@@ -23,6 +23,6 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str |
 def explained(said: Mapping[str, Any]) -> str:
     """Why something is not sent, in a line or two: what, its name, the reason, and the setting behind it."""
     names = ", ".join(said.get("names", ())) + (f" and {said['more']} more" if said.get("more") else "")
-    what = " ".join(filter(None, (said.get("what"), said.get("title"), f": {names}" if names else "")))
+    what = " ".join(filter(None, (said.get("what"), said.get("title")))) + (f": {names}" if names else "")
     why = " ".join(filter(None, (f"({said['reason']})", said.get("detail"))))
     return f"{what} {why}" + (f"\n  by {said['cause']}" if said.get("cause") else "")

@@ -12,7 +12,7 @@ import msgspec
 from gateway.journal.port import Finished, Item, Outcome
 from gateway.log import logger
 from gateway.plan import Planned
-from gateway.sdk import Call, Remember
+from gateway.sdk import Batch, Call, Remember
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,6 +40,7 @@ class Undertaking:
     """One item in hand: what was planned for each of its facts, and how far that has come.
 
     ``settled`` are the words of facts that nothing is planned for. ``erases``: it is a user's wish to be forgotten.
+    ``batch`` is what it was planned from, before the filter.
     """
 
     item: Item
@@ -49,6 +50,7 @@ class Undertaking:
     chains: dict[str, Chain] = field(default_factory=dict)
     told: bool = False
     erases: bool = False
+    batch: Batch | None = None
     withdrawn: bool = False
 
     def __post_init__(self) -> None:

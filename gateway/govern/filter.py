@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from msgspec.structs import replace
 
 from gateway.choices import Filter
+from gateway.govern.kinds import TYPES, attributes_of, kind_of, with_attributes
 from gateway.govern.names import Kind, Names
-from gateway.govern.sales import action_of, products, with_attributes
 from gateway.journal.port import KeptBack
 from gateway.mparticle import names
-from gateway.sdk import Attribution, Audience, Batch, CustomEvent, Event, Membership, ScreenView
+from gateway.sdk import Audience, Batch, Event, Membership
 
 COMMERCE = "commerce_event"
 Off: TypeAlias = tuple[KeptBack, ...]
+
+
+class Decision(NamedTuple):
+    """Whether a data point is sent, by which setting, and whether that speaks of it at all and is no default."""
+
+    is_sent: bool
+    is_decided: bool
+    cause: str
 
 
 class DataFilter:
@@ -26,25 +34,33 @@ class DataFilter:
 
     def __init__(self, configured: Filter, *, new_data_points: bool, key: str = "filter") -> None:
         default = configured.new_data_points if configured.new_data_points is not None else new_data_points
+        self.default = default
         rest = (default, f"{key}.new_data_points")
         self.passes_all = default and not any(configured.model_dump(exclude={"new_data_points"}).values())
         self.types, self.named_types = self._types(configured, key, rest)
         sales = (self.types.is_on(COMMERCE), self.types.cause(COMMERCE))
         of = configured
-        self.events = Kind(
-            Names(f"{key}.events", of.events, rest), f"{key}.event_attributes", of.event_attributes, rest
-        )
-        self.screens = Kind(
-            Names(f"{key}.screens", of.screens, rest), f"{key}.screen_attributes", of.screen_attributes, rest
-        )
-        self.commerce = Kind(
-            Names(f"{key}.commerce", of.commerce, sales), f"{key}.commerce_attributes", of.commerce_attributes, rest
-        )
-        self.nameless = Kind(self.types, f"{key}.event_attributes", of.event_attributes, rest)
+        self.kinds = {
+            "events": Kind(
+                Names(f"{key}.events", of.events, rest), f"{key}.event_attributes", of.event_attributes, rest
+            ),
+            "screens": Kind(
+                Names(f"{key}.screens", of.screens, rest), f"{key}.screen_attributes", of.screen_attributes, rest
+            ),
+            "commerce": Kind(
+                Names(f"{key}.commerce", of.commerce, sales), f"{key}.commerce_attributes", of.commerce_attributes, rest
+            ),
+            "event_types": Kind(self.types, f"{key}.event_attributes", of.event_attributes, rest),
+        }
         self.attributes = Names(f"{key}.user_attributes", of.user_attributes, rest)
         identities = {names.identity(type): on for type, on in of.user_identities.items()}
         self.identities = Names(f"{key}.user_identities", identities, rest)
         self.audiences = Names(f"{key}.audiences", of.audiences, rest)
+        self.others = {
+            "user_attributes": self.attributes,
+            "user_identities": self.identities,
+            "audiences": self.audiences,
+        }
 
     @staticmethod
     def _types(configured: Filter, key: str, rest: tuple[bool, str]) -> tuple[Names, Names]:
@@ -69,31 +85,33 @@ class DataFilter:
             attribute_changes=tuple(change for change in batch.attribute_changes if attributes(change.name)),
         )
 
-    def kind(self, event: Event) -> tuple[Kind, str]:
-        """The kind of an event, and its name: that of its type where it has none."""
-        if isinstance(event, (CustomEvent, Attribution)):
-            return self.events, event.name or ""
-        if isinstance(event, ScreenView):
-            return self.screens, event.name
-        action = action_of(event)
-        return (self.nameless, event.type) if action is None else (self.commerce, action)
-
     def off(self, event: Event) -> str:
         """The setting by which the event as a whole is off; empty where it is on."""
-        kind, name = self.kind(event)
-        if kind is not self.nameless and not self.named_types.is_on(event.type):
+        table, name = kind_of(event)
+        if table != "event_types" and not self.named_types.is_on(event.type):
             return self.named_types.cause(event.type)
-        return "" if kind.names.is_on(name) else kind.names.cause(name)
+        names = self.kinds[table].names
+        return "" if names.is_on(name) else names.cause(name)
 
     def event(self, event: Event) -> tuple[Event, Off]:
         """An event that is on with only those attributes that are, and the names of the others."""
-        kind, name = self.kind(event)
-        switches = kind.attributes(name)
-        told = [*event.attributes, *(name for product in products(event) for name in product.attributes)]
-        off = switches.kept_back(told)
-        if not off:
-            return event, ()
-        return with_attributes(replace(event, attributes=switches.kept(event.attributes)), switches.kept), off
+        table, name = kind_of(event)
+        switches = self.kinds[table].attributes(name)
+        off = switches.kept_back(attribute for attribute, _ in attributes_of(event))
+        return (with_attributes(event, switches.kept), off) if off else (event, ())
+
+    def decide(self, table: str, name: str, attribute: str = "") -> Decision:
+        """What happens to a data point: an attribute of something, or without one that itself."""
+        if table in self.others:
+            return _decision(self.others[table], name)
+        type = TYPES.get(table)
+        if type is not None and not self.named_types.is_on(type):
+            return _decision(self.named_types, type)
+        kind = self.kinds[table]
+        whole = _decision(kind.names, name)
+        if table == "commerce" and self.types.is_decided(COMMERCE):
+            whole = whole._replace(is_decided=True)
+        return _decision(kind.attributes(name), attribute) if attribute and whole.is_sent else whole
 
     def audience_off(self, said: Audience | Membership) -> str:
         """The setting by which an audience is off, its memberships with it; empty where it is on."""
@@ -117,3 +135,7 @@ class DataFilter:
         """The names of a batch's user attributes that are off."""
         changed = (change.name for change in batch.attribute_changes)
         return self.attributes.kept_back((*batch.user.attributes, *batch.user.removed_attributes, *changed))
+
+
+def _decision(names: Names, name: str) -> Decision:
+    return Decision(names.is_on(name), names.is_decided(name), names.cause(name))

@@ -229,6 +229,28 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     facts: int
 
 
+MOST_DATA_POINTS = 20_000
+
+
+class DataPoint(msgspec.Struct, frozen=True):
+    """A name that was seen ``times`` times on the way to a connection, from one input.
+
+    ``kind`` is the data filter's table for it: ``events``, ``screens``, ``commerce``, ``event_types``,
+    ``user_attributes``, ``user_identities`` or ``audiences``. ``attribute`` is that of an event, or empty for the event
+    itself; ``type`` is an attribute's JSON type.
+    """
+
+    connection: str
+    input: str
+    kind: str
+    name: str
+    attribute: str
+    type: str
+    first_ms: int
+    last_ms: int
+    times: int
+
+
 class Journal(Protocol):
     """An engine that keeps the journal. All methods raise JournalUnavailable."""
 
@@ -279,6 +301,15 @@ class Journal(Protocol):
 
     async def counts(self) -> list[Count]:
         """Counts of facts since the journal was made: exact, and true after any crash."""
+
+    async def note(self, points: Sequence[DataPoint]) -> None:
+        """Add to the catalog of data points what was seen since the last time; no two are of one name.
+
+        It is bounded: once there are too many, those that were seen longest ago are forgotten.
+        """
+
+    async def data_points(self) -> list[DataPoint]:
+        """The catalog of data points, by kind, name, attribute, connection and input."""
 
     async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
         """Of so many batches behind one, forget those finished that are older than this (the second for dead letters).

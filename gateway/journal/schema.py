@@ -108,6 +108,20 @@ MIGRATIONS = (
         PRIMARY KEY (seq, connection)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE data_points (                  -- what was seen on the way to a connection: names, never values
+        connection TEXT NOT NULL,
+        input TEXT NOT NULL,
+        kind TEXT NOT NULL,                     -- the table of the data filter that has its switch
+        name TEXT NOT NULL,
+        attribute TEXT NOT NULL,                -- empty: what has the name itself
+        type TEXT NOT NULL,                     -- of the value seen last
+        first_ms INTEGER NOT NULL,
+        last_ms INTEGER NOT NULL,
+        times INTEGER NOT NULL
+    );
+    CREATE UNIQUE INDEX data_points_by_name ON data_points (connection, input, kind, name, attribute);
+    """,
 )
 
 

@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.journal import claims, entries, erasures, lookups, refs, schema, settlements
+from gateway.journal import claims, datapoints, entries, erasures, lookups, port, refs, schema, settlements
 from gateway.journal.checkpoint import Checkpointer
 from gateway.journal.commit import Committer
 from gateway.journal.indexing import Indexer
 from gateway.journal.port import (
     Count,
+    DataPoint,
     Entry,
     Found,
     JournalUnavailable,
@@ -175,6 +176,14 @@ class SqliteJournal:
         """Counts of facts; see the port."""
         return self._read(lookups.counts)
 
+    async def note(self, points: Sequence[DataPoint]) -> None:
+        """Add to the catalog of data points; see the port."""
+        await self._do(datapoints.Note(tuple(points), port.MOST_DATA_POINTS))
+
+    async def data_points(self) -> list[DataPoint]:
+        """The catalog of data points; see the port."""
+        return self._read(datapoints.all_points)
+
     async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
         """Return once a lane may be due; see the port."""
         start = time.monotonic()
@@ -233,7 +242,7 @@ class SqliteJournal:
         with self._turn:
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
-                for run in (entries.run, settlements.run, claims.run, erasures.run, lookups.run):
+                for run in (entries.run, settlements.run, claims.run, erasures.run, lookups.run, datapoints.run):
                     run(self._writer, operations, results)
                 self._writer.execute("COMMIT")
             except BaseException as error:

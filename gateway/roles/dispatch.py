@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 from gateway import destinations
+from gateway.catalog import Catalog
 from gateway.journal.engines import open_journal
 from gateway.journal.port import Journal, JournalUnavailable
 from gateway.log import logger
@@ -19,6 +20,7 @@ DEAD_KEPT_TIMES = 10  # dead letters are kept so many times as long as what was 
 PRUNE_EVERY_S = 30.0
 PRUNE_AT_ONCE = 500
 PRUNE_PAUSE_S = 0.05
+NOTE_EVERY_S = 5.0
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
@@ -30,19 +32,22 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     for problem in problems:
         logger.error("connection unusable; its work is kept", problem=problem)
     rewrite = rewriter(settings.rules.packages)
-    working = [dispatcher(one, journal, settings.delivery, rewrite) for one in connections.values()]
+    catalog = Catalog()
+    working = [dispatcher(one, journal, settings.delivery, rewrite, catalog) for one in connections.values()]
     tend_garbage()
     tasks = [asyncio.create_task(one.run()) for one in working]
     pruning = asyncio.create_task(_prune(settings, journal))
+    noting = asyncio.create_task(_note(catalog, journal))
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((stopping, pruning, *tasks), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((stopping, pruning, noting, *tasks), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     for one in working:
         one.stopped.set()
     _, late = await asyncio.wait(tasks, timeout=settings.ingress.shutdown_s) if tasks else (set(), set())
-    for task in (*late, *(lane for one in working for lane in one.working), pruning):
+    for task in (*late, *(lane for one in working for lane in one.working), pruning, noting):
         task.cancel()
-    ends = await asyncio.gather(*tasks, pruning, return_exceptions=True)
+    ends = await asyncio.gather(*tasks, pruning, noting, return_exceptions=True)
+    await _write_down(catalog, journal)
     for one in working:
         await one.courier.sender.close()
     await journal.close()
@@ -77,6 +82,23 @@ async def _prune(settings: Settings, journal: Journal) -> None:
                 )
                 await asyncio.sleep(PRUNE_PAUSE_S)
         await asyncio.sleep(PRUNE_EVERY_S)
+
+
+async def _note(catalog: Catalog, journal: Journal) -> None:
+    """Write down now and then which data points were seen, for as long as the process runs."""
+    while True:
+        await asyncio.sleep(NOTE_EVERY_S)
+        await _write_down(catalog, journal)
+
+
+async def _write_down(catalog: Catalog, journal: Journal) -> None:
+    points = catalog.take()
+    if not points:
+        return
+    try:
+        await journal.note(points)
+    except JournalUnavailable:
+        catalog.give_back(points)
 
 
 async def _rest(stop: asyncio.Event, seconds: float) -> None:

@@ -300,7 +300,7 @@ async def test_nodes_that_start_together_make_the_journal_once(settings, sql):
     assert await inspect(settings) is False
     await asyncio.gather(*(prepare(settings) for _ in range(6)))
     assert await inspect(settings) is True
-    assert sql("SELECT count(*) FROM journal_versions") == "1"
+    assert sql("SELECT count(*) = max(version) FROM journal_versions") == "t"
 
 
 @pytest.mark.parametrize(("oldest", "usable"), [(1, True), (98, False)])

@@ -13,8 +13,19 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.journal.port import Count, Entry, Found, JournalUnavailable, Lane, Settlement
-from gateway.journal.postgres import accepting, claiming, erasing, forgetting, looking, schema, settling, shelving
+from gateway.journal import port
+from gateway.journal.port import Count, DataPoint, Entry, Found, JournalUnavailable, Lane, Settlement
+from gateway.journal.postgres import (
+    accepting,
+    cataloguing,
+    claiming,
+    erasing,
+    forgetting,
+    looking,
+    schema,
+    settling,
+    shelving,
+)
 from gateway.journal.postgres.address import Address
 from gateway.journal.postgres.grouping import Grouped
 from gateway.journal.postgres.hints import Hints
@@ -157,6 +168,15 @@ class PostgresJournal:
     async def counts(self) -> list[Count]:
         """Counts of facts; see the port."""
         return await self._aside.run(looking.counts)
+
+    async def note(self, points: Sequence[DataPoint]) -> None:
+        """Add to the catalog of data points; see the port."""
+        if points:
+            await self._aside.run(cataloguing.note, points, port.MOST_DATA_POINTS)
+
+    async def data_points(self) -> list[DataPoint]:
+        """The catalog of data points; see the port."""
+        return await self._aside.run(cataloguing.data_points)
 
     async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
         """Return once a lane may be due; see the port."""

@@ -117,8 +117,22 @@ MIGRATIONS = (
         PRIMARY KEY (shard, connection, word, reason)
     ) WITH (fillfactor = 50);
     """,
+    """
+    CREATE TABLE data_points (                  -- what was seen on the way to a connection: names, never values
+        connection text NOT NULL,
+        input text NOT NULL,
+        kind text NOT NULL,                     -- the table of the data filter that has its switch
+        name text NOT NULL,
+        attribute text NOT NULL,                -- empty: what has the name itself
+        type text NOT NULL,                     -- of the value seen last
+        first_ms bigint NOT NULL,
+        last_ms bigint NOT NULL,
+        times bigint NOT NULL,
+        PRIMARY KEY (connection, input, kind, name, attribute)
+    );
+    """,
 )
-OLDEST = (1,)
+OLDEST = (1, 1)
 VERSIONS = """
     CREATE TABLE IF NOT EXISTS journal_versions (
         version integer PRIMARY KEY,

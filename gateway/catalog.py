@@ -1,0 +1,138 @@
+"""The catalog of data points: which names batches brought, counted in memory and written down now and then.
+
+Names and the types of values are kept, a value never is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from gateway.govern.kinds import attributes_of, kind_of
+from gateway.journal.port import DataPoint
+from gateway.sdk import Batch
+
+MOST_GROUPS = 5_000
+MOST_NAMES = 1_000
+LONGEST = 256
+NO_VALUE = object()
+TYPES = {
+    str: "string",
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    list: "list",
+    dict: "object",
+    type(None): "tag",
+    type(NO_VALUE): "",
+}
+
+Key: TypeAlias = tuple[str, str, str, str]
+"""Connection, input, kind, and the event's name: empty for what is known of users."""
+Said: TypeAlias = tuple[str, str, Mapping[str, Any]]
+"""A kind, an event's name, and the names told with it, each with a value."""
+
+
+@dataclass(slots=True)
+class Group:
+    """What was seen under one key since the last writing."""
+
+    first_ms: int
+    last_ms: int
+    times: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    types: dict[str, str] = field(default_factory=dict)
+
+
+class Catalog:
+    """What the connections of a process were told since the last ``take``.
+
+    Bounded: of more names than there can be in earnest, the first are counted.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[Key, Group] = {}
+
+    def note(self, connection: str, batch: Batch, at_ms: int) -> None:
+        """Count the names in a batch."""
+        input = batch.input_name or batch.device.platform or batch.channel or "unknown"
+        for kind, name, told in _said(batch):
+            group = self._group((connection, input[:LONGEST].replace("\0", ""), kind, name), at_ms)
+            if group is not None:
+                _count(group, told, at_ms)
+
+    def take(self) -> list[DataPoint]:
+        """Everything counted, which starts anew."""
+        groups, self._groups = self._groups, {}
+        return [point for key, group in groups.items() for point in _points(key, group)]
+
+    def give_back(self, points: Iterable[DataPoint]) -> None:
+        """Count on from what could not be written down."""
+        for point in points:
+            of_users = not point.attribute and point.kind in USERS
+            name, told = ("", point.name) if of_users else (point.name, point.attribute)
+            group = self._group((point.connection, point.input, point.kind, name), point.first_ms)
+            if group is None:
+                continue
+            group.first_ms, group.last_ms = min(group.first_ms, point.first_ms), max(group.last_ms, point.last_ms)
+            if told:
+                group.counts[told] = group.counts.get(told, 0) + point.times
+                group.types.setdefault(told, point.type)
+            else:
+                group.times += point.times
+
+    def _group(self, key: Key, at_ms: int) -> Group | None:
+        group = self._groups.get(key)
+        if group is None and len(self._groups) < MOST_GROUPS and _is_name(key[3]):
+            group = self._groups[key] = Group(first_ms=at_ms, last_ms=at_ms)
+        return group
+
+
+USERS = frozenset({"user_attributes", "user_identities", "audiences"})
+
+
+def _said(batch: Batch) -> Iterator[Said]:
+    user = batch.user
+    if user.attributes or batch.attribute_changes or user.removed_attributes:
+        changed = {change.name: change.value for change in batch.attribute_changes}
+        yield "user_attributes", "", {**dict.fromkeys(user.removed_attributes, NO_VALUE), **changed, **user.attributes}
+    if user.identities or batch.identity_changes:
+        known = (identity.type for identity in (*user.identities, *user.partner_identities))
+        changed_types = (change.type for change in batch.identity_changes)
+        yield "user_identities", "", dict.fromkeys((*known, *changed_types), NO_VALUE)
+    audiences = [membership.audience_name for membership in batch.memberships]
+    if audiences or batch.audience is not None:
+        own = [batch.audience.name] if batch.audience is not None else []
+        yield "audiences", "", dict.fromkeys((*own, *audiences), NO_VALUE)
+    for event in batch.events:
+        kind, name = kind_of(event)
+        yield kind, name, dict(attributes_of(event)) if kind == "commerce" else event.attributes
+
+
+def _count(group: Group, told: Mapping[str, Any], at_ms: int) -> None:
+    group.times += 1
+    group.last_ms = max(group.last_ms, at_ms)
+    counts = group.counts
+    for name in told:
+        if name in counts:
+            counts[name] += 1
+        elif name and len(counts) < MOST_NAMES and _is_name(name):
+            counts[name] = 1
+            group.types[name] = TYPES.get(type(told[name]), "")
+
+
+def _is_name(name: str) -> bool:
+    return len(name) <= LONGEST and "\0" not in name
+
+
+def _points(key: Key, group: Group) -> Iterator[DataPoint]:
+    connection, input, kind, name = key
+    seen = group.first_ms, group.last_ms
+    if kind in USERS:
+        for told, times in group.counts.items():
+            yield DataPoint(connection, input, kind, told, "", group.types[told], *seen, times)
+        return
+    yield DataPoint(connection, input, kind, name, "", "", *seen, group.times)
+    for attribute, times in group.counts.items():
+        yield DataPoint(connection, input, kind, name, attribute, group.types[attribute], *seen, times)

@@ -1,0 +1,67 @@
+"""Filters as they are written in the configuration file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+
+from gateway.choices import Filter
+from gateway.govern.filter import DataFilter
+from gateway.govern.kinds import ATTRIBUTES
+from gateway.journal.port import DataPoint
+
+UNDECIDED = "  # not decided so far"
+UNSEEN = "  # never seen"
+
+
+def key(name: str) -> str:
+    """A name as a TOML key, quoted where it must be."""
+    if re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        return name
+    return json.dumps(name, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def block(connection: str, configured: Filter, points: Iterable[DataPoint], filter: DataFilter) -> str:
+    """The whole filter of a connection: every data point that was seen, as it is now, and every entry that there is."""
+    tables: dict[tuple[str, ...], dict[str, str]] = {}
+    for point in points:
+        table, name = _place(point)
+        decision = filter.decide(point.kind, point.name, point.attribute)
+        tables.setdefault(table, {})[name] = _value(decision.is_sent) + ("" if decision.is_decided else UNDECIDED)
+    for table, entries in _entries(configured).items():
+        known = tables.setdefault(table, {})
+        for name, is_on in entries.items():
+            is_seen = name in known or name == "*"
+            known[name] = _value(is_on) + ("" if is_seen else UNSEEN)
+    head = f"[connections.{key(connection)}.filter]\nnew_data_points = {_value(filter.default)}\n"
+    return head + "".join(_table(connection, table, entries) for table, entries in sorted(tables.items()))
+
+
+def _place(point: DataPoint) -> tuple[tuple[str, ...], str]:
+    """The table that switches a data point, and its key there."""
+    if point.attribute:
+        return (ATTRIBUTES[point.kind], point.name), point.attribute
+    return (point.kind,), point.name
+
+
+def _entries(configured: Filter) -> dict[tuple[str, ...], dict[str, bool]]:
+    """The switches of a filter, by table."""
+    found: dict[tuple[str, ...], dict[str, bool]] = {}
+    for table, entries in configured.model_dump(exclude={"new_data_points"}).items():
+        for name, value in entries.items():
+            if isinstance(value, dict):
+                found[table, name] = value
+            else:
+                found.setdefault((table,), {})[name] = value
+    return found
+
+
+def _table(connection: str, table: tuple[str, ...], entries: dict[str, str]) -> str:
+    path = ".".join(map(key, ("connections", connection, "filter", *table)))
+    lines = (f"{key(name)} = {value}\n" for name, value in sorted(entries.items()))
+    return f"\n[{path}]\n{''.join(lines)}"
+
+
+def _value(is_on: bool) -> str:  # noqa: FBT001  # it is the value
+    return "true" if is_on else "false"

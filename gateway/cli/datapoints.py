@@ -1,0 +1,132 @@
+"""``gateway datapoints``: which names were seen, and what each connection does with them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli import configured
+from gateway.cli.blocks import block
+from gateway.cli.tables import table
+from gateway.govern.filter import DataFilter, Decision
+from gateway.govern.rules import Governor
+from gateway.journal import engines
+from gateway.journal.port import DataPoint, JournalUnavailable, JournalUnusable
+from gateway.settings import Journal, Settings
+
+Row = dict[str, Any]
+
+
+@click.command("datapoints")
+@configured.option
+@click.option("--connection", "only", help="Only this connection.")
+@click.option("--undecided", is_flag=True, help="Only those on which some connection's filter has no word.")
+@click.option("--block", "as_block", is_flag=True, help="The whole filter of one connection, ready to be pasted.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def command(file: Path | None, only: str | None, *, undecided: bool, as_block: bool, as_json: bool) -> None:
+    """List every event, screen, attribute, identity and audience that was seen, and what becomes of it.
+
+    A question mark stands where no entry of a connection's filter speaks of a data point, so that its
+    new_data_points decides.
+    """
+    settings = configured.settings(file)
+    connections = configured.connections(settings)
+    if only is not None and only not in connections:
+        configured.fail(f"no connection named {only!r} is configured")
+    if as_block and only is None:
+        raise click.UsageError("--block is of one connection: name it with --connection")
+    filters = {name: Governor(one).filter for name, one in connections.items() if only in (None, name)}
+    points = [point for point in _seen(settings) if only in (None, point.connection)]
+    if as_block and only is not None:
+        click.echo(block(only, connections[only].configured.filter, points, filters[only]), nl=False)
+        return
+    rows = [row for row in _rows(points, filters) if not undecided or _is_undecided(row)]
+    _print(rows, list(filters), as_json=as_json)
+
+
+def _seen(settings: Settings) -> list[DataPoint]:
+    try:
+        return asyncio.run(_read(settings.journal))
+    except (JournalUnavailable, JournalUnusable) as error:
+        configured.fail(str(error))
+
+
+async def _read(of: Journal) -> list[DataPoint]:
+    if not await engines.inspect(of):
+        raise JournalUnusable(f"journal.url: {engines.shown(of)} does not exist yet")
+    journal = await engines.open_journal(of)
+    try:
+        return await journal.data_points()
+    finally:
+        await journal.close()
+
+
+def _rows(points: Iterable[DataPoint], filters: Mapping[str, DataFilter]) -> list[Row]:
+    """A row for each data point, whichever inputs and connections saw it."""
+    by_name: dict[tuple[str, str, str], list[DataPoint]] = {}
+    for point in points:
+        by_name.setdefault((point.kind, point.name, point.attribute), []).append(point)
+    return [_row(name, found, filters) for name, found in sorted(by_name.items())]
+
+
+def _row(name: tuple[str, str, str], found: list[DataPoint], filters: Mapping[str, DataFilter]) -> Row:
+    kind, event, attribute = name
+    times: dict[str, int] = {}
+    for point in found:
+        times[point.connection] = times.get(point.connection, 0) + point.times
+    return {
+        "kind": kind,
+        "name": event,
+        "attribute": attribute,
+        "type": max(found, key=lambda point: point.last_ms).type,
+        "inputs": sorted({point.input for point in found}),
+        "first_seen": _time(min(point.first_ms for point in found)),
+        "last_seen": _time(max(point.last_ms for point in found)),
+        "times": max(times.values()),  # each connection counts what was for it
+        "connections": {one: _told(filter.decide(*name)) for one, filter in filters.items()},
+    }
+
+
+def _told(decision: Decision) -> Row:
+    return {"sent": decision.is_sent, "decided": decision.is_decided, "setting": decision.cause}
+
+
+def _is_undecided(row: Row) -> bool:
+    return any(not told["decided"] for told in row["connections"].values())
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")
+
+
+def _print(rows: list[Row], connections: list[str], *, as_json: bool) -> None:
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row, ensure_ascii=False))
+        return
+    if not rows:
+        click.echo("gateway: no data points yet; they appear some seconds after messages are dealt with", err=True)
+        return
+    shown = [
+        (
+            row["kind"],
+            row["name"] if not row["attribute"] else f"{row['name']}\n  {row['attribute']}",
+            row["type"],
+            " ".join(row["inputs"]),
+            row["times"],
+            row["last_seen"][:16].replace("T", " "),
+            *(_cell(row["connections"][name]) for name in connections),
+        )
+        for row in rows
+    ]
+    table(("kind", "name", "type", "inputs", "times", "last seen (UTC)", *connections), shown)
+
+
+def _cell(told: Row) -> str:
+    return ("sent" if told["sent"] else "off") + ("" if told["decided"] else " ?")

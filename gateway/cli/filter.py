@@ -1,0 +1,137 @@
+"""``gateway filter``: switches of the data filter, set in the configuration file without disturbing the rest of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.choices import Filter
+from gateway.cli import configured
+from gateway.cli.editing import Uneditable, edit, empty_beside
+from gateway.govern.kinds import ATTRIBUTES
+from gateway.settings import ConfigurationError
+
+Document = MutableMapping[str, Any]
+Change = Callable[[Document], None]
+
+TABLES = [name for name in Filter.model_fields if name != "new_data_points"]
+OF_ATTRIBUTES = frozenset(ATTRIBUTES.values())
+
+
+@click.group("filter")
+def command() -> None:
+    """Switch data points on and off in the configuration file; its comments and its order stay as they are."""
+
+
+@command.command("set")
+@click.argument("connection")
+@click.argument("table", metavar="TABLE", type=click.Choice(["new_data_points", *TABLES]))
+@click.argument("names", nargs=-1)
+@click.argument("value", type=click.Choice(["on", "off"]))
+@configured.option
+def set_(connection: str, table: str, names: tuple[str, ...], value: str, file: Path | None) -> None:
+    """Switch NAMES of a TABLE of the filter on or off; "*" is every name not listed.
+
+    For attributes, the first of NAMES is that of the event, screen or action whose attributes the others are. For
+    new_data_points there are no names.
+    """
+    switched = value == "on"
+
+    def change(document: Document) -> None:
+        for tables, name in _places(table, names):
+            _filter(document, connection, tables, create=True)[name] = switched
+
+    _edit(file, connection, change)
+
+
+@command.command("unset")
+@click.argument("connection")
+@click.argument("table", metavar="TABLE", type=click.Choice(["new_data_points", *TABLES]))
+@click.argument("names", nargs=-1)
+@configured.option
+def unset(connection: str, table: str, names: tuple[str, ...], file: Path | None) -> None:
+    """Take NAMES out of a TABLE of the filter, so that "*" or new_data_points decides on them again."""
+
+    def change(document: Document) -> None:
+        for tables, name in _places(table, names):
+            found = _filter(document, connection, tables, create=False)
+            if name not in found:
+                raise Uneditable(f"connections.{connection}.filter.{'.'.join((*tables, name))} is not set")
+            del found[name]
+
+    _edit(file, connection, change)
+
+
+@command.command("copy")
+@click.argument("source")
+@click.argument("target")
+@configured.option
+def copy(source: str, target: str, file: Path | None) -> None:
+    """Give the connection TARGET the filter of SOURCE, in the place of its own."""
+
+    def change(document: Document) -> None:
+        connections = document.get("connections", {})
+        if source not in connections:
+            raise Uneditable(f"connections.{source} is not in the file")
+        copied = _plain(connections[source].get("filter", {}))
+        own = _filter(document, target, (), create=True)
+        for name in list(own):
+            del own[name]
+        for name, value in copied.items():
+            own[name] = value
+
+    _edit(file, target, change)
+
+
+def _places(table: str, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The table, and the key there, of each switch that is meant."""
+    if table == "new_data_points":
+        if names:
+            raise click.UsageError("new_data_points has no names")
+        yield (), table
+    elif table in OF_ATTRIBUTES:
+        if len(names) < 2:
+            raise click.UsageError(f"{table} needs the name of what has the attributes, then those of attributes")
+        yield from (((table, names[0]), attribute) for attribute in names[1:])
+    elif names:
+        yield from (((table,), name) for name in names)
+    else:
+        raise click.UsageError(f"{table} needs names")
+
+
+def _filter(document: Document, connection: str, tables: Sequence[str], *, create: bool) -> Document:
+    """A table of a connection's filter in a document; where it may be created, an empty one if there is none."""
+    found = document.get("connections", {}).get(connection)
+    if found is None:
+        raise Uneditable(f"connections.{connection} is not in the file")
+    for name in ("filter", *tables):
+        if name not in found:
+            if not create:
+                return {}
+            found[name] = empty_beside(found)
+        found = found[name]
+    table: Document = found
+    return table
+
+
+def _plain(value: Any) -> Any:
+    """Switches without the file's own layout, and without tables that are empty."""
+    if isinstance(value, MutableMapping):
+        return {str(name): plain for name, each in value.items() if (plain := _plain(each)) != {}}
+    return bool(value)
+
+
+def _edit(file: Path | None, connection: str, change: Change) -> None:
+    path = configured.file_or_default(file)
+    if path is None:
+        configured.fail(f"there is no {configured.DEFAULT} here; name a file with -c, or in GATEWAY_CONFIG")
+    try:
+        edit(path, change)
+    except ConfigurationError as error:
+        configured.fail(error.problems)
+    except Uneditable as error:
+        configured.fail(f"{path}: {error}")
+    click.echo(f"{path}: connections.{connection}.filter is changed; it takes effect when the gateway is started anew")

@@ -1,0 +1,77 @@
+"""Kinds of events, named as the data filter's tables are; and what products add to a commerce event's attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from msgspec.structs import replace
+
+from gateway.sdk import (
+    Attribution,
+    CustomEvent,
+    Event,
+    Impression,
+    Product,
+    ProductAction,
+    PromotionAction,
+    ScreenView,
+)
+
+ATTRIBUTES = MappingProxyType(
+    {
+        "events": "event_attributes",
+        "screens": "screen_attributes",
+        "commerce": "commerce_attributes",
+        "event_types": "event_attributes",
+    }
+)
+"""The table that switches the attributes of each kind of event."""
+
+TYPES = MappingProxyType({"events": "custom_event", "screens": "screen_view", "commerce": "commerce_event"})
+"""The event type that all of a kind are of."""
+
+Change = Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
+def kind_of(event: Event) -> tuple[str, str]:
+    """The table that switches an event, and its name there; where its type has no names, that is its type."""
+    if isinstance(event, (CustomEvent, Attribution)):
+        return "events", event.name or ""
+    if isinstance(event, ScreenView):
+        return "screens", event.name
+    if isinstance(event, ProductAction):
+        return "commerce", event.action
+    if isinstance(event, PromotionAction):
+        return "commerce", f"promotion_{event.action}"
+    return ("commerce", "impression") if isinstance(event, Impression) else ("event_types", event.type)
+
+
+def attributes_of(event: Event) -> Iterable[tuple[str, Any]]:
+    """The event's attributes, and those of its products."""
+    yield from event.attributes.items()
+    for product in _products(event):
+        yield from product.attributes.items()
+
+
+def _products(event: Event) -> Iterator[Product]:
+    if isinstance(event, ProductAction):
+        yield from event.products
+    elif isinstance(event, Impression):
+        for shown in event.lists:
+            yield from shown.products
+
+
+def with_attributes(event: Event, change: Change) -> Event:
+    """The event with its attributes changed, and those of all its products."""
+
+    def changed(told: tuple[Product, ...]) -> tuple[Product, ...]:
+        return tuple(replace(product, attributes=change(product.attributes)) for product in told)
+
+    event = replace(event, attributes=change(event.attributes))
+    if isinstance(event, ProductAction):
+        return replace(event, products=changed(event.products))
+    if isinstance(event, Impression):
+        return replace(event, lists=tuple(replace(shown, products=changed(shown.products)) for shown in event.lists))
+    return event

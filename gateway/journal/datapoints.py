@@ -1,0 +1,54 @@
+"""The catalog of data points in SQLite: names that were seen, and never a value."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.journal.port import DataPoint
+
+NOTE = """
+    INSERT INTO data_points (connection, input, kind, name, attribute, type, first_ms, last_ms, times)
+    SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3, r.value ->> 4, r.value ->> 5, r.value ->> 6,
+        r.value ->> 7, r.value ->> 8
+    FROM json_each(:rows) r WHERE true
+    ON CONFLICT DO UPDATE SET type = excluded.type, first_ms = min(first_ms, excluded.first_ms),
+        last_ms = max(last_ms, excluded.last_ms), times = times + excluded.times
+"""
+BOUND = """
+    DELETE FROM data_points WHERE rowid IN (
+        SELECT rowid FROM data_points ORDER BY last_ms DESC, rowid DESC LIMIT -1 OFFSET :most
+    )
+"""
+ALL = """
+    SELECT connection, input, kind, name, attribute, type, first_ms, last_ms, times FROM data_points
+    ORDER BY kind, name, attribute, connection, input
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Add what was seen to the catalog; beyond so many data points, forget those that were seen longest ago."""
+
+    points: tuple[DataPoint, ...]
+    most: int
+
+
+def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:  # noqa: ARG001  # as all
+    """Carry out the Notes among these operations."""
+    for operation in operations:
+        if isinstance(operation, Note):
+            rows = [msgspec.structs.astuple(point) for point in operation.points]
+            database.execute(NOTE, {"rows": msgspec.json.encode(rows).decode()})
+            (count,) = database.execute("SELECT count(*) FROM data_points").fetchone()
+            if count > operation.most:
+                database.execute(BOUND, {"most": operation.most})
+
+
+def all_points(database: sqlite3.Connection) -> list[DataPoint]:
+    """The whole catalog, by kind and name."""
+    return [DataPoint(*row) for row in database.execute(ALL).fetchall()]

@@ -1,0 +1,44 @@
+"""The catalog of data points: names that were seen, and never a value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from gateway.journal.port import DataPoint
+from gateway.journal.postgres.link import Connection
+
+NOTE = """
+    INSERT INTO data_points AS d (connection, input, kind, name, attribute, type, first_ms, last_ms, times)
+    SELECT * FROM unnest(
+        $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[]
+    )
+    ON CONFLICT (connection, input, kind, name, attribute) DO UPDATE SET type = excluded.type,
+        first_ms = least(d.first_ms, excluded.first_ms), last_ms = greatest(d.last_ms, excluded.last_ms),
+        times = d.times + excluded.times
+"""
+BOUND = """
+    DELETE FROM data_points WHERE (connection, input, kind, name, attribute) IN (
+        SELECT connection, input, kind, name, attribute FROM data_points
+        ORDER BY last_ms DESC, connection, input, kind, name, attribute OFFSET $1
+    )
+"""
+ALL = """
+    SELECT connection, input, kind, name, attribute, type, first_ms, last_ms, times FROM data_points
+    ORDER BY kind COLLATE "C", name COLLATE "C", attribute COLLATE "C", connection, input
+"""
+
+
+async def note(connection: Connection, points: Sequence[DataPoint], most: int) -> None:
+    """Add what was seen to the catalog; beyond so many data points, forget those that were seen longest ago."""
+    rows = sorted(map(msgspec.structs.astuple, points))  # in one order, lest two nodes wait for each other
+    async with connection.transaction():
+        await connection.execute(NOTE, *(list(column) for column in zip(*rows, strict=True)))
+        if await connection.fetchval("SELECT count(*) FROM data_points") > most:
+            await connection.execute(BOUND, most)
+
+
+async def data_points(connection: Connection) -> list[DataPoint]:
+    """The whole catalog, by kind and name."""
+    return [DataPoint(*row) for row in await connection.fetch(ALL)]
