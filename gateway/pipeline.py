@@ -25,6 +25,8 @@ from msgspec.structs import replace
 from gateway.catalog import Catalog
 from gateway.deliver.gates import Gates
 from gateway.deliver.lane import Courier, StaleClaim
+from gateway.deliver.making import Maker
+from gateway.deliver.pools import Pools
 from gateway.deliver.progress import Undertaking
 from gateway.deliver.sending import Sender
 from gateway.deliver.transport import Transport
@@ -142,9 +144,10 @@ class Dispatcher:
         if room <= 0:
             await asyncio.wait(self.working, return_when=asyncio.FIRST_COMPLETED, timeout=IDLE_S)
             return
-        closed = self.courier.gates.connection.closed(self.courier.gates.clock())
+        gates = self.courier.maker.gates
+        closed = gates.connection.closed(gates.clock())
         if closed is not None:
-            await self._rest(closed.until - self.courier.gates.clock())
+            await self._rest(closed.until - gates.clock())
             return
         name = self.connection.name
         lanes = await self.journal.claim(name, now_ms=now_ms(), lanes=room, items=ITEMS_A_LANE)
@@ -156,10 +159,13 @@ class Dispatcher:
             await self.journal.wait([name], now_ms=now_ms(), timeout_s=IDLE_S)
 
     def _room(self) -> int:
-        """How many lanes to claim now: none until a good part of those in hand are done, one while on trial."""
-        if self.courier.gates.connection.on_trial:
+        """How many lanes to claim now: none until a good part of those in hand are done, one while on trial.
+
+        Lanes in pools take no room: they have to be many, and pools bound them.
+        """
+        if self.courier.maker.gates.connection.on_trial:
             return 1 - len(self.working)
-        room = self.delivery.in_flight - len(self.working)
+        room = self.delivery.in_flight - len(self.working) + self.courier.pools.held
         return room if room >= max(1, self.delivery.in_flight // 4) else 0
 
     async def _work(self, lane: Lane) -> None:
@@ -298,16 +304,20 @@ def dispatcher(
         sleep=sleep,
     )
     transport = Transport(connect_timeout_s=destination.connect_timeout_s, reply_timeout_s=destination.reply_timeout_s)
-    courier = Courier(
+    maker = Maker(
         connection=connection,
         sender=Sender(connection, transport, now_ms=now_ms, guard=watchdog),
         gates=gates,
         delivery=delivery,
-        settle=settle,
         stopping=stopped.is_set,
-        now_ms=now_ms,
         guard=watchdog,
     )
+
+    async def rouse(reason: str) -> None:
+        with suppress(JournalUnavailable):  # they will ask by themselves
+            await journal.rouse(connection.name, reason, now_ms=now_ms())
+
+    courier = Courier(maker=maker, pools=Pools(maker), settle=settle, rouse=rouse, now_ms=now_ms)
     planner = Planner(connection=connection, governor=Governor(connection), rewrite=rewrite, guard=watchdog)
     made = Dispatcher(
         connection=connection,

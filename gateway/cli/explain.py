@@ -26,6 +26,9 @@ MOST = 100
 USERS = ("mpid", "customer_id", "email")
 HASHED = re.compile(r"(\w+)#([0-9a-f]{16})")
 WAITS = {
+    "refused:": "its credentials are not accepted",
+    "shared": "it was sent in one call with others, and the destination is still at it",
+    "under_way": "the destination is still at it",
     "other_lanes": "something older has to be dealt with first: of this user, or of the audience",
     "limit_reached": "the rate limit is used up",
     "unreachable": "the destination cannot be reached",
@@ -196,5 +199,6 @@ def waiting(row: Row) -> str:
     if row["state"] != "waiting":
         return "being worked on now"
     tried = f"tried {row['attempts']} time{'s' if row['attempts'] > 1 else ''}" if row["attempts"] else ""
-    known = "its credentials are not accepted" if row["reason"].startswith("refused") else WAITS.get(row["reason"], "")
+    word = row["reason"].partition(" ")[0]
+    known = WAITS.get(word, "")
     return "; ".join(filter(None, (known, tried, f"goes on from {row['due']}")))

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from gateway.deliver.folding import fold
-from gateway.deliver.gates import Gates
-from gateway.deliver.judging import judge, numbered
+from gateway.deliver.judging import numbered
+from gateway.deliver.making import Answer, Maker, Wait
+from gateway.deliver.pools import Pools
 from gateway.deliver.progress import Chain, Ending, Undertaking
-from gateway.deliver.sending import Sender
-from gateway.deliver.verdicts import asked_wait_s
-from gateway.destinations import Connection
+from gateway.deliver.verdicts import MOST_WAIT_S
 from gateway.journal.port import Lane, Memo, Settlement
 from gateway.log import logger
-from gateway.plan import Planned, PluginFault
+from gateway.plan import Planned
 from gateway.sdk import Call, Remember, Reply, Verdict
-from gateway.settings import Delivery
 
 MOST_FOLLOW_UPS = 8
 HOUR_MS = 3_600_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """The lane cannot go on before so many seconds."""
-
-    seconds: float
-    reason: str
+MOST_SILENCE_S = 900.0
+"""A lane that another one asks for asks by itself after so long: the other may be gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +33,35 @@ class Refusal:
     alone: bool
 
 
-def _shared(detail: str) -> str:
-    """The detail of a call that another one stood for."""
-    return f"{detail}, in one call with others" if detail else "in one call with others"
+def answer_to(call_id: str) -> str:
+    """Why a lane waits that has its call made by another one."""
+    return f"shared {call_id}"
 
 
-def _answers(item: Undertaking, chain: Chain, call: Call, reply: Reply) -> tuple[str, ...]:
+def _shared_by(chain: Chain, answer: Answer) -> str:
+    """The call that was made for several lanes, and that this chain goes back to; empty where there is none."""
+    return answer.by if chain.length == 0 else chain.by
+
+
+def _another_asks(chain: Chain, answer: Answer) -> bool:
+    """Whether to leave it to another lane to ask again: all wait for the same answer."""
+    judged = answer.judged
+    is_for_all = bool(chain.by) and not answer.first and answer.wait is None
+    return is_for_all and isinstance(judged, Verdict) and judged.word == "retry" and not judged.restart
+
+
+def _until_asked(chain: Chain, answer: Answer) -> Wait:
+    """How long what is under way is left alone; of many lanes one asks, and rouses the others when it has an answer."""
+    if chain.by and not answer.first:
+        return Wait(seconds=MOST_SILENCE_S, reason=answer_to(chain.by))
+    return Wait(seconds=min(chain.next[0].after_s, MOST_WAIT_S), reason="under_way")
+
+
+def _answers(item: Undertaking, chain: Chain, reply: Reply | None) -> tuple[str, ...]:
     """What was answered in a chain so far, of a wish to be forgotten: that has to be on record."""
-    return (*chain.answers, f"{call.method} was answered {reply.status}") if item.erases else ()
+    if not item.erases or reply is None:
+        return chain.answers
+    return (*chain.answers, f"{chain.next[0].method} was answered {reply.status}")
 
 
 class StaleClaim(Exception):
@@ -67,10 +78,15 @@ class Run:
     failing_since_ms: int = 0
     memories: list[Remember] = field(default_factory=list)
     owners: dict[str, Undertaking] = field(default_factory=dict)
-    reopened: Sequence[Undertaking] = ()
+    changed: Sequence[Undertaking] = ()
 
     def __post_init__(self) -> None:
         self.owners = {call.id: item for item in self.work for call in item.open_calls()}
+
+    @property
+    def weight(self) -> int:
+        """How many bytes the lane holds of what was posted."""
+        return sum(len(item.item.body) for item in self.work)
 
     def begin(self, call: Call) -> Chain:
         """What is still to be made in this call's place: itself, or what its last answer led to."""
@@ -80,7 +96,13 @@ class Run:
         """Forget what a call's answers led to: it is to be made again itself."""
         item = self.owners[call.id]
         if item.chains.pop(call.id, None) is not None:
-            self.reopened = (item,)
+            self.changed = (item,)
+
+    def go_on(self, call: Call, chain: Chain) -> Undertaking:
+        """Have this chain take the call's place; returns the item whose progress that is."""
+        item = self.owners[call.id]
+        item.chains[call.id] = chain
+        return item
 
     def moved_on(self) -> None:
         """The lane is not stuck, or no longer: what comes next has its own attempts, and its own time to fail."""
@@ -97,7 +119,7 @@ class Run:
             item = self.owners.get(call_id)
             if item is None:
                 continue
-            item.ends[call_id] = ending if call_id == call.id else replace(ending, detail=_shared(ending.detail))
+            item.ends[call_id] = ending if call_id == call.id else replace(ending, by=ending.by or call.id)
             item.chains.pop(call_id, None)
             touched.append(item)
         return touched
@@ -126,19 +148,16 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Courier:
-    """Works on one connection's lanes. ``settle`` records, ``stopping`` says to let go, ``guard`` bounds hooks.
+    """Works on one connection's lanes. ``settle`` records, ``rouse`` makes lanes due that wait for a reason.
 
     ``refusals`` remembers, by user, the call that a lane stopped at because it was refused.
     """
 
-    connection: Connection
-    sender: Sender
-    gates: Gates
-    delivery: Delivery
+    maker: Maker
+    pools: Pools
     settle: Callable[[Settlement], Awaitable[bool]]
-    stopping: Callable[[], bool]
+    rouse: Callable[[str], Awaitable[None]]
     now_ms: Callable[[], int]
-    guard: AbstractContextManager[None]
     refusals: dict[int, Refusal] = field(default_factory=dict)
 
     async def deliver(self, lane: Lane, work: Sequence[Undertaking]) -> None:
@@ -152,7 +171,7 @@ class Courier:
             end = await self._make(run, call)
             if isinstance(end, Wait):
                 due_ms = self.now_ms() + int(end.seconds * 1000)
-                await self._record(run.settlement(touched=run.reopened, due_ms=due_ms, reason=end.reason))
+                await self._record(run.settlement(touched=run.changed, due_ms=due_ms, reason=end.reason))
                 return
             touched = run.note(call, end)
             if position < len(calls) - 1:
@@ -169,7 +188,7 @@ class Courier:
         calls = [call for item in work for call in item.open_calls()]
         heads = {head for item in work for head in item.chains}
         if not heads:
-            return fold(self.connection, calls, self.guard)
+            return fold(self.maker.connection, calls, self.maker.guard)
         covered = {id for item in work for chain in item.chains.values() for id in chain.covers}
         return [call for call in calls if call.id in heads or call.id not in covered]
 
@@ -177,122 +196,103 @@ class Courier:
         """Make a call and whatever its answers lead to, until it ends or has to wait."""
         chain = run.begin(call)
         while True:
-            current = chain.next[0]
-            reply = await self._send(run, current)
-            if not isinstance(reply, Reply):
-                return reply
-            try:
-                judged = judge(self.connection, current, reply, self.guard)
-            except PluginFault as error:
-                return Ending(word="dead", reason="plugin_error", detail=str(error))
-            ended: Ending | Wait | None
-            if isinstance(judged, Verdict):
-                ended = self._weigh(run, current, reply, judged)
-                rest = chain.next[1:]
-                if judged.restart:
-                    run.reopen(call)
-            else:
-                ended = self._follow(run, current, judged)
-                rest = (*numbered(judged, call, chain.length + 1), *chain.next[1:])
-            answers = _answers(run.owners[call.id], chain, current, reply)
-            if ended is not None and not (ended == Ending(word="delivered") and rest):
-                return replace(ended, detail="; ".join(answers)) if answers and isinstance(ended, Ending) else ended
-            if chain.length == MOST_FOLLOW_UPS:
-                return Ending(word="dead", reason="endless", detail="the plugin's follow-up calls do not end")
-            chain = Chain(next=rest, covers=chain.covers, length=chain.length + 1, answers=answers)
-            run.owners[call.id].chains[call.id] = chain
-            await self._record(run.settlement(touched=(run.owners[call.id],)))
+            answer = await self._answer(run, chain.next[0])
+            if isinstance(answer, Wait):
+                return answer
+            by = _shared_by(chain, answer)
+            after = self._after(run, call, chain, answer)
+            if chain.by and answer.first and not isinstance(after, Wait):
+                await self.rouse(answer_to(by))
+            if isinstance(after, Wait):
+                return Wait(seconds=MOST_SILENCE_S, reason=answer_to(by)) if _another_asks(chain, answer) else after
+            if isinstance(after, Ending):
+                return replace(after, by=by) if by != call.id else after
+            chain, item = after, run.go_on(call, after)
+            if chain.is_under_way:
+                run.changed = (item,)
+                return _until_asked(chain, answer)
+            await self._record(run.settlement(touched=(item,)))
 
-    async def _send(self, run: Run, call: Call) -> Reply | Ending | Wait:
-        """Send one call when its gates let it; one that cannot be built has come to its end."""
-        closed = await self.gates.enter(call.scope, self.stopping)
-        if closed is not None:
-            return Wait(seconds=closed.until - self.gates.clock(), reason=closed.reason)
-        reply = None
-        try:
-            reply = await self.sender.send(call, attempt=run.attempts + 1)
-        except PluginFault as error:
-            logger.warning("call cannot be made", connection=self.connection.name, problem=str(error))
-            return Ending(word="dead", reason="plugin_error", detail=str(error))
-        finally:
-            self.gates.leave(call.scope, reply)
-        return reply
+    async def _answer(self, run: Run, call: Call) -> Answer | Wait:
+        """Make a call, with those of other lanes where it has a pool."""
+        attempt = run.attempts + 1
+        if call.pool:
+            call = replace(call, lane=f"{run.lane.user:x}")
+            return await self.pools.make(call, attempt=attempt, weight=run.weight)
+        return await self.maker.make(call, attempt=attempt)
 
-    def _weigh(self, run: Run, call: Call, reply: Reply, verdict: Verdict) -> Ending | Wait:
+    def _after(self, run: Run, call: Call, chain: Chain, answer: Answer) -> Ending | Wait | Chain:
+        """What an answer to the next call of a chain leads to."""
+        judged, by = answer.judged, _shared_by(chain, answer)
+        if by and answer.is_no:  # of what many shared: now each lane makes its call by itself
+            alone = chain.instead or replace(call, pool="")
+            return Chain(next=(alone,), covers=chain.covers, length=chain.length + 1)
+        ended: Ending | Wait | None
+        if isinstance(judged, Ending):
+            return judged
+        if isinstance(judged, Verdict):
+            ended = answer.wait or self._weigh(run, chain.next[0], answer.reply, judged)
+            rest = chain.next[1:]
+            if judged.restart:
+                run.reopen(call)
+        else:
+            ended = self._follow(run, judged)
+            rest = (*numbered(judged, call, chain.length + 1), *chain.next[1:])
+        answers = _answers(run.owners[call.id], chain, answer.reply)
+        if ended is not None and not (ended == Ending(word="delivered") and rest):
+            return replace(ended, detail="; ".join(answers)) if answers and isinstance(ended, Ending) else ended
+        if chain.length == MOST_FOLLOW_UPS:
+            return Ending(word="dead", reason="endless", detail="the plugin's follow-up calls do not end")
+        instead = replace(call, pool="") if by and chain.length == 0 else chain.instead
+        length = chain.length + 1
+        return Chain(next=rest, covers=chain.covers, length=length, answers=answers, by=by, instead=instead)
+
+    def _weigh(self, run: Run, call: Call, reply: Reply | None, verdict: Verdict) -> Ending | Wait:
         """What a verdict makes of a call."""
         if verdict.word == "refused":
             return self._refuse(run, call, verdict)
         if verdict.word == "retry":
-            return self._retry(run, call, verdict)
-        self._went_well(run, call)
+            return self._try_later(run, verdict)
+        run.moved_on()
         if verdict.word == "rejected":
-            status = f"{call.method} was answered {reply.status}"
+            status = f"{call.method} was answered {reply.status if reply else None}"
             return Ending(word="dead", reason=verdict.reason or "rejected", detail=status)
         return Ending(word="delivered")
 
-    def _follow(self, run: Run, call: Call, planned: Planned) -> Ending | None:
+    def _follow(self, run: Run, planned: Planned) -> Ending | None:
         """What a plan in the place of a verdict makes of a call; None where further calls must be made."""
-        self._went_well(run, call)
+        run.moved_on()
         run.memories.extend(planned.memories)
         if planned.calls:
             return None
         reason = next((skip.reason for skip in planned.skips if skip.what is None), None)
         return Ending(word="delivered") if reason is None else Ending(word="skipped", reason=reason)
 
-    def _went_well(self, run: Run, call: Call) -> None:
-        was_on_trial = self.gates.connection.on_trial
-        self.gates.connection.worked(self.gates.clock())
-        if was_on_trial and not self.gates.connection.on_trial:
-            logger.info("connection works again", connection=self.connection.name)
-        self.gates.scope(call.scope).worked()
-        run.moved_on()
-
     def _refuse(self, run: Run, call: Call, verdict: Verdict) -> Ending | Wait:
         """Rest the whole connection: its credentials or its set-up are wrong, and no attempt is spent on that.
 
         But a call that is refused again, after others were taken, is refused for its own sake: its lane alone waits.
         """
-        gate, before = self.gates.connection, self.refusals.get(run.lane.user)
+        gate, before = self.maker.gates.connection, self.refusals.get(run.lane.user)
         again = before if before is not None and before.call == call.id else None
         alone = again is not None and (again.alone or gate.taken > again.taken)
         self.refusals[run.lane.user] = Refusal(call=call.id, taken=gate.taken, alone=alone)
-        name, reason = self.connection.name, f"refused: {verdict.reason}"
+        name, reason = self.maker.connection.name, f"refused: {verdict.reason}"
         if again is not None and alone:
             if not again.alone:
                 logger.warning("call refused, others are not", connection=name, call=call.id, reason=verdict.reason)
             return self._try_later(run, replace(verdict, reason=reason))
-        is_news = gate.closed(self.gates.clock()) is None
-        rest_s = gate.refused(self.gates.clock(), self.delivery.pause_s, reason)
+        is_news = gate.closed(self.maker.gates.clock()) is None
+        rest_s = gate.refused(self.maker.gates.clock(), self.maker.delivery.pause_s, reason)
         if is_news:
             logger.error("connection refused", connection=name, reason=verdict.reason, rest_s=rest_s)
         return Wait(seconds=rest_s, reason=reason)
-
-    def _retry(self, run: Run, call: Call, verdict: Verdict) -> Ending | Wait:
-        """Wait, and have everything wait that the verdict says has to."""
-        now = self.gates.clock()
-        if verdict.holds == "connection":
-            was_open = self.gates.connection.closed(now) is None
-            self.gates.connection.failed(now)
-            if was_open and self.gates.connection.closed(now) is not None:
-                logger.warning("connection unreachable", connection=self.connection.name, reason=verdict.reason)
-            return Wait(seconds=self._backoff_s(0, verdict), reason=verdict.reason)
-        if verdict.holds == "scope":
-            return Wait(seconds=self.gates.scope(call.scope).complained(now, verdict), reason=verdict.reason)
-        return self._try_later(run, verdict)
 
     def _try_later(self, run: Run, verdict: Verdict) -> Ending | Wait:
         """Spend an attempt and have the lane wait; give up on what has failed for too long."""
         now_ms = self.now_ms()
         run.failing_since_ms = run.failing_since_ms or now_ms
-        if now_ms - run.failing_since_ms > self.delivery.give_up_after_hours * HOUR_MS:
+        if now_ms - run.failing_since_ms > self.maker.delivery.give_up_after_hours * HOUR_MS:
             return Ending(word="dead", reason="gave_up", detail=verdict.reason)
         run.attempts += 1
-        return Wait(seconds=self._backoff_s(run.attempts - 1, verdict), reason=verdict.reason)
-
-    def _backoff_s(self, attempts: int, verdict: Verdict) -> float:
-        """As long as the verdict says, else a random part of a bound that doubles with each attempt."""
-        asked = asked_wait_s(verdict)
-        if asked is not None:
-            return asked
-        bound = min(self.delivery.retry_most_s, self.delivery.retry_first_s * 2 ** min(attempts, 30))
-        return random.uniform(0, bound)  # noqa: S311
+        return Wait(seconds=self.maker.backoff_s(run.attempts - 1, verdict), reason=verdict.reason)

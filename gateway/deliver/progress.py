@@ -16,23 +16,37 @@ from gateway.sdk import Batch, Call, Remember
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The end of one call: ``delivered``, ``skipped`` or ``dead``, and why."""
+    """The end of one call: ``delivered``, ``skipped`` or ``dead``, and why; ``by`` is a call that stood for it."""
 
     word: str
     reason: str = ""
     detail: str = ""
+    by: str = ""
+
+    @property
+    def told(self) -> str:
+        """The detail as the ledger keeps it."""
+        return ", ".join(filter(None, (self.detail, self.by and f"in call {self.by}")))
 
 
 class Chain(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Calls that take the place of one that was answered, the next first; ``covers`` as of the one answered.
 
-    ``answers`` is what was answered so far, where that has to be on record.
+    ``answers`` is what was answered so far, where that has to be on record. ``by`` is the call made for several
+    lanes, if one was; ``instead`` is what this lane makes by itself should that come to nothing.
     """
 
     next: tuple[Call, ...]
     covers: tuple[str, ...] = ()
     length: int = 1
     answers: tuple[str, ...] = ()
+    by: str = ""
+    instead: Call | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the destination is still at it: what becomes of it has to be waited for."""
+        return self.next[0].after_s > 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,11 +105,13 @@ class Undertaking:
                 yield from fact.memories
 
     def withdraw(self) -> None:
-        """Make none of the calls that are left, and remember nothing: the user asked to be forgotten."""
+        """Begin nothing that is left, and remember nothing: the user asked to be forgotten."""
         self.withdrawn = True
         self.planned = [replace(fact, memories=()) for fact in self.planned]
-        self.ends |= {call.id: Ending(word="skipped", reason="erased") for call in self.open_calls()}
-        self.chains.clear()
+        self.chains = {head: chain for head, chain in self.chains.items() if chain.is_under_way}
+        going_on = {id for head, chain in self.chains.items() for id in (head, *chain.covers)}
+        erased = Ending(word="skipped", reason="erased")
+        self.ends |= {call.id: erased for call in self.open_calls() if call.id not in going_on}
 
     def finish(self, connection: str) -> Finished:
         """The item with a word for each of its facts; said in the log too, and once only."""
@@ -122,7 +138,7 @@ class Undertaking:
         if worst is None:
             reason = next((skip.reason for skip in fact.skips if skip.what is None), "nothing_to_send")
             worst = Ending(word="skipped", reason=reason)
-        told = [end.detail for end in ends if end.detail] if self.erases else [worst.detail]
+        told = [end.told for end in ends if end.told] if self.erases else [worst.told]
         return Outcome(
             fact=fact.fact,
             word=worst.word,

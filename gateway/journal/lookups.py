@@ -30,6 +30,15 @@ class Ping:
 
 
 @dataclass(frozen=True, slots=True)
+class Rouse:
+    """Make the lanes of a connection due that were given back for this reason."""
+
+    connection: str
+    reason: str
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Prune:
     """Forget, of ``limit`` batches behind one, those that are finished and older than these times."""
 
@@ -58,11 +67,19 @@ FORGETTING = (
 )
 
 
+ROUSE = """
+    UPDATE lanes SET due_ms = min(due_ms, :now_ms) WHERE connection = :connection AND reason = :reason AND owner IS NULL
+"""
+
+
 def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
-    """Carry out the Pings and Prunes among these operations."""
+    """Carry out the Pings, Rouses and Prunes among these operations."""
     for index, operation in enumerate(operations):
         if isinstance(operation, Ping):
             database.execute(PING, (operation.now_ms,))
+        elif isinstance(operation, Rouse):
+            given = {name: getattr(operation, name) for name in ("connection", "reason", "now_ms")}
+            database.execute(ROUSE, given)
         elif isinstance(operation, Prune):
             results[index] = _prune(database, operation)
 

@@ -270,6 +270,9 @@ class Journal(Protocol):
     async def settle(self, settlement: Settlement) -> bool:
         """Record durably what became of a lane; False where the claim was no longer ours."""
 
+    async def rouse(self, connection: str, reason: str, *, now_ms: int) -> None:
+        """Make the lanes due that were given back for this reason. A hint: they are due by themselves one day."""
+
     async def shared_memory(self, connection: str) -> dict[str, Any]:
         """What a plugin remembers for its whole connection."""
 

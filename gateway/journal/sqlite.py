@@ -140,6 +140,10 @@ class SqliteJournal:
         held: bool = await self._do(settlements.Settle(settlement, _now_ms()))
         return held
 
+    async def rouse(self, connection: str, reason: str, *, now_ms: int) -> None:
+        """Make lanes due that wait for a reason; see the port."""
+        await self._do(lookups.Rouse(connection, reason, now_ms))
+
     async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
         """Forget finished batches; see the port."""
         reached: int | None = await self._do(lookups.Prune(before_ms, dead_before_ms, after_seq, limit))

@@ -49,7 +49,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     ends = await asyncio.gather(*tasks, pruning, noting, return_exceptions=True)
     await _write_down(catalog, journal)
     for one in working:
-        await one.courier.sender.close()
+        await one.courier.maker.sender.close()
     await journal.close()
     for end in ends:
         if isinstance(end, Exception):

@@ -19,7 +19,7 @@ from gateway.sdk.calls import (
     rejected,
     retry,
 )
-from gateway.sdk.destination import Defaults, Destination, Rate, RateHeaders, Settings
+from gateway.sdk.destination import Defaults, Destination, Pool, Rate, RateHeaders, Settings
 from gateway.sdk.events import (
     AppState,
     Attribution,
@@ -96,6 +96,7 @@ __all__ = [
     "OptOut",
     "OtherEvent",
     "Plan",
+    "Pool",
     "Product",
     "ProductAction",
     "Promotion",

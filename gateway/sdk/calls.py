@@ -28,8 +28,13 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``json`` and ``form`` is sent (``file`` makes the form multipart). ``scope`` names the rate limit
     that the call draws on, ``memo`` is the plugin's own note: carried to ``on_reply``, never sent.
 
+    ``pool`` names the pool in which the call waits for those of other lanes, to be folded with them; one that the
+    destination does not declare is none. ``after_s``, of a further call that ``on_reply`` asks for, says that the
+    destination is still at something, and that it shall be made so many seconds from now (an hour at most): its lane
+    waits, and an erasure waits for it too.
+
     The gateway fills in ``id``, made of message, user, connection, fact and position and equal on every attempt,
-    and ``lane``, equal for all that waits for one user. ``covers`` is set by ``coalesce`` alone: the ids of
+    and, in a pool, ``lane``, equal for all of one user. ``covers`` is set by ``coalesce`` alone: the ids of
     all the calls that this one stands for, its own included.
     """
 
@@ -42,6 +47,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     headers: Mapping[str, str] = {}
     scope: str = ""
     memo: Any = None
+    pool: str = ""
+    after_s: float = 0.0
     id: str = ""
     lane: str = ""
     covers: tuple[str, ...] = ()

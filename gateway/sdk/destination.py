@@ -52,12 +52,25 @@ class RateHeaders(msgspec.Struct, frozen=True, kw_only=True):
     share: float = 1.0
 
 
+class Pool(msgspec.Struct, frozen=True, kw_only=True):
+    """Where calls of many lanes gather, for ``coalesce`` to make fewer of them.
+
+    They go on when there are ``most`` of them, when none has come for ``quiet_s`` seconds, and at the latest
+    ``longest_s`` seconds after the first.
+    """
+
+    most: int = 1000
+    quiet_s: float = 1.0
+    longest_s: float = 10.0
+
+
 class Destination(msgspec.Struct, frozen=True, kw_only=True):
     """A destination as its plugin declares it.
 
     ``base_url(settings)`` is the absolute URL that every call's path is relative to; it may hold a
     credential. ``identities`` and ``platforms`` are those the destination can use (None: all).
     ``rates(settings)`` gives a limit for each rate-limit scope; ``""`` is the scope of calls that name none.
+    ``pools(settings)`` gives the pools that calls may name.
     """
 
     title: str
@@ -70,5 +83,6 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     defaults: Defaults = Defaults()
     rates: Callable[[Any], Mapping[str, Rate]] | None = None
     rate_headers: Callable[[Any], RateHeaders] | None = None
+    pools: Callable[[Any], Mapping[str, Pool]] | None = None
     connect_timeout_s: float = 5.0
     reply_timeout_s: float = 30.0

@@ -69,7 +69,7 @@ class Hooks:
 
     @hookspec(firstresult=True)
     def coalesce(self, calls: tuple[Call, ...], settings: Any) -> list[Call] | None:
-        """Several calls wait together, each lane's in order: return fewer, a merged one saying what it ``covers``."""
+        """Calls wait together, one lane's in order or a pool's: return fewer, a merged one says what it ``covers``."""
 
     @hookspec(firstresult=True)
     def sign(self, call: Call, settings: Any) -> Call:

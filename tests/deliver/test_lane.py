@@ -9,6 +9,8 @@ import pytest
 
 from gateway.deliver.gates import Gates
 from gateway.deliver.lane import MOST_FOLLOW_UPS, Courier, StaleClaim
+from gateway.deliver.making import Maker
+from gateway.deliver.pools import Pools
 from gateway.deliver.progress import Ending, Undertaking
 from gateway.deliver.sending import Sender
 from gateway.journal.port import Item, Lane, Outcome
@@ -90,21 +92,23 @@ class Bench:
         self.seen = []
         self.headers = []
         self.settled = []
+        self.roused = []
         self.now = 1_000_000
         self.stopping = False
         self.held = held
         one = connection(Plugin(), {})
         guard = Watchdog(patience_s)
         self.gates = Gates(rates={}, headers=None, clock=lambda: self.now / 1000)
-        self.courier = Courier(
+        maker = Maker(
             connection=one,
             sender=Sender(one, httpx.MockTransport(self.partner), now_ms=lambda: self.now, guard=guard),
             gates=self.gates,
             delivery=Delivery(retry_first_s=1, retry_most_s=60, **delivery),
-            settle=self.settle,
             stopping=lambda: self.stopping,
-            now_ms=lambda: self.now,
             guard=guard,
+        )
+        self.courier = Courier(
+            maker=maker, pools=Pools(maker), settle=self.settle, rouse=self.rouse, now_ms=lambda: self.now
         )
 
     def partner(self, request):
@@ -116,6 +120,9 @@ class Bench:
         if isinstance(answer, httpx.Response):
             return answer
         return httpx.Response(answer) if isinstance(answer, int) else httpx.Response(200, json=answer)
+
+    async def rouse(self, reason):
+        self.roused.append(reason)
 
     async def settle(self, settlement):
         self.settled.append(settlement)
@@ -412,7 +419,7 @@ async def test_waiting_calls_are_folded_and_every_one_of_them_gets_the_word():
     await bench.deliver(work("a", method="PUT"), work("b", seq=2, method="PUT"), work("e", seq=3))
     assert bench.seen == [("PUT", "b"), ("POST", "e")]
     assert bench.outcomes == [
-        Outcome("a", "delivered", "", (), "in one call with others"),
+        Outcome("a", "delivered", "", (), "in call 2b"),
         Outcome("b", "delivered"),
         Outcome("e", "delivered"),
     ]

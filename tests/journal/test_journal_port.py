@@ -279,3 +279,15 @@ async def test_ids_of_any_letters_are_kept(journal, make_entry):
     await journal.settle(finish(lane, *lane.items, outcomes=outcomes, release=True))
     (found,) = await find(journal, "r")
     assert found.sightings[0].outcomes == outcomes or found.sightings[1].outcomes == outcomes
+
+
+async def test_lanes_that_wait_for_a_reason_can_be_roused(journal, make_entry):
+    for user in ("ann", "bob", "cleo"):
+        await journal.accept([make_entry(user, user=user)], BOTH)
+    ann, bob, _ = await claim(journal)
+    await journal.settle(settle(ann, release=True, due_ms=90_000, reason="shared 1"))
+    await journal.settle(settle(bob, release=True, due_ms=90_000, reason="shared 2"))
+    await journal.rouse("loyalty", "shared 1", now_ms=20_000)
+    await journal.rouse("email", "shared 2", now_ms=20_000)
+    assert [lane.user for lane in await claim(journal, now_ms=20_000)] == [ann.user]
+    assert await claim(journal, now_ms=80_000) == []

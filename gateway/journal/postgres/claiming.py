@@ -75,6 +75,12 @@ RETRY_REFUSED = """
         ORDER BY user_hash, connection FOR UPDATE SKIP LOCKED
     ) r WHERE lanes.user_hash = r.user_hash AND lanes.connection = r.connection
 """
+ROUSE = """
+    UPDATE lanes SET due_ms = least(due_ms, $3) FROM (
+        SELECT user_hash, connection FROM lanes WHERE connection = $1 AND reason = $2 AND owner IS NULL
+        ORDER BY user_hash, connection FOR UPDATE SKIP LOCKED
+    ) r WHERE lanes.user_hash = r.user_hash AND lanes.connection = r.connection
+"""
 
 
 async def claim(connection: Connection, order: Claim, *, takes_over: bool) -> list[Lane]:
@@ -125,6 +131,11 @@ async def let_go(connection: Connection, keys: Iterable[Key]) -> None:
 async def retry_refused(connection: Connection) -> None:
     """Have what was refused tried again at once: the settings may be others now."""
     await connection.execute(RETRY_REFUSED)
+
+
+async def rouse(connection: Connection, name: str, reason: str, now_ms: int) -> None:
+    """Make the lanes of the connection of that name due that wait for this reason."""
+    await connection.execute(ROUSE, name, reason, now_ms)
 
 
 def _columns(keys: Iterable[Key]) -> list[list[Any]]:

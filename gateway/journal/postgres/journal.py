@@ -132,6 +132,11 @@ class PostgresJournal:
             self._hints.heed()
         return held
 
+    async def rouse(self, connection: str, reason: str, *, now_ms: int) -> None:
+        """Make lanes due that wait for a reason; see the port."""
+        await self._aside.run(claiming.rouse, connection, reason, now_ms)
+        self._hints.give()
+
     async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
         """Forget finished batches; see the port."""
         order = forgetting.Prune(before_ms, dead_before_ms, after_seq, limit)

@@ -21,7 +21,7 @@ from gateway.sdk import (
     Verdict,
     hookimpl,
 )
-from gateway_sailthru import audiences, calls, erasures, events, identities, merging, profiles
+from gateway_sailthru import audiences, bulk, calls, erasures, events, identities, merging, profiles
 from gateway_sailthru.replies import judge
 from gateway_sailthru.settings import SailthruSettings
 from gateway_sailthru.signing import signed
@@ -32,6 +32,8 @@ STEPS = {
     identities.MOVE: identities.on_moved,
     erasures.LOOK_UP: erasures.on_looked_up,
     erasures.DELETE: erasures.on_deleted,
+    bulk.BEGUN: bulk.on_begun,
+    bulk.ASKED: bulk.on_asked,
 }
 
 
@@ -59,6 +61,7 @@ def destination() -> Destination:
         defaults=Defaults(new_data_points=True, login_identities=(), max_age_hours=OLDEST_HOURS),
         rates=calls.rates,
         rate_headers=calls.rate_headers,
+        pools=bulk.pools,
     )
 
 
@@ -111,9 +114,10 @@ def on_erasure(erasure: Erasure, user: User, batch: Batch, memory: Memory, setti
 
 
 @hookimpl
-def coalesce(calls: tuple[Call, ...]) -> list[Call]:
-    """Several calls wait together."""
-    return merging.coalesced(calls)
+def coalesce(calls: tuple[Call, ...], settings: SailthruSettings) -> list[Call]:
+    """Several calls wait together: of one user, or memberships of many."""
+    is_pooled = any(call.lane != calls[0].lane for call in calls)
+    return list(bulk.gathered(calls, settings) if is_pooled else merging.merged(calls))
 
 
 @hookimpl

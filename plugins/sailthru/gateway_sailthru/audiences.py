@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from gateway.sdk import Audience, Call, Membership, Memory, Remember, Skip, User
-from gateway_sailthru import calls
+from gateway_sailthru import bulk, calls
 from gateway_sailthru.addresses import address_of
 from gateway_sailthru.names import list_name
 from gateway_sailthru.profiles import difference, profile_vars
@@ -57,5 +59,6 @@ def plan_membership(
     elif membership.action != "attribute_update":
         skips.append(Skip(reason="unknown_action"))
     if sent or lists:
-        yield calls.upsert(email, vars=sent, lists=lists)
+        update = calls.upsert(email, vars=sent, lists=lists)
+        yield msgspec.structs.replace(update, pool=bulk.ROWS) if settings.bulk_from else update
     yield from skips

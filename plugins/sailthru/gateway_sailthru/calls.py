@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.sdk import JSON, Call, Rate, RateHeaders, path
+from gateway.sdk import JSON, Call, File, Rate, RateHeaders, path
 from gateway_sailthru.settings import SailthruSettings
 
 PER_SECOND = {
@@ -14,6 +15,8 @@ PER_SECOND = {
     "POST event": 40.0,
     "POST purchase": 40.0,
     "POST list": 40.0,
+    "GET job": 300.0,
+    "POST job": 40.0,
     "DELETE user": 40.0,
     "DELETE list": 40.0,
 }
@@ -42,6 +45,12 @@ def rate_headers(settings: SailthruSettings) -> RateHeaders:
 def request(method: str, endpoint: str, payload: Mapping[str, JSON], *, memo: Any = None) -> Call:
     """One call: ``payload`` is what Sailthru gets as the field ``json``."""
     return Call(method=method, path=path(endpoint), json=dict(payload), scope=f"{method} {endpoint}", memo=memo)
+
+
+def upload(endpoint: str, payload: Mapping[str, JSON], file: File, *, memo: Any = None) -> Call:
+    """One call with a file: next to one, the payload is text already."""
+    form = {"json": json.dumps(payload)}
+    return Call(method="POST", path=path(endpoint), form=form, file=file, scope=f"POST {endpoint}", memo=memo)
 
 
 def upsert(email: str, **fields: JSON) -> Call:

@@ -22,14 +22,6 @@ def is_update(call: Call) -> bool:
     )
 
 
-def coalesced(offered: Iterable[Call]) -> list[Call]:
-    """What waits, with fewer calls: each lane's updates merged."""
-    by_lane: dict[str, list[Call]] = {}
-    for call in offered:
-        by_lane.setdefault(call.lane, []).append(call)
-    return [call for lane in by_lane.values() for call in merged(lane)]
-
-
 def merged(lane: Iterable[Call]) -> list[Call]:
     """One lane's calls, in order, with updates joined to the first that they follow.
 
@@ -41,8 +33,8 @@ def merged(lane: Iterable[Call]) -> list[Call]:
     joinable: int | None = None
     for call in lane:
         if is_update(call):
-            if joinable is not None and _are_compatible(calls[joinable], call):
-                calls[joinable] = _joined(calls[joinable], call)
+            if joinable is not None and is_compatible(calls[joinable], call):
+                calls[joinable] = joined(calls[joinable], call)
                 continue
             joinable = len(calls)
         elif call.path not in READERS:
@@ -51,18 +43,23 @@ def merged(lane: Iterable[Call]) -> list[Call]:
     return calls
 
 
-def _are_compatible(first: Call, second: Call) -> bool:
-    """The same profile, and no key that is news to it: one may merge it with another, whose values then count too."""
+def is_compatible(first: Call, second: Call) -> bool:
+    """Whether two updates may become one: the same profile, and no key that is news to it.
+
+    Such a key may merge the profile with another, whose values then count too.
+    """
     known, told = first.json.get("keys", {}), second.json.get("keys", {})
     return first.json["id"] == second.json["id"] and all(known.get(key) == told[key] for key in told)
 
 
-def _joined(first: Call, second: Call) -> Call:
+def joined(first: Call, second: Call) -> Call:
+    """Both updates as one, in the place of the first; in a pool if one of them is."""
     payload = {**first.json, **second.json}
     for field in ("keys", "vars", "lists"):
         if field in payload:
             payload[field] = {**first.json.get(field, {}), **second.json.get(field, {})}
-    return msgspec.structs.replace(first, json=payload, covers=(*covered(first), *covered(second)))
+    pool = first.pool or second.pool
+    return msgspec.structs.replace(first, json=payload, pool=pool, covers=(*covered(first), *covered(second)))
 
 
 def covered(call: Call) -> tuple[str, ...]:

@@ -80,6 +80,12 @@ class SailthruSettings(Settings):
         "",
         description="URL of items without an attribute url; may hold {id}, {name}, {brand}, {category}, {variant}.",
     )
+    bulk_from: int = Field(
+        0,
+        ge=0,
+        description="So many changes of memberships that wait together go as one job, which starts no flows. 0: never.",
+    )
+    bulk_most: int = Field(10_000, ge=2, le=50_000, description="Changes of memberships in one job at the most.")
     removed_audience: Literal["keep", "delete"] = Field(
         "keep", description="What becomes of the list when mParticle takes the audience away."
     )

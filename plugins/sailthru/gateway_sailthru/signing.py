@@ -23,7 +23,9 @@ def signed(call: Call, settings: SailthruSettings) -> Call:
 
     The payload is made text once, so that what is signed is what is sent.
     """
-    payload = {**call.json, "integration": settings.integration} if settings.integration else call.json
+    payload = json.loads((call.form or {})["json"]) if call.file is not None else call.json
+    if settings.integration:
+        payload = {**payload, "integration": settings.integration}
     fields = {
         "api_key": settings.api_key.get_secret_value(),
         "format": "json",

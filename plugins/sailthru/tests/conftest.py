@@ -16,6 +16,7 @@ import gateway_sailthru
 from gateway.sdk import Batch, Call, Memory, Verdict
 from gateway.testing import connection, drive, plan_with, running
 from gateway_sailthru.fake import FakeSailthru
+from gateway_sailthru.settings import SailthruSettings
 
 NO_MEMORY = Memory()
 KEY, SECRET = "test-key", "test-secret"
@@ -45,7 +46,7 @@ class Bench:
         """The calls planned for a batch, folded as they would be when they wait together."""
         items = plan_with(gateway_sailthru, batch, {**self.values, **settings}, memory=memory, ids=True)
         calls = tuple(item for item in items if isinstance(item, Call))
-        return gateway_sailthru.coalesce(calls)
+        return gateway_sailthru.coalesce(calls, SailthruSettings.model_validate({**self.values, **settings}))
 
     def drive(self, calls: list[Call], **settings: Any) -> list[Verdict]:
         """Make the calls and what follows from them."""

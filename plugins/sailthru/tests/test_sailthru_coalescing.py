@@ -42,7 +42,7 @@ def numbered(offered: list[Call]) -> tuple[Call, ...]:
 
 
 def coalesced(*offered: Call) -> list[Call]:
-    return gateway_sailthru.coalesce(numbered(list(offered)))
+    return gateway_sailthru.coalesce(numbered(list(offered)), SETTINGS)
 
 
 def vendor() -> FakeSailthru:
@@ -82,7 +82,7 @@ def test_a_lane_folded_leaves_the_same_profiles_and_the_same_events_as_the_lane_
 @given(lanes)
 def test_each_call_is_covered_once_and_no_event_is_folded(lane):
     offered = numbered(lane)
-    made = gateway_sailthru.coalesce(offered)
+    made = gateway_sailthru.coalesce(offered, SETTINGS)
     assert Counter(id for call in made for id in (call.covers or (call.id,))) == Counter(call.id for call in offered)
     assert all(call.id in call.covers for call in made if call.covers)
     assert [call for call in made if call.path == "event"] == [call for call in offered if call.path == "event"]
@@ -98,7 +98,7 @@ def test_every_event_finds_what_was_said_of_its_user_before_it(lane):
 @given(lanes)
 def test_what_is_folded_cannot_be_folded_further(lane):
     made = coalesced(*lane)
-    assert gateway_sailthru.coalesce(tuple(made)) == made
+    assert gateway_sailthru.coalesce(tuple(made), SETTINGS) == made
 
 
 def test_updates_of_one_profile_are_one_call_that_covers_them_all():
@@ -144,12 +144,12 @@ def test_an_update_with_a_key_that_may_merge_profiles_starts_anew():
 
 def test_updates_of_different_lanes_are_left_apart():
     first, second = (msgspec.structs.replace(calls.upsert(JO), id=lane, lane=lane) for lane in "ab")
-    assert gateway_sailthru.coalesce((first, second)) == [first, second]
+    assert gateway_sailthru.coalesce((first, second), SETTINGS) == [first, second]
 
 
 def test_a_batch_with_everything_is_one_update_and_its_events():
     said = batch(custom_event(), custom_event("b"), user=user(email=JO, attributes={"a": "1"}))
     values = {**VALUES, "create_before_events": True}
     items = plan_with(gateway_sailthru, said, values, memory=Memory(), ids=True)
-    made = gateway_sailthru.coalesce(tuple(item for item in items if isinstance(item, Call)))
+    made = gateway_sailthru.coalesce(tuple(item for item in items if isinstance(item, Call)), SETTINGS)
     assert [(call.path, len(call.covers)) for call in made] == [("user", 2), ("event", 0), ("event", 0)]

@@ -1,0 +1,112 @@
+"""Making a call: through its gates to the partner, its reply judged, and what follows for the gates."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from gateway.deliver.gates import Gates
+from gateway.deliver.judging import judge
+from gateway.deliver.progress import Ending
+from gateway.deliver.sending import Sender
+from gateway.deliver.verdicts import asked_wait_s
+from gateway.destinations import Connection
+from gateway.log import logger
+from gateway.plan import Planned, PluginFault
+from gateway.sdk import Call, Reply, Verdict
+from gateway.settings import Delivery
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """The lane cannot go on before so many seconds."""
+
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A call was made: its ``reply``, and what was ``judged`` of it; an Ending where it could not even be built.
+
+    ``wait``: a gate closed over it. ``by`` is the call that was made in the place of this one and of others, ``first``
+    is said to one of those whom it was made for.
+    """
+
+    judged: Verdict | Planned | Ending
+    reply: Reply | None = None
+    wait: Wait | None = None
+    by: str = ""
+    first: bool = True
+
+    @property
+    def is_no(self) -> bool:
+        """Whether the destination will never take the call, or it cannot be made."""
+        return isinstance(self.judged, Ending) or (isinstance(self.judged, Verdict) and self.judged.word == "rejected")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maker:
+    """Makes one connection's calls. ``stopping`` says to let go, ``guard`` bounds hooks."""
+
+    connection: Connection
+    sender: Sender
+    gates: Gates
+    delivery: Delivery
+    stopping: Callable[[], bool]
+    guard: AbstractContextManager[None]
+
+    async def make(self, call: Call, *, attempt: int) -> Answer | Wait:
+        """Make one call when its gates let it."""
+        closed = await self.gates.enter(call.scope, self.stopping)
+        if closed is not None:
+            return Wait(seconds=closed.until - self.gates.clock(), reason=closed.reason)
+        reply = None
+        try:
+            reply = await self.sender.send(call, attempt=attempt)
+        except PluginFault as error:
+            logger.warning("call cannot be made", connection=self.connection.name, problem=str(error))
+            return Answer(judged=Ending(word="dead", reason="plugin_error", detail=str(error)))
+        finally:
+            self.gates.leave(call.scope, reply)
+        try:
+            judged = judge(self.connection, call, reply, self.guard)
+        except PluginFault as error:
+            return Answer(judged=Ending(word="dead", reason="plugin_error", detail=str(error)))
+        return Answer(judged=judged, reply=reply, wait=self._felt(call, judged))
+
+    def _felt(self, call: Call, judged: Verdict | Planned) -> Wait | None:
+        """What an answer means for the gates. A refusal, and what holds a lane alone, are for the lane to weigh."""
+        word = judged.word if isinstance(judged, Verdict) else "planned"
+        if word == "refused":
+            return None
+        if word != "retry" or not isinstance(judged, Verdict):
+            self._went_well(call)
+            return None
+        now = self.gates.clock()
+        if judged.holds == "connection":
+            was_open = self.gates.connection.closed(now) is None
+            self.gates.connection.failed(now)
+            if was_open and self.gates.connection.closed(now) is not None:
+                logger.warning("connection unreachable", connection=self.connection.name, reason=judged.reason)
+            return Wait(seconds=self.backoff_s(0, judged), reason=judged.reason)
+        if judged.holds == "scope":
+            return Wait(seconds=self.gates.scope(call.scope).complained(now, judged), reason=judged.reason)
+        return None
+
+    def _went_well(self, call: Call) -> None:
+        was_on_trial = self.gates.connection.on_trial
+        self.gates.connection.worked(self.gates.clock())
+        if was_on_trial and not self.gates.connection.on_trial:
+            logger.info("connection works again", connection=self.connection.name)
+        self.gates.scope(call.scope).worked()
+
+    def backoff_s(self, attempts: int, verdict: Verdict) -> float:
+        """As long as the verdict says, else a random part of a bound that doubles with each attempt."""
+        asked = asked_wait_s(verdict)
+        if asked is not None:
+            return asked
+        bound = min(self.delivery.retry_most_s, self.delivery.retry_first_s * 2 ** min(attempts, 30))
+        return random.uniform(0, bound)  # noqa: S311

@@ -1,0 +1,160 @@
+"""Pools: calls of many lanes gathered, folded into fewer, and made once for all whose they are.
+
+A lane in a pool has its call made for it, and nothing else changes: it records by itself what became of the call and
+what is to follow, so a restart, an erasure or a lost claim is its own affair. What is pooled is never written down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec.structs import replace
+
+from gateway.deliver.folding import fold
+from gateway.deliver.making import Answer, Maker, Wait
+from gateway.log import logger
+from gateway.sdk import Call, Pool
+
+MOST_BYTES = 32 << 20
+"""So much of what was posted may gather in one pool, and twice as much be held by it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Rider:
+    """One lane's call in a pool. Its ``turn`` comes with an answer made for it, or with None: make it yourself."""
+
+    call: Call
+    attempt: int
+    turn: asyncio.Future[Answer | Wait | None]
+
+
+@dataclass(slots=True, kw_only=True)
+class Group:
+    """What gathers until it goes on."""
+
+    began: float
+    riders: list[Rider] = field(default_factory=list)
+    weight: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Gathering:
+    """One pool. ``held`` lanes, with so many bytes posted, wait in it or for what it made of their calls."""
+
+    pool: Pool
+    maker: Maker
+    slots: asyncio.Semaphore
+    group: Group | None = None
+    held: int = 0
+    weight: int = 0
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def make(self, call: Call, *, attempt: int, weight: int) -> Answer | Wait:
+        """Have a call made, with others or by itself; ``weight`` is how many bytes its lane holds."""
+        if self.held >= 2 * self.pool.most or self.weight + weight > 2 * MOST_BYTES:
+            return Wait(seconds=self.pool.longest_s, reason="pool_full")
+        self.held += 1
+        self.weight += weight
+        try:
+            answer = await self._join(Rider(call=call, attempt=attempt, turn=asyncio.Future()), weight)
+        finally:
+            self.held -= 1
+            self.weight -= weight
+        if answer is not None:
+            return answer
+        async with self.slots:
+            return await self.maker.make(call, attempt=attempt)
+
+    def _join(self, rider: Rider, weight: int) -> asyncio.Future[Answer | Wait | None]:
+        if self.group is None:
+            self.group = Group(began=self.maker.gates.clock())
+            self._start(self._gather(self.group))
+        group = self.group
+        group.riders.append(rider)
+        group.weight += weight
+        if len(group.riders) >= self.pool.most or group.weight >= MOST_BYTES:
+            self._go_on(group)
+        return rider.turn
+
+    async def _gather(self, group: Group) -> None:
+        """See a group off when nobody joins it any more."""
+        clock, end = self.maker.gates.clock, group.began + self.pool.longest_s
+        known = 0
+        while self.group is group and known < len(group.riders) and clock() < end and not self.maker.stopping():
+            known = len(group.riders)
+            await self.maker.gates.sleep(min(self.pool.quiet_s, end - clock()))
+        if self.group is group:
+            self._go_on(group)
+
+    def _go_on(self, group: Group) -> None:
+        self.group = None
+        self._start(self._make(group.riders))
+
+    async def _make(self, riders: Sequence[Rider]) -> None:
+        """Fold what has gathered, and have what became one call made once."""
+        try:
+            by_id = {rider.call.id: rider for rider in riders}
+            offered = [replace(rider.call, covers=()) for rider in riders]
+            shared = []
+            for call in fold(self.maker.connection, offered, self.maker.guard):
+                covered = [by_id[id] for id in call.covers or (call.id,)]
+                if len(covered) > 1:
+                    shared.append(self._share(call, covered))
+                else:
+                    _tell(covered, None)
+            await asyncio.gather(*shared)
+        except Exception:  # noqa: BLE001  # whatever it is, no lane may wait for ever
+            logger.exception("pool failed", connection=self.maker.connection.name)
+            _tell(riders, Wait(seconds=self.maker.delivery.retry_most_s, reason="failed"))
+
+    async def _share(self, call: Call, riders: Sequence[Rider]) -> None:
+        """Make one call for these lanes, and tell each of them."""
+        answer = await self.maker.make(call, attempt=max(rider.attempt for rider in riders))
+        if isinstance(answer, Wait):
+            _tell(riders, answer)
+            return
+        logger.info("shared call", connection=self.maker.connection.name, call=call.id, lanes=len(riders))
+        _tell(riders[:1], dataclasses.replace(answer, by=call.id))
+        _tell(riders[1:], dataclasses.replace(answer, by=call.id, first=False))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+
+def _tell(riders: Sequence[Rider], answer: Answer | Wait | None) -> None:
+    for rider in riders:
+        if not rider.turn.done():
+            rider.turn.set_result(answer)
+
+
+@dataclass(slots=True)
+class Pools:
+    """All pools of one connection, by name."""
+
+    maker: Maker
+    by_name: Mapping[str, Gathering] = field(init=False)
+
+    def __post_init__(self) -> None:
+        one = self.maker.connection
+        declared = one.plugin.destination.pools
+        slots = asyncio.Semaphore(self.maker.delivery.in_flight)
+        pools = declared(one.settings) if declared else {}
+        self.by_name = {name: Gathering(pool=pool, maker=self.maker, slots=slots) for name, pool in pools.items()}
+
+    @property
+    def held(self) -> int:
+        """How many lanes are in pools, waiting for others or for what is made of their calls."""
+        return sum(pool.held for pool in self.by_name.values())
+
+    async def make(self, call: Call, *, attempt: int, weight: int) -> Answer | Wait:
+        """Have a call made, in its pool where it has one."""
+        pool = self.by_name.get(call.pool)
+        if pool is None:
+            return await self.maker.make(call, attempt=attempt)
+        return await pool.make(call, attempt=attempt, weight=weight)

@@ -1,0 +1,270 @@
+"""Calls of many lanes made as one, against a partner with jobs that take their time."""
+
+import asyncio
+
+import httpx
+import msgspec
+import pytest
+
+from gateway.deliver.gates import Gates
+from gateway.deliver.lane import MOST_SILENCE_S, Courier
+from gateway.deliver.making import Maker
+from gateway.deliver.pools import MOST_BYTES, Pools
+from gateway.deliver.progress import Undertaking
+from gateway.deliver.sending import Sender
+from gateway.journal.port import Item, Lane, Outcome
+from gateway.plan import Planned
+from gateway.sdk import Call, Destination, Pool, Settings, delivered, hookimpl, rejected, retry
+from gateway.settings import Delivery
+from gateway.testing import connection
+from gateway.watchdog import Watchdog
+
+pytestmark = pytest.mark.anyio
+
+
+class NoSettings(Settings):
+    pass
+
+
+class Plugin:
+    """Three or more rows that gather become one job, which is asked after until it is done."""
+
+    @hookimpl
+    def destination(self):
+        return Destination(
+            title="Rows",
+            settings=NoSettings,
+            base_url=lambda _: "https://rows.example",
+            pools=lambda _: {"rows": Pool(most=5), "asking": Pool(most=50)},
+        )
+
+    @hookimpl
+    def coalesce(self, calls):
+        first = calls[0]
+        if len({call.lane for call in calls}) == 1 or (first.pool == "rows" and len(calls) < 3):
+            return None
+        ids = tuple(call.id for call in calls)
+        if first.pool == "asking":
+            return [msgspec.structs.replace(first, covers=ids)]
+        job = Call(method="POST", path="jobs", json=[call.path for call in calls], id=first.id, covers=ids)
+        return [job]
+
+    @hookimpl
+    def on_reply(self, call, reply):
+        if call.path == "jobs" and reply.status == 200:
+            return Call(method="GET", path="jobs/1", pool="asking", after_s=5)
+        if call.path == "jobs/1":
+            said = {"pending": retry("pending", after_s=10), "failed": rejected("failed"), "done": delivered()}
+            return said.get(reply.json()) if reply.status == 200 else None
+        return None
+
+
+class Bench:
+    """A courier with a clock of its own, a partner whose answers are listed, and what each lane recorded."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.seen = []
+        self.settled = {}
+        self.roused = []
+        self.now = 1_000.0
+        self.stopping = False
+        self.lost = set()
+        one = connection(Plugin(), {})
+        guard = Watchdog(5)
+        self.gates = Gates(rates={}, headers=None, clock=lambda: self.now, sleep=self.sleep)
+        maker = Maker(
+            connection=one,
+            sender=Sender(one, httpx.MockTransport(self.partner), now_ms=self.now_ms, guard=guard),
+            gates=self.gates,
+            delivery=Delivery(retry_first_s=1),
+            stopping=lambda: self.stopping,
+            guard=guard,
+        )
+        self.pools = Pools(maker)
+        self.courier = Courier(maker=maker, pools=self.pools, settle=self.settle, rouse=self.rouse, now_ms=self.now_ms)
+
+    def now_ms(self):
+        return int(self.now * 1000)
+
+    async def sleep(self, seconds):
+        await asyncio.sleep(0.01)  # so that whoever wants to join can
+        self.now += seconds
+
+    def partner(self, request):
+        self.seen.append(f"{request.method} {request.extensions['target'].decode().removeprefix('/')}")
+        answer = self.answers.pop(0) if self.answers else 200
+        return httpx.Response(answer) if isinstance(answer, int) else httpx.Response(200, json=answer)
+
+    async def settle(self, settlement):
+        self.settled.setdefault(settlement.user, []).append(settlement)
+        return settlement.user not in self.lost
+
+    async def rouse(self, reason):
+        self.roused.append(reason)
+
+    async def deliver(self, *lanes):
+        """Work on these lanes at once; each is (user, undertaking, …). Returns how each was given back."""
+        tasks = [self.courier.deliver(lane(user, *work), work) for user, *work in lanes]
+        self.ends = await asyncio.gather(*tasks, return_exceptions=True)
+        return [self.settled[user][-1] for user, *_ in lanes]
+
+    def outcomes(self, user):
+        return [outcome for one in self.settled[user] for done in one.finished for outcome in done.outcomes]
+
+    def progress(self, user):
+        """What the journal has of a lane's first item."""
+        return [one.progress[1] for one in self.settled[user] if 1 in one.progress][-1]
+
+
+def lane(user, *work):
+    items = tuple(one.item for one in work)
+    return Lane(connection="test", user=user, fence=user, attempts=0, failing_since_ms=0, items=items)
+
+
+def row(user, *more, seq=1, progress=None, body=b""):
+    """An item whose first fact is a row, and whose further ones are calls of their own."""
+    item = Item(
+        seq=seq, message="m", part=0, dialect="events", received_ms=0, facts=1, body=body, progress=progress or {}
+    )
+    first = Call(method="PUT", path=f"row{user}", pool="rows", id=f"{user}row", lane=str(user))
+    plain = [Call(method="POST", path=f"{path}{user}", id=f"{user}{path}", lane=str(user)) for path in more]
+    return Undertaking(item=item, planned=[Planned(fact=call.id, calls=(call,)) for call in (first, *plain)])
+
+
+async def under_way(*answers):
+    """Three lanes whose rows are in one job; the answers are those to what comes next."""
+    bench = Bench({})
+    await bench.deliver(*((user, row(user)) for user in (1, 2, 3)))
+    bench.seen.clear()
+    bench.answers = list(answers)
+    return bench
+
+
+async def go_on(bench, *users):
+    return await bench.deliver(*((user, row(user, progress=bench.progress(user))) for user in users))
+
+
+async def test_what_gathers_is_made_once_and_every_lane_has_on_record_how_to_go_on():
+    bench = Bench({})
+    given_back = await bench.deliver(*((user, row(user)) for user in (1, 2, 3)))
+    assert bench.seen == ["POST jobs"]
+    chains = [bench.progress(user)[f"{user}row"] for user in (1, 2, 3)]
+    assert [(chain["next"][0]["path"], chain["by"], chain["instead"]["path"]) for chain in chains] == [
+        ("jobs/1", "1row", f"row{user}") for user in (1, 2, 3)
+    ]
+    waits = [(one.due_ms - bench.now_ms(), one.attempts, one.reason) for one in given_back]
+    silent = (MOST_SILENCE_S * 1000, 0, "shared 1row")
+    assert waits == [(5_000, 0, "under_way"), silent, silent]
+
+
+async def test_one_lane_asks_for_all_and_rouses_the_others_when_it_has_an_answer():
+    bench = await under_way("pending", "done", "done")
+    (waiting,) = await go_on(bench, 1)
+    assert (waiting.due_ms - bench.now_ms(), waiting.reason, bench.roused) == (10_000, "pending", [])
+    await go_on(bench, 1)
+    assert bench.roused == ["shared 1row"]
+    await go_on(bench, 2, 3)
+    assert bench.seen == ["GET jobs/1"] * 3
+    assert [bench.outcomes(user) for user in (1, 2, 3)] == [
+        [Outcome("1row", "delivered")],
+        [Outcome("2row", "delivered", "", (), "in call 1row")],
+        [Outcome("3row", "delivered", "", (), "in call 1row")],
+    ]
+
+
+async def test_lanes_that_ask_at_once_ask_in_one_call_and_leave_the_next_to_one_of_them():
+    bench = await under_way("pending")
+    given_back = await go_on(bench, 2, 3, 1)
+    assert bench.seen == ["GET jobs/1"]
+    assert [one.reason for one in given_back] == ["pending", "shared 1row", "shared 1row"]
+
+
+async def test_what_follows_in_a_lane_waits_for_what_was_pooled():
+    bench = Bench({}, "done", 200)
+    await bench.deliver((1, row(1, "then")), (2, row(2)), (3, row(3)))
+    assert bench.seen == ["POST jobs"]
+    await bench.deliver((1, row(1, "then", progress=bench.progress(1))))
+    assert bench.seen == ["POST jobs", "GET jobs/1", "POST then1"]
+
+
+async def test_too_few_are_made_one_by_one():
+    bench = Bench()
+    await bench.deliver((1, row(1)), (2, row(2)))
+    assert sorted(bench.seen) == ["PUT row1", "PUT row2"]
+    assert [bench.outcomes(user)[0].word for user in (1, 2)] == ["delivered", "delivered"]
+
+
+async def test_a_full_pool_goes_on_at_once_and_the_next_gathers():
+    bench = Bench()
+    await bench.deliver(*((user, row(user)) for user in range(1, 8)))
+    assert sorted(bench.seen) == ["POST jobs", "PUT row6", "PUT row7"]
+
+
+async def test_what_many_shared_is_made_by_each_for_itself_if_it_is_rejected():
+    bench = Bench(400, 200, 400, 200)
+    await bench.deliver(*((user, row(user)) for user in (1, 2, 3)))
+    assert (bench.seen[0], sorted(bench.seen[1:])) == ("POST jobs", ["PUT row1", "PUT row2", "PUT row3"])
+    assert sorted(bench.outcomes(user)[0].word for user in (1, 2, 3)) == ["dead", "delivered", "delivered"]
+
+
+async def test_a_shared_call_that_is_refused_rests_the_connection_and_every_lane_keeps_its_work():
+    bench = Bench(401)
+    given_back = await bench.deliver(*((user, row(user)) for user in (1, 2, 3)))
+    assert (bench.seen, [one.reason for one in given_back]) == (["POST jobs"], ["refused: status_401"] * 3)
+    assert [one.attempts for one in given_back] == [0, 0, 0]
+
+
+async def test_a_job_that_fails_is_taken_apart_after_a_restart_too():
+    bench = await under_way("failed", 200)
+    await go_on(bench, 1)
+    assert bench.seen == ["GET jobs/1", "PUT row1"]
+    assert bench.outcomes(1) == [Outcome("1row", "delivered")]
+    assert bench.roused == ["shared 1row"]
+    assert "pool" not in bench.progress(1)["1row"]["next"][0]
+
+
+@pytest.mark.parametrize("answer", [503, 429], ids=["lane", "scope"])
+async def test_a_shared_call_that_is_to_be_repeated_has_every_lane_wait_and_closes_its_gate_once(answer):
+    bench = Bench(answer)
+    given_back = await bench.deliver(*((user, row(user)) for user in (1, 2, 3)))
+    assert {one.reason for one in given_back} == {f"status_{answer}"}
+    assert [one.attempts for one in given_back] == [1 if answer == 503 else 0] * 3
+    assert bench.gates.scope("").complaints == (1 if answer == 429 else 0)
+    assert not any(one.progress for one in given_back)
+
+
+async def test_a_lane_that_lost_its_claim_costs_the_others_nothing():
+    bench = Bench({})
+    bench.lost = {2}
+    await bench.deliver(*((user, row(user)) for user in (1, 2, 3)))
+    assert [type(end).__name__ for end in bench.ends] == ["NoneType", "StaleClaim", "NoneType"]
+
+
+async def test_what_the_destination_is_still_at_is_seen_to_its_end_before_its_user_is_erased():
+    bench = await under_way("pending")
+    item = row(1, "then", progress=bench.progress(1))
+    item.withdraw()
+    (given_back,) = await bench.deliver((1, item))
+    assert (bench.seen, given_back.reason, bench.outcomes(1)) == (["GET jobs/1"], "pending", [])
+    bench.answers = ["done"]
+    item = row(1, "then", progress=bench.progress(1))
+    item.withdraw()
+    await bench.deliver((1, item))
+    assert bench.outcomes(1) == [Outcome("1row", "delivered"), Outcome("1then", "skipped", "erased")]
+    assert bench.seen == ["GET jobs/1", "GET jobs/1"]
+
+
+async def test_a_stopping_gateway_lets_lanes_in_pools_go():
+    bench = Bench()
+    bench.stopping = True
+    given_back = await bench.deliver(*((user, row(user)) for user in (1, 2, 3)))
+    assert (bench.seen, {one.release for one in given_back}) == ([], {True})
+
+
+async def test_a_pool_holds_no_more_than_it_may():
+    bench = Bench(*[{}] * 9)
+    heavy = b"x" * (MOST_BYTES // 2 + 1)
+    given_back = await bench.deliver(*((user, row(user, body=heavy)) for user in (1, 2, 3, 4)))
+    assert [one.reason for one in given_back].count("pool_full") == 1
+    assert bench.pools.held == 0
