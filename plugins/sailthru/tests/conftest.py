@@ -11,12 +11,16 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
+from hypothesis import settings
 
 import gateway_sailthru
 from gateway.sdk import Batch, Call, Memory, Verdict
 from gateway.testing import connection, drive, plan_with, running
 from gateway_sailthru.fake import FakeSailthru
 from gateway_sailthru.settings import SailthruSettings
+
+settings.register_profile("unhurried", deadline=None)  # what a test asserts is never speed
+settings.load_profile("unhurried")
 
 NO_MEMORY = Memory()
 KEY, SECRET = "test-key", "test-secret"
