@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
@@ -61,6 +61,55 @@ def _version(value: str) -> str:
     return value
 
 
-AttributeValues = dict[str, Annotated[tuple[str | bool | int | float, ...], BeforeValidator(_values)]]
+Scalar = str | bool | int | float
+
+
+class Split(Section):
+    """How the text of an attribute is taken apart."""
+
+    by: str = Field(min_length=1, description="What stands between the parts.")
+    into: tuple[str, ...] = Field((), description="The attributes that the parts become; without any, a list.")
+
+
+class Change(Section):
+    """``[[connections.NAME.changes]]``: one change of names or values, made after the filter."""
+
+    of: Literal[
+        "user_attributes", "events", "event_attributes", "screens", "screen_attributes", "commerce_attributes"
+    ] = Field("user_attributes", description="What is changed, called as in the filter.")
+    only: tuple[str, ...] = Field((), description="Only attributes of these events, screens or actions.")
+    rename: dict[str, str] = Field({}, description="Old names and new ones.")
+    spell: tuple[str, ...] = Field(
+        (), description="Names as they are to be spelt, whatever the case in which they are posted."
+    )
+    case: Literal["lower", "upper"] | None = Field(None, description="The case of all names.")
+    set: dict[str, Scalar] = Field({}, description="Attributes and the values that they get, posted or not.")
+    drop: tuple[str, ...] = Field((), description="Names of what is not sent.")
+    split: dict[str, Split] = Field({}, description="Attributes that are taken apart.")
+
+    @property
+    def verb(self) -> str:
+        """The one thing that is done."""
+        (verb,) = self._verbs()
+        return verb
+
+    def _verbs(self) -> list[str]:
+        return [verb for verb in VERBS if getattr(self, verb)]
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Change:
+        if len(self._verbs()) != 1:
+            raise ValueError(f"must do one thing, one of {', '.join(VERBS)}; later changes are entries of their own")
+        if self.of in ("events", "screens") and self.verb in ("set", "split"):
+            raise ValueError(f"{self.of} have names alone, which cannot be {self.verb}")
+        if self.only and (self.of == "user_attributes" or not self.of.endswith("_attributes")):
+            raise ValueError("only is for the attributes of events, screens or actions")
+        return self
+
+
+VERBS = ("rename", "spell", "case", "set", "drop", "split")
+
+
+AttributeValues = dict[str, Annotated[tuple[Scalar, ...], BeforeValidator(_values)]]
 Version = Annotated[str, AfterValidator(_version)]
 Percent = Annotated[float, Field(ge=0, le=100)]

@@ -32,14 +32,15 @@ from gateway.deliver.sending import Sender
 from gateway.deliver.transport import Transport
 from gateway.destinations import Connection
 from gateway.facts import facts
-from gateway.govern.rules import Governed, Governor
+from gateway.govern.governed import Governed
+from gateway.govern.rules import Governor
 from gateway.journal.port import Item, Journal, JournalUnavailable, Lane, Outcome, Settlement, hash64, hash_ref
 from gateway.lateness import is_late, without_late
 from gateway.log import logger
 from gateway.mparticle.decoding import decode
 from gateway.mparticle.parts import called, meant
 from gateway.plan import Planned, PluginFault, plan
-from gateway.rewriting import Rewrite, RewriteFault
+from gateway.rewriting import RewriteFault, Rewriter
 from gateway.sdk import Batch, Memory
 from gateway.settings import Delivery
 from gateway.watchdog import TooLong, Watchdog
@@ -49,6 +50,7 @@ IDLE_S = 0.5
 BARRIER_MS = 200
 MOST_PATIENCE_MS = 10_000
 TROUBLE_S = 1.0
+RULES = "rules.packages"
 
 
 def now_ms() -> int:
@@ -62,35 +64,48 @@ class Planner:
 
     connection: Connection
     governor: Governor
-    rewrite: Rewrite
+    rewriter: Rewriter
     guard: AbstractContextManager[None]
 
     def undertake(self, item: Item, batch: Batch, memory: Memory) -> Undertaking:
         """Plan one item. Where its plan has to be discarded, every fact is dead, and says why."""
         unread = [Outcome(fact=q.id, word="dead", reason="malformed", detail=q.problem) for q in batch.quarantined]
         try:
+            said = self.rewriter.rewrite(batch)
             try:
-                governed, planned = self._plan(batch, memory)
+                governed, planned = self._plan(said, memory)
             except TooLong:  # or the machine stood still for a while
-                governed, planned = self._plan(batch, memory)
+                governed, planned = self._plan(said, memory)
         except Exception as error:  # noqa: BLE001  # a rule or a plugin may have made anything of the batch
-            problem = _problem(error, self.connection)
-            logger.error("plan discarded", connection=self.connection.name, message=item.message, problem=problem)
-            dead = [Outcome(fact=f.id, word="dead", reason="plugin_error", detail=problem) for f in facts(batch)]
-            return Undertaking(item=item, settled=[*unread, *dead], batch=batch)
+            return Undertaking(item=item, settled=[*unread, *self._discarded(item, batch, error)], batch=batch)
         return Undertaking(
             item=item,
             planned=planned,
-            settled=[*unread, *_withheld(governed)],
+            settled=[*unread, *_dropped(batch, said), *_withheld(governed)],
             erases=batch.erasure is not None,
-            batch=batch,
+            batch=said,
         )
 
     def _plan(self, batch: Batch, memory: Memory) -> tuple[Governed, list[Planned]]:
         with self.guard:
-            batch = self.rewrite(batch)
             governed = self.governor.govern(batch, facts(batch), now_ms())
             return governed, plan(governed.batch, self.connection, governed.facts, memory, governed.kept_back)
+
+    def _discarded(self, item: Item, batch: Batch, error: Exception) -> list[Outcome]:
+        """The words of a batch whose plan could not be made; said in the log too."""
+        problem = _problem(error, self.connection)
+        logger.error("plan discarded", connection=self.connection.name, message=item.message, problem=problem)
+        reason, cause = ("rule_error", RULES) if isinstance(error, RewriteFault) else ("plugin_error", "")
+        return [Outcome(fact=f.id, word="dead", reason=reason, detail=problem, cause=cause) for f in facts(batch)]
+
+
+def _dropped(before: Batch, after: Batch) -> list[Outcome]:
+    """The words of facts that a rule took away."""
+    if after is before:
+        return []
+    left = {fact.id for fact in facts(after)}
+    gone = (fact.id for fact in facts(before) if fact.id not in left)
+    return [Outcome(fact=fact, word="skipped", reason="dropped", cause=RULES) for fact in gone]
 
 
 def _withheld(governed: Governed) -> list[Outcome]:
@@ -283,7 +298,7 @@ def put_back(lane: Lane, due_ms: int, reason: str) -> Settlement:
 
 
 def dispatcher(
-    connection: Connection, journal: Journal, delivery: Delivery, rewrite: Rewrite, catalog: Catalog
+    connection: Connection, journal: Journal, delivery: Delivery, rules: Rewriter, catalog: Catalog
 ) -> Dispatcher:
     """Everything that one connection needs to be worked."""
     destination = connection.plugin.destination
@@ -318,7 +333,7 @@ def dispatcher(
             await journal.rouse(connection.name, reason, now_ms=now_ms())
 
     courier = Courier(maker=maker, pools=Pools(maker), settle=settle, rouse=rouse, now_ms=now_ms)
-    planner = Planner(connection=connection, governor=Governor(connection), rewrite=rewrite, guard=watchdog)
+    planner = Planner(connection=connection, governor=Governor(connection), rewriter=rules, guard=watchdog)
     made = Dispatcher(
         connection=connection,
         journal=journal,

@@ -23,7 +23,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from gateway.choices import AttributeValues, ConsentRules, Filter, Percent, Section, Version
+from gateway.choices import AttributeValues, Change, ConsentRules, Filter, Percent, Section, Version
 
 
 class ConfigurationError(Exception):
@@ -174,12 +174,18 @@ class ConnectionSettings(Section):
     no_events_with: AttributeValues = Field(
         {}, description="Events are not sent that have, for one of these attributes, one of its values."
     )
+    changes: tuple[Change, ...] = Field((), description="Changes of names and values, in order, after the filter.")
 
 
 class Rules(Section):
     """``[rules]``: packages that rewrite batches before planning."""
 
     packages: tuple[str, ...] = Field((), description="Entry points in the group gateway.rules, applied in this order.")
+    timeout_s: float = Field(0.2, gt=0, description="How long one package may take for a batch.")
+    on_failure: Literal["discard", "pass"] = Field(
+        "discard",
+        description="What becomes of a batch on which a package fails: dead letters, or it passes unchanged by it.",
+    )
 
 
 NOT_JSON = """what is no plain text is given as JSON, for example GATEWAY_INGRESS__AUTHORIZATION='["Token s3cret"]'"""

@@ -24,7 +24,7 @@ def command(file: Path | None) -> None:
     if not settings.connections:
         problems.append("connections: none is configured, so every post would be answered 503")
     try:
-        rewriter(settings.rules.packages)
+        rewriter(settings.rules)
     except ConfigurationError as error:
         problems.extend(error.problems)
     try:

@@ -22,7 +22,7 @@ from gateway.mparticle.documents import Malformed
 from gateway.mparticle.parts import Part
 from gateway.mparticle.posts import read
 from gateway.pipeline import Planner, now_ms
-from gateway.rewriting import Rewrite, rewriter
+from gateway.rewriting import Rewriter, rewriter
 from gateway.sdk import Call, Memory
 from gateway.settings import ConfigurationError
 from gateway.watchdog import Watchdog
@@ -43,7 +43,7 @@ def command(message: Any, file: Path | None, only: str | None, *, as_json: bool)
         configured.fail(f"no connection named {only!r} is configured")
     try:
         post = read(message.read())
-        rewrite = rewriter(settings.rules.packages)
+        rules = rewriter(settings.rules)
     except Malformed as error:
         configured.fail(f"{message.name}: {error}")
     except ConfigurationError as error:
@@ -53,15 +53,15 @@ def command(message: Any, file: Path | None, only: str | None, *, as_json: bool)
         for part in post.parts
         for name, connection in connections.items()
         if only in (None, name)
-        for shown in preview(part, post.dialect, connection, rewrite)
+        for shown in preview(part, post.dialect, connection, rules)
     ]
     _print(rows, as_json=as_json)
 
 
-def preview(part: Part, dialect: str, connection: Connection, rewrite: Rewrite) -> Iterator[Shown]:
+def preview(part: Part, dialect: str, connection: Connection, rules: Rewriter) -> Iterator[Shown]:
     """Each call and each skip of one user's part, in order, as it would be planned now."""
     guard = Watchdog(2.0)
-    planner = Planner(connection=connection, governor=Governor(connection), rewrite=rewrite, guard=guard)
+    planner = Planner(connection=connection, governor=Governor(connection), rewriter=rules, guard=guard)
     item = Item(
         seq=0,
         message=part.message,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from gateway.choices import Filter
+from gateway.govern.governed import Off
 from gateway.govern.kinds import TYPES, attributes_of, kind_of, with_attributes
 from gateway.govern.names import Kind, Names
-from gateway.journal.port import KeptBack
 from gateway.mparticle import names
 from gateway.sdk import Audience, Batch, Event, Membership
 
 COMMERCE = "commerce_event"
-Off: TypeAlias = tuple[KeptBack, ...]
 
 
 class Decision(NamedTuple):

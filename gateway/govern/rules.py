@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from gateway.destinations import Connection
 from gateway.facts import Fact
-from gateway.govern.filter import DataFilter, Off
+from gateway.govern.changes import Changes
+from gateway.govern.filter import DataFilter
 from gateway.govern.forwarding import EventRule, Refusal, Rule, about_events, about_inputs, about_users
+from gateway.govern.governed import Governed, Off, Withheld
 from gateway.sdk import Audience, Batch, Event, Membership
 
 HOUR_MS = 3_600_000
 ALWAYS = frozenset({"on_erasure", "on_audience"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Withheld:
-    """A fact that is not sent: one word, and the setting that says so."""
-
-    fact: str
-    reason: str
-    cause: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Governed:
-    """What may be sent: the batch as the plugin sees it, its facts, and those withheld.
-
-    ``kept_back`` has, by fact, the names of what the filter took out of it.
-    """
-
-    batch: Batch
-    facts: tuple[Fact, ...]
-    withheld: tuple[Withheld, ...] = ()
-    kept_back: Mapping[str, Off] = field(default_factory=dict)
 
 
 class Governor:
@@ -50,13 +30,17 @@ class Governor:
         self._about_users: tuple[Rule, ...] = tuple(about_users(connection, key))
         self._about_all: tuple[Rule, ...] = (*self._about_users, *about_inputs(connection, key))
         self._about_events: tuple[EventRule, ...] = tuple(about_events(connection, key))
+        self._changes = Changes(configured.changes, key)
         age = configured.max_age_hours if configured.max_age_hours is not None else defaults.max_age_hours
         self._max_age_ms = int(age * HOUR_MS) if age else None
         self._too_old = Refusal("too_old", f"{key}.max_age_hours")
         self._passes_all = self.filter.passes_all and not self._about_events and self._max_age_ms is None
 
     def govern(self, batch: Batch, facts: Iterable[Fact], now_ms: int) -> Governed:
-        """Sort a batch's facts into those that may be sent, filtered, and those that may not."""
+        """Sort a batch's facts into those that may be sent, filtered and changed, and those that may not."""
+        return self._changes.apply(self._governed(batch, facts, now_ms))
+
+    def _governed(self, batch: Batch, facts: Iterable[Fact], now_ms: int) -> Governed:
         refusal = self._refusal(batch)
         if refusal is None and self._passes_all:
             return Governed(batch=batch, facts=tuple(facts))

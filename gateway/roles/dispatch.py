@@ -31,9 +31,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     connections, problems = destinations.connect_all(settings.connections)
     for problem in problems:
         logger.error("connection unusable; its work is kept", problem=problem)
-    rewrite = rewriter(settings.rules.packages)
+    rules = rewriter(settings.rules)
     catalog = Catalog()
-    working = [dispatcher(one, journal, settings.delivery, rewrite, catalog) for one in connections.values()]
+    working = [dispatcher(one, journal, settings.delivery, rules, catalog) for one in connections.values()]
     tend_garbage()
     tasks = [asyncio.create_task(one.run()) for one in working]
     pruning = asyncio.create_task(_prune(settings, journal))

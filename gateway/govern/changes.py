@@ -1,0 +1,209 @@
+"""Changes: names and values as one destination wants them, made of what the filter has let through."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+
+from gateway.choices import Change, Split
+from gateway.facts import Fact
+from gateway.govern.governed import Governed, Withheld
+from gateway.govern.kinds import attributes_of, kind_of, with_attributes
+from gateway.govern.names import MOST_NAMES
+from gateway.journal.port import KeptBack
+from gateway.sdk import (
+    AttributeChange,
+    Attribution,
+    AudienceAttribute,
+    Batch,
+    CustomEvent,
+    Event,
+    Membership,
+    ScreenView,
+)
+
+KINDS = {
+    "event_attributes": ("events", "event_types"),
+    "screen_attributes": ("screens",),
+    "commerce_attributes": ("commerce",),
+}
+Told = TypeVar("Told", AttributeChange, AudienceAttribute)
+Values = Mapping[str, Any]
+
+
+class Changes:
+    """All changes of a connection, each applied to what the one before made."""
+
+    def __init__(self, changes: Sequence[Change], key: str) -> None:
+        self._steps = [Step(change, f"{key}.changes.{number}") for number, change in enumerate(changes)]
+
+    def apply(self, governed: Governed) -> Governed:
+        """What may be sent, changed; with what was dropped on the way, and by which change."""
+        if not self._steps or governed.batch.erasure is not None:
+            return governed
+        lost: dict[str, list[KeptBack]] = {}
+        batch = self._batch(governed.batch, lost)
+        withheld = list(governed.withheld)
+        facts, events = [], {id(event): event for event in batch.events}
+        for fact in governed.facts:
+            changed, cause = self._fact(fact, batch, lost)
+            said = fact.arguments.get("event") or fact.arguments.get("session")
+            if cause:
+                withheld.append(Withheld(fact=fact.id, reason="dropped", cause=cause))
+                events.pop(id(said), None)
+                continue
+            facts.append(changed)
+            if said is not None:
+                events[id(said)] = next(iter(changed.arguments.values()))
+        kept_back = {id: (*governed.kept_back.get(id, ()), *more) for id, more in lost.items()}
+        return Governed(
+            batch=replace(batch, events=tuple(events.values())),
+            facts=tuple(facts),
+            withheld=tuple(withheld),
+            kept_back={**governed.kept_back, **kept_back},
+        )
+
+    def _batch(self, batch: Batch, lost: dict[str, list[KeptBack]]) -> Batch:
+        for step in self._steps:
+            if step.of == "user_attributes":
+                _note(lost, "attributes", step, batch.user.attributes)
+                batch = step.batch(batch)
+        return batch
+
+    def _fact(self, fact: Fact, batch: Batch, lost: dict[str, list[KeptBack]]) -> tuple[Fact, str]:
+        """A fact, changed, and the change by which it is dropped, if one drops it."""
+        if fact.hook == "on_attributes":
+            told = batch.user.attributes or batch.user.removed_attributes or batch.attribute_changes
+            cause = "" if told else next(step.cause for step in self._steps if step.of == "user_attributes")
+            return dataclasses.replace(fact, arguments={"changes": batch.attribute_changes}), cause
+        name, said = next(iter(fact.arguments.items()))
+        for step in self._steps:
+            if isinstance(said, Membership) and step.of == "user_attributes":
+                said = step.membership(said)
+            elif isinstance(said, Event):
+                if step.is_about(said):
+                    _note(lost, fact.id, step, dict(attributes_of(said)))
+                changed = step.event(said)
+                if changed is None:
+                    return fact, step.cause
+                said = changed
+        return dataclasses.replace(fact, arguments={name: said}), ""
+
+
+def _note(lost: dict[str, list[KeptBack]], fact: str, step: Step, values: Values) -> None:
+    names = step.lost(values)
+    if names:
+        off = KeptBack(cause=step.cause, names=names[:MOST_NAMES], more=max(0, len(names) - MOST_NAMES))
+        lost.setdefault(fact, []).append(off)
+
+
+class Step:
+    """One change of the configuration, made ready. ``cause`` is the setting that it stands in."""
+
+    def __init__(self, change: Change, cause: str) -> None:
+        self.of, self.cause = change.of, f"{cause}.{change.verb}"
+        self._only = frozenset(change.only)
+        self._rename = _renaming(change)
+        self._set = change.set
+        self._split = change.split
+
+    def batch(self, batch: Batch) -> Batch:
+        """The batch with the attributes of its user changed."""
+        user = batch.user
+        removed = dict.fromkeys(name for removed in user.removed_attributes for name in self._names(removed))
+        changed = self.values(user.attributes) if user.attributes else {}
+        return replace(
+            batch,
+            user=replace(user, attributes=changed, removed_attributes=tuple(removed)),
+            attribute_changes=tuple(self._each(batch.attribute_changes)),
+        )
+
+    def membership(self, membership: Membership) -> Membership:
+        """The membership with its attributes changed."""
+        return replace(membership, attributes=tuple(self._each(membership.attributes)))
+
+    def is_about(self, event: Event) -> bool:
+        """Whether the change is one of the event's attributes."""
+        kind, name = kind_of(event)
+        return kind in KINDS.get(self.of, ()) and (not self._only or name in self._only)
+
+    def event(self, event: Event) -> Event | None:
+        """The event with its name or its attributes changed; None where it is dropped."""
+        if self.is_about(event):
+            return with_attributes(event, self.values)
+        kind, name = kind_of(event)
+        renamed = self._rename(name) if kind == self.of else name
+        if renamed is None or renamed == name:
+            return None if renamed is None else event
+        assert isinstance(event, (CustomEvent, Attribution, ScreenView))  # noqa: S101  # what has such names
+        return replace(event, name=renamed)
+
+    def values(self, values: Values) -> dict[str, Any]:
+        """Names and values changed. Of several that get the same name, the one that had it wins, else the last."""
+        if self._set:
+            return {**values, **self._set}
+        if self._split:
+            return {name: value for told in values.items() for name, value in self._parts(*told)}
+        return {new: values[name] for new, name in self._sources(values).items()}
+
+    def lost(self, values: Values) -> tuple[str, ...]:
+        """The names of values that are dropped, or whose new name another one has."""
+        if self._set or self._split:
+            return ()
+        kept = set(self._sources(values).values())
+        return tuple(name for name in values if name not in kept)
+
+    def _sources(self, values: Values) -> dict[str, str]:
+        """New names, and the old ones that they come from."""
+        sources = {}
+        for name in values:
+            new = self._rename(name)
+            if new is not None and (new == name or new not in values or self._rename(new) != new):
+                sources[new] = name
+        return sources
+
+    def _names(self, name: str) -> tuple[str, ...]:
+        """What a name becomes where it stands without a value."""
+        split = self._split.get(name)
+        if split is not None:
+            return split.into or (name,)
+        new = self._rename(name)
+        return () if new is None else (new,)
+
+    def _each(self, told: Iterable[Told]) -> Iterator[Told]:
+        """Attributes that are told one by one, changed."""
+        for one in told:
+            if one.removed or self._set:
+                told_anew = {name: self._set.get(name, one.value) for name in self._names(one.name)}
+            else:
+                told_anew = self.values({one.name: one.value})
+            yield from (replace(one, name=name, value=value) for name, value in told_anew.items())
+
+    def _parts(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        split = self._split.get(name)
+        if split is None or not isinstance(value, str):
+            yield name, value
+        elif split.into:
+            yield from zip(split.into, _apart(value, split, len(split.into) - 1), strict=False)
+        else:
+            yield name, _apart(value, split, -1)
+
+
+def _apart(value: str, split: Split, most: int) -> list[str]:
+    return [part for part in map(str.strip, value.split(split.by, most)) if part]
+
+
+def _renaming(change: Change) -> Callable[[str], str | None]:
+    """What a change makes of a name; None where it takes it away."""
+    if change.rename:
+        return lambda name: change.rename.get(name, name)
+    if change.spell:
+        spelt = {name.casefold(): name for name in change.spell}
+        return lambda name: spelt.get(name.casefold(), name)
+    if change.case is not None:
+        return str.lower if change.case == "lower" else str.upper
+    dropped = frozenset(change.drop)
+    return lambda name: None if name in dropped else name

@@ -1,0 +1,105 @@
+"""A platform team's own packages: what they may do, how long, and what becomes of a batch on which one fails."""
+
+import time
+from contextlib import nullcontext
+
+import pytest
+from msgspec.structs import replace
+
+from gateway.facts import facts
+from gateway.govern.rules import Governor
+from gateway.journal.port import Item, Outcome
+from gateway.pipeline import Planner
+from gateway.rewriting import RewriteFault, Rewriter
+from gateway.sdk import Call, Destination, Erasure, Memory, Settings, hookimpl
+from gateway.testing import batch, connection, custom_event, user
+from gateway.watchdog import Watchdog
+
+SAID = batch(custom_event("a", id="a"), custom_event("b", id="b"), user=user("42", attributes={"x": 1}))
+
+
+def rewriter(*hooks, seconds=5.0, passes=False):
+    named = tuple((f"rule{number}", hook) for number, hook in enumerate(hooks))
+    return Rewriter(hooks=named, guard=Watchdog(seconds), passes_on_failure=passes)
+
+
+def renamed(batch):
+    return replace(batch, user=replace(batch.user, attributes={**batch.user.attributes, "y": 2}))
+
+
+def raising(batch):
+    raise ValueError("jo@example.com")
+
+
+def looping(batch):
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        pass
+
+
+def test_packages_are_applied_in_turn_and_none_leaves_the_batch_as_it_is():
+    assert rewriter(lambda batch: None, renamed).rewrite(SAID) == renamed(SAID)
+
+
+@pytest.mark.parametrize(
+    ("hook", "problem"),
+    [
+        (raising, "rule0 rewrite: ValueError"),
+        (looping, "rule0 rewrite: took too long, twice"),
+        (lambda batch: "nonsense", "rule0 rewrite: expected a Batch, got str"),
+        (lambda batch: replace(batch, id="other"), "rule0 rewrite: a batch's id may not be changed"),
+        (lambda batch: replace(batch, part=7), "rule0 rewrite: a batch's part may not be changed"),
+        (lambda batch: replace(batch, user=user("43")), "rule0 rewrite: a batch's user.mpid may not be changed"),
+        (
+            lambda batch: replace(batch, erasure=Erasure(request_id="r")),
+            "rule0 rewrite: a batch's erasure may not be changed",
+        ),
+    ],
+)
+def test_a_failure_discards_or_passes_unchanged_and_names_no_value(hook, problem):
+    with pytest.raises(RewriteFault) as caught:
+        rewriter(hook, renamed, seconds=0.1).rewrite(SAID)
+    assert str(caught.value) == problem
+    assert rewriter(hook, renamed, seconds=0.1, passes=True).rewrite(SAID) == renamed(SAID)
+
+
+def test_an_erasure_is_nobodys_to_rewrite():
+    said = replace(SAID, erasure=Erasure(request_id="r"))
+    assert rewriter(raising).rewrite(said) is said
+
+
+class Post:
+    @hookimpl
+    def destination(self):
+        return Destination(title="Post", settings=Settings, base_url=lambda _: "https://post.example")
+
+    @hookimpl
+    def on_event(self, event):
+        return Call(method="POST", path="events", json=event.name)
+
+
+def undertaken(rules):
+    post = connection(Post(), {}, name="post")
+    planner = Planner(connection=post, governor=Governor(post), rewriter=rules, guard=nullcontext())
+    item = Item(seq=1, message=SAID.id, part=0, dialect="firehose", received_ms=0, facts=3, body=b"")
+    return planner.undertake(item, SAID, Memory())
+
+
+def test_what_a_rule_takes_away_has_a_word_and_what_it_adds_is_sent():
+    def swapped(batch):
+        events = (batch.events[0], custom_event("c", id="c"))
+        return replace(batch, events=events, user=replace(batch.user, attributes={}))
+
+    done = undertaken(rewriter(swapped))
+    assert [call.json for call in done.open_calls()] == ["a", "c"]
+    assert done.settled == [
+        Outcome(fact="attributes", word="skipped", reason="dropped", cause="rules.packages"),
+        Outcome(fact="b", word="skipped", reason="dropped", cause="rules.packages"),
+    ]
+
+
+def test_what_a_rule_fails_on_is_dead_with_the_rules_name():
+    done = undertaken(rewriter(raising))
+    assert [(one.fact, one.word, one.reason, one.detail, one.cause) for one in done.settled] == [
+        (fact.id, "dead", "rule_error", "rule0 rewrite: ValueError", "rules.packages") for fact in facts(SAID)
+    ]
