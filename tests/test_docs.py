@@ -1,5 +1,6 @@
 """The documentation is true: what is made from the code is as the code is, and what it shows runs."""
 
+import json
 import re
 import subprocess
 import sys
@@ -40,6 +41,34 @@ def test_the_smallest_plugin_works_as_the_guide_tests_it(tmp_path):
         check=False,
     )
     assert "1 passed" in done.stdout, done.stdout
+
+
+def run(directory, script):
+    bin = Path(sys.executable).parent
+    env = {"PATH": f"{bin}:/usr/bin:/bin", "COLUMNS": "100"}
+    done = subprocess.run(["bash", "-ec", script], cwd=directory, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_three_events_are_turned_on_as_the_guide_does_it_and_nothing_else_leaves(tmp_path):
+    page = ROOT / "docs" / "filtering.md"
+    config, entries, *_ = blocks(page, "toml")
+    (message,), (switching, previewing, *_) = blocks(page, "json"), blocks(page, "sh")
+    (tmp_path / "gateway.toml").write_text(config)
+    (tmp_path / "message.json").write_text(message)
+    assert "call" not in run(tmp_path, previewing)
+    assert run(tmp_path, switching).endswith("fine\n")
+    assert (tmp_path / "gateway.toml").read_text() == f"{config}\n{entries}"
+    lines = [line.rstrip() for line in run(tmp_path, previewing).splitlines()]
+    skips = [line.rstrip() for line in blocks(page, "text")[0].splitlines()]
+    assert "\n".join(lines).rstrip().endswith("\n".join(skips))
+    shown = [json.loads(line) for line in run(tmp_path, f"{previewing.strip()} --json").splitlines()]
+    assert [one["json"]["events"] for one in shown if one["kind"] == "call"] == [
+        {"Reward Claimed": {"transaction_id": "1", "qty": "1", "context": {"tier": "gold", "shop": "Delft"}}},
+        {"Card Scanned": {"transaction_id": "2", "qty": "1", "context": {"till": "7", "shop": "Delft"}}},
+        {"Referral Made": {"transaction_id": "3", "qty": "1", "context": {"channel": "mail", "code": "JO-1"}}},
+    ]
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
