@@ -17,19 +17,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from gateway.catalog import Catalog
-from gateway.deliver.gates import Gates
+from gateway.deliver.gates import SLOW
 from gateway.deliver.lane import Courier, StaleClaim
-from gateway.deliver.making import Maker
-from gateway.deliver.pools import Pools
 from gateway.deliver.progress import Undertaking
-from gateway.deliver.sending import Sender
-from gateway.deliver.transport import Transport
 from gateway.destinations import Connection
 from gateway.facts import facts
 from gateway.govern.governed import Governed
@@ -51,6 +47,7 @@ BARRIER_MS = 200
 MOST_PATIENCE_MS = 10_000
 TROUBLE_S = 1.0
 RULES = "rules.packages"
+MOST_CRASHES = 3
 
 
 def now_ms() -> int:
@@ -65,11 +62,18 @@ class Planner:
     connection: Connection
     governor: Governor
     rewriter: Rewriter
-    guard: AbstractContextManager[None]
+    guard: Watchdog
 
     def undertake(self, item: Item, batch: Batch, memory: Memory) -> Undertaking:
-        """Plan one item. Where its plan has to be discarded, every fact is dead, and says why."""
+        """Plan one item. Where its plan has to be discarded, every fact is dead, and says why.
+
+        So is all that has not been dealt with of one of which processes have died.
+        """
         unread = [Outcome(fact=q.id, word="dead", reason="malformed", detail=q.problem) for q in batch.quarantined]
+        crashed = _deaths(item, self.connection) if item.crashes >= MOST_CRASHES else ""
+        if crashed and item.crashed_in == "plan":
+            logger.error("set aside", connection=self.connection.name, message=item.message, problem=crashed)
+            return Undertaking(item=item, settled=[*unread, *_dead(batch, "crashed", crashed)], batch=batch)
         try:
             said = self.rewriter.rewrite(batch)
             try:
@@ -78,13 +82,17 @@ class Planner:
                 governed, planned = self._plan(said, memory)
         except Exception as error:  # noqa: BLE001  # a rule or a plugin may have made anything of the batch
             return Undertaking(item=item, settled=[*unread, *self._discarded(item, batch, error)], batch=batch)
-        return Undertaking(
+        undertaking = Undertaking(
             item=item,
             planned=planned,
             settled=[*unread, *_dropped(batch, said), *_withheld(governed)],
             erases=batch.erasure is not None,
             batch=said,
         )
+        if crashed:
+            logger.error("set aside", connection=self.connection.name, message=item.message, problem=crashed)
+            undertaking.abandon("crashed", crashed)
+        return undertaking
 
     def _plan(self, batch: Batch, memory: Memory) -> tuple[Governed, list[Planned]]:
         with self.guard:
@@ -117,12 +125,21 @@ def _withheld(governed: Governed) -> list[Outcome]:
     ]
 
 
+def _dead(batch: Batch, reason: str, detail: str) -> list[Outcome]:
+    return [Outcome(fact=fact.id, word="dead", reason=reason, detail=detail) for fact in facts(batch)]
+
+
+def _deaths(item: Item, connection: Connection) -> str:
+    plugin, already = connection.plugin, "; calls of it had been made before" if item.progress else ""
+    return f"{plugin.name} {plugin.version} {item.crashed_in}: the process died of it {item.crashes} times{already}"
+
+
 def _problem(error: Exception, connection: Connection) -> str:
     """What kept a batch from being planned; never a value of a user's."""
     if isinstance(error, (PluginFault, RewriteFault)):
         return str(error)
     if isinstance(error, TooLong):
-        return f"{connection.plugin.name}: planning took too long, twice"
+        return f"{connection.plugin.name}: planning took too long, twice; {error}"
     return f"planning failed: {type(error).__name__}"
 
 
@@ -191,6 +208,8 @@ class Dispatcher:
             if undertakings:
                 await self.courier.deliver(lane, undertakings)
                 self._note(undertakings)
+            elif self._plugin_rests_ms():
+                await self.settle(put_back(lane, now_ms() + self._plugin_rests_ms(), SLOW))
             else:
                 await self.settle(put_back(lane, now_ms() + _patience_ms(lane, now_ms()), "other_lanes"))
         except StaleClaim:
@@ -210,12 +229,15 @@ class Dispatcher:
         undertakings: list[Undertaking] = []
         known = dict(lane.memory)
         for item in lane.items:
+            if self._plugin_rests_ms():
+                break
             batch = decode(item.dialect, item.body, message=item.message, part=item.part)
             batch, late = await self._without_late(lane, batch)
             is_erased = batch.erasure is None and (late is None or item.seq <= lane.erased_seq)
             if not is_erased and not await self._is_its_turn(lane, item, batch):
                 break
             shared = await self.journal.shared_memory(lane.connection)  # read after what it had to wait for
+            self.planner.guard.about(b"plan", lane.user, item.seq)
             undertaking = self.planner.undertake(item, batch, Memory(user=dict(known), shared=shared))
             undertaking.settled = [*undertaking.settled, *(late or ())]
             undertakings.append(undertaking)
@@ -225,6 +247,12 @@ class Dispatcher:
                 undertaking.withdraw()
             known.update((memo.key, memo.value) for memo in undertaking.expected())  # as if all goes well
         return undertakings
+
+    def _plugin_rests_ms(self) -> int:
+        """How long the plugin may not be run, for what it has cost the others."""
+        now = self.courier.maker.gates.clock()
+        closed = self.courier.maker.gates.connection.closed(now)
+        return 0 if closed is None or closed.reason != SLOW else 1 + int(1000 * (closed.until - now))
 
     async def _without_late(self, lane: Lane, batch: Batch) -> tuple[Batch, Sequence[Outcome] | None]:
         """A batch without what happened before its user asked to be forgotten; and words for that, None for all."""
@@ -295,52 +323,3 @@ def put_back(lane: Lane, due_ms: int, reason: str) -> Settlement:
         failing_since_ms=lane.failing_since_ms,
         reason=reason,
     )
-
-
-def dispatcher(
-    connection: Connection, journal: Journal, delivery: Delivery, rules: Rewriter, catalog: Catalog
-) -> Dispatcher:
-    """Everything that one connection needs to be worked."""
-    destination = connection.plugin.destination
-    watchdog = Watchdog(delivery.hook_timeout_s)
-    stopped = asyncio.Event()
-
-    async def sleep(seconds: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stopped.wait(), seconds)
-
-    async def settle(settlement: Settlement) -> bool:
-        return await made.settle(settlement)
-
-    gates = Gates(
-        rates=destination.rates(connection.settings) if destination.rates else {},
-        headers=destination.rate_headers(connection.settings) if destination.rate_headers else None,
-        clock=time.monotonic,
-        sleep=sleep,
-    )
-    transport = Transport(connect_timeout_s=destination.connect_timeout_s, reply_timeout_s=destination.reply_timeout_s)
-    maker = Maker(
-        connection=connection,
-        sender=Sender(connection, transport, now_ms=now_ms, guard=watchdog),
-        gates=gates,
-        delivery=delivery,
-        stopping=stopped.is_set,
-        guard=watchdog,
-    )
-
-    async def rouse(reason: str) -> None:
-        with suppress(JournalUnavailable):  # they will ask by themselves
-            await journal.rouse(connection.name, reason, now_ms=now_ms())
-
-    courier = Courier(maker=maker, pools=Pools(maker), settle=settle, rouse=rouse, now_ms=now_ms)
-    planner = Planner(connection=connection, governor=Governor(connection), rewriter=rules, guard=watchdog)
-    made = Dispatcher(
-        connection=connection,
-        journal=journal,
-        delivery=delivery,
-        planner=planner,
-        courier=courier,
-        catalog=catalog,
-        stopped=stopped,
-    )
-    return made

@@ -15,6 +15,7 @@ from gateway.destinations import Connection
 from gateway.facts import Fact
 from gateway.journal.port import KeptBack
 from gateway.sdk import Batch, Call, Memory, Remember, Skip, Verdict
+from gateway.watchdog import TooLong
 
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 NO_PATH = re.compile(r"[?#\\]|(?:^|/)\.{0,2}(?:/|\Z)")
@@ -104,7 +105,7 @@ def fault(connection: Connection, hook: str, error: Exception) -> PluginFault:
     trace, line = error.__traceback__, 0
     while trace is not None:
         line, trace = trace.tb_lineno, trace.tb_next
-    detail = f": {error}" if isinstance(error, NoPlan) else f" at line {line}"
+    detail = f": {error}" if isinstance(error, (NoPlan, TooLong)) else f" at line {line}"
     plugin = connection.plugin
     return PluginFault(f"{plugin.name} {plugin.version} {hook}: {type(error).__name__}{detail}")
 

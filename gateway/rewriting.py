@@ -10,6 +10,7 @@ from typing import Any
 
 import pluggy
 
+from gateway.blackbox import Blackbox
 from gateway.log import logger
 from gateway.sdk import Batch
 from gateway.sdk.hooks import Hooks
@@ -72,8 +73,8 @@ class Rewriter:
             return hook(batch=batch)
 
 
-def rewriter(rules: Rules) -> Rewriter:
-    """The packages that the configuration names.
+def rewriter(rules: Rules, box: Blackbox | None = None) -> Rewriter:
+    """The packages that the configuration names; that one runs is noted in ``box``.
 
     Raises ConfigurationError naming each that is not installed, cannot be imported, or has no ``rewrite``.
     """
@@ -82,7 +83,11 @@ def rewriter(rules: Rules) -> Rewriter:
     if missing:
         raise ConfigurationError([f"rules.packages: no package named {name!r} is installed" for name in missing])
     hooks = tuple((name, _hook(name, points[name].load)) for name in rules.packages)
-    return Rewriter(hooks=hooks, guard=Watchdog(rules.timeout_s), passes_on_failure=rules.on_failure == "pass")
+    return Rewriter(
+        hooks=hooks,
+        guard=Watchdog(rules.timeout_s, box=box, connection="rules"),
+        passes_on_failure=rules.on_failure == "pass",
+    )
 
 
 def _hook(name: str, load: Callable[[], Any]) -> Callable[..., Any]:

@@ -136,6 +136,9 @@ class Delivery(Section):
         description="The most that a connection rests after refused credentials, before one call tries again.",
     )
     hook_timeout_s: float = Field(2.0, gt=0, description="How long one hook may run before it is interrupted.")
+    hook_memory_bytes: int = Field(
+        536_870_912, ge=0, description="How much more memory one hook may take, on Linux; 0: as much as there is."
+    )
 
 
 class Log(Section):

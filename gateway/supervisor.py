@@ -10,11 +10,14 @@ import asyncio
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from gateway import blackbox
+from gateway.blackbox import Blackbox
 from gateway.log import logger
 from gateway.settings import ConfigurationError, Settings
 
@@ -23,6 +26,9 @@ FIRST_REST_S = 0.1
 MOST_REST_S = 5.0
 STEADY_S = 10.0
 GRACE_S = 3.0
+LOOK_S = 0.5
+HANGS_TIMES = 3  # a hook that has run for so many times as long as it may does not end
+TRACE_S = 0.2
 
 
 def bind_all(address: str, count: int) -> list[socket.socket]:
@@ -90,6 +96,12 @@ class Child:
         """End it now."""
         self._signal(signal.SIGKILL)
 
+    async def end(self) -> None:
+        """End it, having it say first where in its code it is."""
+        self._signal(signal.SIGUSR2)
+        await asyncio.sleep(TRACE_S)
+        self.kill()
+
     def _signal(self, number: int) -> None:
         if self.process is not None and self.process.returncode is None:
             self.process.send_signal(number)
@@ -102,6 +114,19 @@ async def _until(event: asyncio.Event, seconds: float) -> None:
         return
 
 
+async def _end_where_a_hook_hangs(child: Child, box: Blackbox, most_s: float) -> None:
+    """End a dispatcher in which one hook has run for longer than ``most_s``: nothing can interrupt it."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        hook = box.running()
+        if hook is None or child.process is None or hook.pid != child.process.pid:
+            continue
+        ran_s = time.monotonic() - hook.since
+        if ran_s > most_s and child.process.returncode is None:
+            logger.error("a plugin cannot be interrupted", connection=hook.connection, doing=hook.doing, ran_s=ran_s)
+            await child.end()
+
+
 async def supervise(
     settings: Settings, file: Path | None, listeners: Sequence[socket.socket], *, dispatch: bool
 ) -> None:
@@ -111,8 +136,13 @@ async def supervise(
         Child("ingest", [*base, "--role", "ingest", "--socket", str(listener.fileno())], (listener.fileno(),))
         for listener in listeners
     ]
+    watching = None
     if dispatch:
-        children.append(Child("dispatch", [*base, "--role", "dispatch"]))
+        memory = blackbox.memory()
+        child = Child("dispatch", [*base, "--role", "dispatch", "--blackbox", str(memory)], (memory,))
+        children.append(child)
+        most_s = HANGS_TIMES * max(settings.delivery.hook_timeout_s, settings.rules.timeout_s) + LOOK_S
+        watching = asyncio.create_task(_end_where_a_hook_hangs(child, Blackbox(memory), most_s))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -123,6 +153,8 @@ async def supervise(
         listener.close()
     for child in children:
         child.stop()
+    if watching is not None:
+        watching.cancel()
     _, late = await asyncio.wait(keeping, timeout=settings.ingress.shutdown_s + GRACE_S)
     for child in children if late else ():
         child.kill()

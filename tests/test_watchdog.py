@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from gateway.watchdog import TooLong, Watchdog
+from gateway.blackbox import AT_ONCE_S, Blackbox, memory
+from gateway.watchdog import SLOW_S, TooLong, Watchdog
 
 
 def loops():
@@ -34,3 +35,41 @@ def test_what_ends_in_time_is_left_alone_and_so_is_what_follows():
 def test_an_error_of_the_hooks_own_comes_through():
     with pytest.raises(KeyError), Watchdog(5):
         raise KeyError
+
+
+def takes_memory():
+    taken = []
+    while True:
+        taken.append(bytearray(4 << 20))
+
+
+def test_what_takes_too_much_memory_gets_no_more_and_what_follows_does():
+    with pytest.raises(MemoryError), Watchdog(20, memory_bytes=32 << 20):
+        takes_memory()
+    assert len(bytearray(128 << 20)) == 128 << 20
+
+
+def test_what_is_interrupted_is_named():
+    with pytest.raises(TooLong, match=r"interrupted at test_watchdog.py:\d+ loops"), Watchdog(0.05):
+        loops()
+
+
+def test_time_that_others_lose_is_charged_and_rested_for():
+    box, rests = Blackbox(memory()), []
+    box.charge("email", AT_ONCE_S)
+    watchdog = Watchdog(5, box=box, connection="email", rest=rests.append)
+    with watchdog:
+        pass
+    assert rests == []
+    with watchdog:
+        time.sleep(SLOW_S + 0.05)
+    assert (len(rests), box.running()) == (1, None)
+
+
+def test_the_black_box_tells_what_runs():
+    box = Blackbox(memory())
+    watchdog = Watchdog(5, box=box, connection="email")
+    watchdog.about(b"plan", 3, 4)
+    with watchdog:
+        running = box.running()
+    assert (running.connection, running.doing, running.user, running.seq) == ("email", "plan", 3, 4)

@@ -32,6 +32,7 @@ WAITS = {
     "other_lanes": "something older has to be dealt with first: of this user, or of the audience",
     "limit_reached": "the rate limit is used up",
     "unreachable": "the destination cannot be reached",
+    "plugin_slow": "its plugin has taken too much time from the other connections, and rests",
     "failed": "the gateway itself failed; see its log",
 }
 

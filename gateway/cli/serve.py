@@ -25,11 +25,12 @@ from gateway.settings import ConfigurationError, Settings
 )
 @click.option("--supervised", is_flag=True, hidden=True)
 @click.option("--socket", type=int, hidden=True)
-def command(file: Path | None, role: str, socket: int | None, *, supervised: bool) -> None:
+@click.option("--blackbox", type=int, hidden=True)
+def command(file: Path | None, role: str, socket: int | None, blackbox: int | None, *, supervised: bool) -> None:
     """Answer mParticle and deliver to partners, until SIGTERM or SIGINT."""
     file = configured.file_or_default(file)
     if supervised:
-        _work(file, role, socket, supervised=True)
+        _work(file, role, socket, blackbox)
         return
     settings = configured.settings(file)
     log.configure(settings.log)
@@ -51,15 +52,16 @@ def _serve(settings: Settings, file: Path | None, role: str) -> None:
     asyncio.run(supervisor.supervise(settings, file, listeners, dispatch=role != "ingest"))
 
 
-def _work(file: Path | None, role: str, socket: int | None, *, supervised: bool) -> None:
+def _work(file: Path | None, role: str, socket: int | None, blackbox: int | None) -> None:
     from gateway import roles  # noqa: PLC0415  # the supervisor never imports what its children do
 
     if role == "ingest":
         from gateway.roles import ingest  # noqa: PLC0415  # nor either of them what is the other's
 
         assert socket is not None  # noqa: S101
-        roles.run(partial(ingest.run, socket=socket), file, supervised=supervised)
+        roles.run(partial(ingest.run, socket=socket), file, supervised=True)
     else:
         from gateway.roles import dispatch  # noqa: PLC0415
 
-        roles.run(dispatch.run, file, supervised=supervised)
+        assert blackbox is not None  # noqa: S101
+        roles.run(partial(dispatch.run, blackbox=blackbox), file, supervised=True)

@@ -20,6 +20,8 @@ LOOK_S = 1.0
 MOST_CALLS, MOST_WINDOW_S = 1e9, 86_400.0
 """Headers that tell of more are wrong, or say it in other units."""
 ALMOST_ONE = 1 - 1e-6
+SLOW = "plugin_slow"
+"""Why a connection rests whose plugin has cost all others too much time."""
 
 Sleep = Callable[[float], Awaitable[None]]
 

@@ -13,7 +13,7 @@ from gateway.deliver.making import Answer, Maker, Wait
 from gateway.deliver.pools import Pools
 from gateway.deliver.progress import Chain, Ending, Undertaking
 from gateway.deliver.verdicts import MOST_WAIT_S
-from gateway.journal.port import Lane, Memo, Settlement
+from gateway.journal.port import Item, Lane, Memo, Settlement
 from gateway.log import logger
 from gateway.plan import Planned
 from gateway.sdk import Call, Remember, Reply, Verdict
@@ -166,7 +166,7 @@ class Courier:
         Raises StaleClaim.
         """
         run = Run(lane=lane, work=work, attempts=lane.attempts, failing_since_ms=lane.failing_since_ms)
-        calls = self._calls(work)
+        calls = self._calls(lane, work)
         for position, call in enumerate(calls):
             end = await self._make(run, call)
             if isinstance(end, Wait):
@@ -183,11 +183,17 @@ class Courier:
         if not await self.settle(settlement):
             raise StaleClaim
 
-    def _calls(self, work: Sequence[Undertaking]) -> Sequence[Call]:
-        """The calls to make. While a chain is under way nothing is folded, and what it covers is left to it."""
+    def _calls(self, lane: Lane, work: Sequence[Undertaking]) -> Sequence[Call]:
+        """The calls to make. While a chain is under way nothing is folded, and what it covers is left to it.
+
+        Nor is anything folded where that has killed a process.
+        """
         calls = [call for item in work for call in item.open_calls()]
         heads = {head for item in work for head in item.chains}
         if not heads:
+            if any(item.item.crashed_in == "coalesce" for item in work):
+                return calls
+            self.maker.guard.about(b"coalesce", lane.user, work[0].item.seq)
             return fold(self.maker.connection, calls, self.maker.guard)
         covered = {id for item in work for chain in item.chains.values() for id in chain.covers}
         return [call for call in calls if call.id in heads or call.id not in covered]
@@ -196,7 +202,7 @@ class Courier:
         """Make a call and whatever its answers lead to, until it ends or has to wait."""
         chain = run.begin(call)
         while True:
-            answer = await self._answer(run, chain.next[0])
+            answer = await self._answer(run, chain.next[0], run.owners[call.id].item)
             if isinstance(answer, Wait):
                 return answer
             by = _shared_by(chain, answer)
@@ -213,13 +219,13 @@ class Courier:
                 return _until_asked(chain, answer)
             await self._record(run.settlement(touched=(item,)))
 
-    async def _answer(self, run: Run, call: Call) -> Answer | Wait:
-        """Make a call, with those of other lanes where it has a pool."""
-        attempt = run.attempts + 1
-        if call.pool:
+    async def _answer(self, run: Run, call: Call, item: Item) -> Answer | Wait:
+        """Make a call, with those of other lanes where it has a pool and no process has died of it."""
+        attempt, at = run.attempts + 1, (run.lane.user, item.seq)
+        if call.pool and not item.crashes:
             call = replace(call, lane=f"{run.lane.user:x}")
-            return await self.pools.make(call, attempt=attempt, weight=run.weight)
-        return await self.maker.make(call, attempt=attempt)
+            return await self.pools.make(call, attempt=attempt, weight=run.weight, at=at)
+        return await self.maker.make(call, attempt=attempt, at=at)
 
     def _after(self, run: Run, call: Call, chain: Chain, answer: Answer) -> Ending | Wait | Chain:
         """What an answer to the next call of a chain leads to."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from gateway.deliver.gates import Gates
+from gateway.deliver.gates import LOOK_S, SLOW, Gates
 from gateway.deliver.judging import judge
 from gateway.deliver.progress import Ending
 from gateway.deliver.sending import Sender
@@ -17,6 +16,11 @@ from gateway.log import logger
 from gateway.plan import Planned, PluginFault
 from gateway.sdk import Call, Reply, Verdict
 from gateway.settings import Delivery
+from gateway.watchdog import Watchdog
+
+Place = tuple[int, int]
+"""Where the batch lies that a call is made for: its user and its seq."""
+NOWHERE: Place = (0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +60,15 @@ class Maker:
     gates: Gates
     delivery: Delivery
     stopping: Callable[[], bool]
-    guard: AbstractContextManager[None]
+    guard: Watchdog
 
-    async def make(self, call: Call, *, attempt: int) -> Answer | Wait:
+    async def make(self, call: Call, *, attempt: int, at: Place = NOWHERE) -> Answer | Wait:
         """Make one call when its gates let it."""
         closed = await self.gates.enter(call.scope, self.stopping)
         if closed is not None:
             return Wait(seconds=closed.until - self.gates.clock(), reason=closed.reason)
         reply = None
+        self.guard.about(b"sign", *at)  # which is the first thing done, and without a pause
         try:
             reply = await self.sender.send(call, attempt=attempt)
         except PluginFault as error:
@@ -71,11 +76,21 @@ class Maker:
             return Answer(judged=Ending(word="dead", reason="plugin_error", detail=str(error)))
         finally:
             self.gates.leave(call.scope, reply)
+        await self._rested()
+        self.guard.about(b"on_reply", *at)
         try:
             judged = judge(self.connection, call, reply, self.guard)
         except PluginFault as error:
             return Answer(judged=Ending(word="dead", reason="plugin_error", detail=str(error)))
         return Answer(judged=judged, reply=reply, wait=self._felt(call, judged))
+
+    async def _rested(self) -> None:
+        """Wait while the plugin may not be run, for what it has cost the others."""
+        while not self.stopping():
+            closed = self.gates.connection.closed(self.gates.clock())
+            if closed is None or closed.reason != SLOW:
+                return
+            await self.gates.sleep(min(LOOK_S, closed.until - self.gates.clock()))
 
     def _felt(self, call: Call, judged: Verdict | Planned) -> Wait | None:
         """What an answer means for the gates. A refusal, and what holds a lane alone, are for the lane to weigh."""

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from gateway.deliver.folding import fold
-from gateway.deliver.making import Answer, Maker, Wait
+from gateway.deliver.making import NOWHERE, Answer, Maker, Place, Wait
 from gateway.log import logger
 from gateway.sdk import Call, Pool
 
@@ -29,6 +29,7 @@ class Rider:
 
     call: Call
     attempt: int
+    at: Place = NOWHERE
     turn: asyncio.Future[Answer | Wait | None]
 
 
@@ -53,21 +54,21 @@ class Gathering:
     weight: int = 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def make(self, call: Call, *, attempt: int, weight: int) -> Answer | Wait:
+    async def make(self, call: Call, *, attempt: int, weight: int, at: Place = NOWHERE) -> Answer | Wait:
         """Have a call made, with others or by itself; ``weight`` is how many bytes its lane holds."""
         if self.held >= 2 * self.pool.most or self.weight + weight > 2 * MOST_BYTES:
             return Wait(seconds=self.pool.longest_s, reason="pool_full")
         self.held += 1
         self.weight += weight
         try:
-            answer = await self._join(Rider(call=call, attempt=attempt, turn=asyncio.Future()), weight)
+            answer = await self._join(Rider(call=call, attempt=attempt, at=at, turn=asyncio.Future()), weight)
         finally:
             self.held -= 1
             self.weight -= weight
         if answer is not None:
             return answer
         async with self.slots:
-            return await self.maker.make(call, attempt=attempt)
+            return await self.maker.make(call, attempt=attempt, at=at)
 
     def _join(self, rider: Rider, weight: int) -> asyncio.Future[Answer | Wait | None]:
         if self.group is None:
@@ -100,6 +101,7 @@ class Gathering:
             by_id = {rider.call.id: rider for rider in riders}
             offered = [replace(rider.call, covers=()) for rider in riders]
             shared = []
+            self.maker.guard.about(b"coalesce", *riders[0].at)
             for call in fold(self.maker.connection, offered, self.maker.guard):
                 covered = [by_id[id] for id in call.covers or (call.id,)]
                 if len(covered) > 1:
@@ -113,7 +115,7 @@ class Gathering:
 
     async def _share(self, call: Call, riders: Sequence[Rider]) -> None:
         """Make one call for these lanes, and tell each of them."""
-        answer = await self.maker.make(call, attempt=max(rider.attempt for rider in riders))
+        answer = await self.maker.make(call, attempt=max(rider.attempt for rider in riders), at=riders[0].at)
         if isinstance(answer, Wait):
             _tell(riders, answer)
             return
@@ -152,9 +154,9 @@ class Pools:
         """How many lanes are in pools, waiting for others or for what is made of their calls."""
         return sum(pool.held for pool in self.by_name.values())
 
-    async def make(self, call: Call, *, attempt: int, weight: int) -> Answer | Wait:
+    async def make(self, call: Call, *, attempt: int, weight: int, at: Place = NOWHERE) -> Answer | Wait:
         """Have a call made, in its pool where it has one."""
         pool = self.by_name.get(call.pool)
         if pool is None:
-            return await self.maker.make(call, attempt=attempt)
-        return await pool.make(call, attempt=attempt, weight=weight)
+            return await self.maker.make(call, attempt=attempt, at=at)
+        return await pool.make(call, attempt=attempt, weight=weight, at=at)

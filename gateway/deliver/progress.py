@@ -113,6 +113,11 @@ class Undertaking:
         erased = Ending(word="skipped", reason="erased")
         self.ends |= {call.id: erased for call in self.open_calls() if call.id not in going_on}
 
+    def abandon(self, reason: str, detail: str) -> None:
+        """Make none of the calls that are left: they are dead letters."""
+        self.ends |= {call.id: Ending(word="dead", reason=reason, detail=detail) for call in self.open_calls()}
+        self.chains.clear()
+
     def finish(self, connection: str) -> Finished:
         """The item with a word for each of its facts; said in the log too, and once only."""
         self.told = True

@@ -32,7 +32,8 @@ TAKE = """
     RETURNING user, attempts, failing_since_ms, erased_seq
 """
 ITEMS = """
-    SELECT b.user, b.seq, b.message, b.part, b.dialect, b.received_ms, b.facts, b.body, w.progress
+    SELECT b.user, b.seq, b.message, b.part, b.dialect, b.received_ms, b.facts, b.body, w.progress, w.crashes,
+        w.crashed_in
     FROM json_each(:users) u
     JOIN work w ON w.user = u.value AND w.connection = :connection
     JOIN batches b ON b.seq = w.seq
@@ -85,7 +86,7 @@ def _claim(database: sqlite3.Connection, claim: Claim) -> list[Lane]:
 
 
 def _item(row: Sequence[Any]) -> Item:
-    seq, message, part, dialect, received_ms, facts, body, progress = row
+    seq, message, part, dialect, received_ms, facts, body, progress, crashes, crashed_in = row
     return Item(
         seq=seq,
         message=message,
@@ -95,4 +96,6 @@ def _item(row: Sequence[Any]) -> Item:
         facts=facts,
         body=body,
         progress=msgspec.json.decode(progress) if progress else {},
+        crashes=crashes,
+        crashed_in=crashed_in,
     )

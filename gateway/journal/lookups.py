@@ -39,6 +39,16 @@ class Rouse:
 
 
 @dataclass(frozen=True, slots=True)
+class Crashed:
+    """Count that a process died of a piece of work."""
+
+    connection: str
+    user: int
+    seq: int
+    doing: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prune:
     """Forget, of ``limit`` batches behind one, those that are finished and older than these times."""
 
@@ -52,6 +62,7 @@ PING = """
     INSERT INTO memory (user, connection, key, value) VALUES (0, '', 'ping', ?)
     ON CONFLICT DO UPDATE SET value = excluded.value
 """
+CRASHED = "UPDATE work SET crashes = crashes + 1, crashed_in = ? WHERE user = ? AND connection = ? AND seq = ?"
 OLDER = "SELECT 1 FROM work WHERE user = ? AND connection = ? AND seq < ? LIMIT 1"
 OLD = """
     SELECT b.seq, b.received_ms < :before_ms, NOT EXISTS (
@@ -73,13 +84,15 @@ ROUSE = """
 
 
 def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
-    """Carry out the Pings, Rouses and Prunes among these operations."""
+    """Carry out the Pings, Rouses, Crasheds and Prunes among these operations."""
     for index, operation in enumerate(operations):
         if isinstance(operation, Ping):
             database.execute(PING, (operation.now_ms,))
         elif isinstance(operation, Rouse):
             given = {name: getattr(operation, name) for name in ("connection", "reason", "now_ms")}
             database.execute(ROUSE, given)
+        elif isinstance(operation, Crashed):
+            database.execute(CRASHED, (operation.doing, operation.user, operation.connection, operation.seq))
         elif isinstance(operation, Prune):
             results[index] = _prune(database, operation)
 

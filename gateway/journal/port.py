@@ -68,7 +68,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored batch waiting in a lane. ``progress`` is what was recorded of it so far, by call id."""
+    """A stored batch waiting in a lane. ``progress`` is what was recorded of it so far, by call id.
+
+    ``crashes`` counts the processes that died of it, the last one while ``crashed_in`` (see Blackbox) was done.
+    """
 
     seq: int
     message: str
@@ -78,6 +81,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     facts: int
     body: bytes
     progress: dict[str, Any] = {}
+    crashes: int = 0
+    crashed_in: str = ""
 
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True):
@@ -272,6 +277,9 @@ class Journal(Protocol):
 
     async def rouse(self, connection: str, reason: str, *, now_ms: int) -> None:
         """Make the lanes due that were given back for this reason. A hint: they are due by themselves one day."""
+
+    async def crashed(self, connection: str, user: int, seq: int, doing: str) -> None:
+        """Count that a process died of a piece of work, while ``doing`` was done."""
 
     async def shared_memory(self, connection: str) -> dict[str, Any]:
         """What a plugin remembers for its whole connection."""

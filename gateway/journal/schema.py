@@ -122,6 +122,10 @@ MIGRATIONS = (
     );
     CREATE UNIQUE INDEX data_points_by_name ON data_points (connection, input, kind, name, attribute);
     """,
+    """
+    ALTER TABLE work ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;     -- how many processes died of it
+    ALTER TABLE work ADD COLUMN crashed_in TEXT NOT NULL DEFAULT '';    -- and what the last one was doing
+    """,
 )
 
 

@@ -160,6 +160,10 @@ class SqliteJournal:
         """Up to when one of these asked to be forgotten; see the port."""
         return self._read(erasures.before_ms, connection, names)
 
+    async def crashed(self, connection: str, user: int, seq: int, doing: str) -> None:
+        """Count that a process died of a piece of work; see the port."""
+        await self._do(lookups.Crashed(connection, user, seq, doing))
+
     async def ping(self) -> None:
         """Return if the journal can be written now; see the port."""
         await self._do(lookups.Ping(_now_ms()))

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
+import signal
+import time
 
 from gateway import destinations
+from gateway.assembly import Shared, dispatcher
+from gateway.blackbox import Blackbox
 from gateway.catalog import Catalog
 from gateway.journal.engines import open_journal
 from gateway.journal.port import Journal, JournalUnavailable
 from gateway.log import logger
-from gateway.pipeline import dispatcher, now_ms
+from gateway.pipeline import now_ms
 from gateway.rewriting import rewriter
 from gateway.roles import tend_garbage
 from gateway.settings import Settings
@@ -21,19 +26,30 @@ PRUNE_EVERY_S = 30.0
 PRUNE_AT_ONCE = 500
 PRUNE_PAUSE_S = 0.05
 NOTE_EVERY_S = 5.0
+CRASH_S = 3.0  # what a plugin is charged for a process that died of it
 
 
-async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Deliver what is in the journal until told to stop."""
+async def run(settings: Settings, stop: asyncio.Event, *, blackbox: int) -> None:
+    """Deliver what is in the journal until told to stop; ``blackbox`` is the file descriptor of a Blackbox.
+
+    What a plugin does in C cannot be interrupted. Where it kills the process, or the supervisor has to, the places
+    in the code that it happened at are written to standard error.
+    """
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR2)
+    box = Blackbox(blackbox, is_alone=len(settings.connections) < 2)
     journal = await open_journal(settings.journal)
     while not stop.is_set() and not await _takes_over(journal):
         await _rest(stop, 0.2)
+    while not stop.is_set() and not await _learns_of_crash(journal, box):
+        await _rest(stop, 1.0)
     connections, problems = destinations.connect_all(settings.connections)
     for problem in problems:
         logger.error("connection unusable; its work is kept", problem=problem)
-    rules = rewriter(settings.rules)
+    rules = rewriter(settings.rules, box)
     catalog = Catalog()
-    working = [dispatcher(one, journal, settings.delivery, rules, catalog) for one in connections.values()]
+    shared = Shared(journal=journal, delivery=settings.delivery, rules=rules, catalog=catalog, box=box)
+    working = [dispatcher(one, shared) for one in connections.values()]
     tend_garbage()
     tasks = [asyncio.create_task(one.run()) for one in working]
     pruning = asyncio.create_task(_prune(settings, journal))
@@ -65,6 +81,23 @@ async def _takes_over(journal: Journal) -> bool:
     except JournalUnavailable as error:
         logger.error("journal unavailable", problem=str(error))
     return False
+
+
+async def _learns_of_crash(journal: Journal, box: Blackbox) -> bool:
+    """Whether it is on record what a predecessor died of, if it was a plugin."""
+    died = box.running()
+    if died is None:
+        return True
+    try:
+        await journal.crashed(died.connection, died.user, died.seq, died.doing)
+    except JournalUnavailable as error:
+        logger.error("journal unavailable", problem=str(error))
+        return False
+    ago_s = round(time.monotonic() - died.since, 1)
+    logger.error("a process died in a plugin", connection=died.connection, doing=died.doing, began_s_ago=ago_s)
+    box.charge(died.connection, CRASH_S)
+    box.ended()
+    return True
 
 
 async def _prune(settings: Settings, journal: Journal) -> None:

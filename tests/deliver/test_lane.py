@@ -322,7 +322,7 @@ async def test_a_plugin_that_asks_to_wait_for_ever_is_asked_again():
     [
         ("unsigned", "test 0 sign: ValueError at line"),
         ("lost", "test 0 sign: NoPlan: expected a Call, got NoneType"),
-        ("slow", "test 0 sign: TooLong at line"),
+        ("slow", "test 0 sign: TooLong: interrupted at test_lane.py"),
         ("split", "test 0 request: NoPlan: headers must be plain ASCII, each on one line"),
         ("x" * 70_000, "test 0 request: InvalidURL at line"),
         ("a\nb", "test 0 request: InvalidURL at line"),

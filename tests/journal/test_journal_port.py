@@ -291,3 +291,14 @@ async def test_lanes_that_wait_for_a_reason_can_be_roused(journal, make_entry):
     await journal.rouse("email", "shared 2", now_ms=20_000)
     assert [lane.user for lane in await claim(journal, now_ms=20_000)] == [ann.user]
     assert await claim(journal, now_ms=80_000) == []
+
+
+async def test_processes_that_died_of_a_piece_of_work_are_counted_there_and_nowhere_else(journal, make_entry):
+    await journal.accept([make_entry("m1"), make_entry("m2")], BOTH)
+    (lane,) = await claim(journal)
+    for doing in ("plan", "sign"):
+        await journal.crashed("loyalty", lane.user, lane.items[0].seq, doing)
+    await journal.settle(settle(lane, release=True, due_ms=0))
+    ((loyalty,), (email,)) = [await claim(journal, name) for name in BOTH]
+    assert [(item.crashes, item.crashed_in) for item in loyalty.items] == [(2, "sign"), (0, "")]
+    assert [(item.crashes, item.crashed_in) for item in email.items] == [(0, ""), (0, "")]

@@ -40,11 +40,13 @@ TAKE = f"""
     RETURNING lanes.user_hash, attempts, failing_since_ms, erased_seq
 """  # noqa: S608
 ITEMS = """
-    SELECT b.user_hash, b.seq, b.message, b.part, b.dialect, b.received_ms, b.facts, b.body, w.progress,
+    SELECT b.user_hash, b.seq, b.message, b.part, b.dialect, b.received_ms, b.facts, b.body, w.progress, w.crashes,
+        w.crashed_in,
         EXISTS (SELECT 1 FROM wishes)
     FROM unnest($1::bigint[]) u (user_hash)
     CROSS JOIN LATERAL (
-        SELECT seq, progress FROM work WHERE user_hash = u.user_hash AND connection = $2 ORDER BY seq LIMIT $3
+        SELECT seq, progress, crashes, crashed_in FROM work WHERE user_hash = u.user_hash AND connection = $2
+        ORDER BY seq LIMIT $3
     ) w
     JOIN batches b ON b.user_hash = u.user_hash AND b.seq = w.seq
     ORDER BY b.user_hash, b.seq
@@ -143,7 +145,7 @@ def _columns(keys: Iterable[Key]) -> list[list[Any]]:
 
 
 def _item(row: Sequence[Any]) -> Item:
-    _, seq, message, part, dialect, received_ms, facts, body, progress, _ = row
+    _, seq, message, part, dialect, received_ms, facts, body, progress, crashes, crashed_in, _ = row
     return Item(
         seq=seq,
         message=message,
@@ -153,4 +155,6 @@ def _item(row: Sequence[Any]) -> Item:
         facts=facts,
         body=body,
         progress=msgspec.json.decode(progress) if progress else {},
+        crashes=crashes,
+        crashed_in=crashed_in,
     )

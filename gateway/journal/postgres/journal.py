@@ -34,6 +34,9 @@ from gateway.journal.postgres.link import INDEXED, TROUBLE, Connection, Link, co
 T = TypeVar("T")
 LEASE_S = 15.0
 SHARDS = 64
+CRASHED = """
+    UPDATE work SET crashes = crashes + 1, crashed_in = $4 WHERE user_hash = $1 AND connection = $2 AND seq = $3
+"""
 PING = """
     INSERT INTO memory (user_hash, connection, key, value) VALUES (0, '', 'ping', $1)
     ON CONFLICT (user_hash, connection, key) DO UPDATE SET value = excluded.value
@@ -151,6 +154,10 @@ class PostgresJournal:
         """Up to when one of these asked to be forgotten; see the port."""
         before_ms: int = await self._looks.submit(looking.ErasedBefore(connection, tuple(names)))
         return before_ms
+
+    async def crashed(self, connection: str, user: int, seq: int, doing: str) -> None:
+        """Count that a process died of a piece of work; see the port."""
+        await self._aside.run(_execute, CRASHED, user, connection, seq, doing)
 
     async def ping(self) -> None:
         """Return if the journal can be written now; see the port."""

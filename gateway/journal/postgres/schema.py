@@ -131,8 +131,12 @@ MIGRATIONS = (
         PRIMARY KEY (connection, input, kind, name, attribute)
     );
     """,
+    """
+    ALTER TABLE work ADD COLUMN crashes integer NOT NULL DEFAULT 0;     -- how many processes died of it
+    ALTER TABLE work ADD COLUMN crashed_in text NOT NULL DEFAULT '';    -- and what the last one was doing
+    """,
 )
-OLDEST = (1, 1)
+OLDEST = (1, 1, 1)
 VERSIONS = """
     CREATE TABLE IF NOT EXISTS journal_versions (
         version integer PRIMARY KEY,

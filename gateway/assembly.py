@@ -1,0 +1,101 @@
+"""Assembly: everything that one connection needs to be worked, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from gateway.blackbox import Blackbox
+from gateway.catalog import Catalog
+from gateway.deliver.gates import SLOW, Gates
+from gateway.deliver.lane import Courier
+from gateway.deliver.making import Maker
+from gateway.deliver.pools import Pools
+from gateway.deliver.sending import Sender
+from gateway.deliver.transport import Transport
+from gateway.destinations import Connection
+from gateway.govern.rules import Governor
+from gateway.journal.port import Journal, JournalUnavailable, Settlement
+from gateway.log import logger
+from gateway.pipeline import Dispatcher, Planner, now_ms
+from gateway.rewriting import Rewriter
+from gateway.settings import Delivery
+from gateway.watchdog import Watchdog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What all connections of a process share."""
+
+    journal: Journal
+    delivery: Delivery
+    rules: Rewriter
+    catalog: Catalog
+    box: Blackbox
+
+
+def dispatcher(connection: Connection, shared: Shared) -> Dispatcher:
+    """Everything that one connection needs to be worked."""
+    destination = connection.plugin.destination
+    delivery, stopped = shared.delivery, asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), seconds)
+
+    async def settle(settlement: Settlement) -> bool:
+        return await made.settle(settlement)
+
+    gates = Gates(
+        rates=destination.rates(connection.settings) if destination.rates else {},
+        headers=destination.rate_headers(connection.settings) if destination.rate_headers else None,
+        clock=time.monotonic,
+        sleep=sleep,
+    )
+    watchdog = _watchdog(connection, shared, gates)
+    transport = Transport(connect_timeout_s=destination.connect_timeout_s, reply_timeout_s=destination.reply_timeout_s)
+    maker = Maker(
+        connection=connection,
+        sender=Sender(connection, transport, now_ms=now_ms, guard=watchdog),
+        gates=gates,
+        delivery=delivery,
+        stopping=stopped.is_set,
+        guard=watchdog,
+    )
+
+    async def rouse(reason: str) -> None:
+        with suppress(JournalUnavailable):  # they will ask by themselves
+            await shared.journal.rouse(connection.name, reason, now_ms=now_ms())
+
+    courier = Courier(maker=maker, pools=Pools(maker), settle=settle, rouse=rouse, now_ms=now_ms)
+    planner = Planner(connection=connection, governor=Governor(connection), rewriter=shared.rules, guard=watchdog)
+    made = Dispatcher(
+        connection=connection,
+        journal=shared.journal,
+        delivery=delivery,
+        planner=planner,
+        courier=courier,
+        catalog=shared.catalog,
+        stopped=stopped,
+    )
+    return made
+
+
+def _watchdog(connection: Connection, shared: Shared, gates: Gates) -> Watchdog:
+    """What bounds the connection's plugin. It rests for what it costs the others, and has cost them already."""
+
+    def rest(seconds: float) -> None:
+        if seconds:
+            logger.error("plugin rests", connection=connection.name, rest_s=round(seconds, 1))
+            gates.connection.rest(gates.clock() + seconds, SLOW)
+
+    rest(shared.box.rest_s(connection.name))
+    return Watchdog(
+        shared.delivery.hook_timeout_s,
+        memory_bytes=shared.delivery.hook_memory_bytes,
+        box=shared.box,
+        connection=connection.name,
+        rest=rest,
+    )
