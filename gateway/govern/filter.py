@@ -96,8 +96,11 @@ class DataFilter:
         """An event that is on with only those attributes that are, and the names of the others."""
         table, name = kind_of(event)
         switches = self.kinds[table].attributes(name)
-        off = switches.kept_back(attribute for attribute, _ in attributes_of(event))
-        return (with_attributes(event, switches.kept), off) if off else (event, ())
+        if table == "commerce":
+            off = switches.kept_back(attribute for attribute, _ in attributes_of(event))
+            return (with_attributes(event, switches.kept), off) if off else (event, ())
+        off = switches.kept_back(event.attributes)
+        return (replace(event, attributes=switches.kept(event.attributes)), off) if off else (event, ())
 
     def decide(self, table: str, name: str, attribute: str = "") -> Decision:
         """What happens to a data point: an attribute of something, or without one that itself."""

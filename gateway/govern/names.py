@@ -27,8 +27,11 @@ class Names:
     def __init__(self, table: str, switches: Mapping[str, bool], rest: tuple[bool, str]) -> None:
         self._table = table
         self._switches = switches
-        self.rest = (switches[EVERY], setting(table, EVERY)) if EVERY in switches else rest
+        self._causes = {name: setting(table, name) for name in switches}
         self.decides_all = EVERY in switches
+        self.rest = (switches[EVERY], self._causes[EVERY]) if self.decides_all else rest
+        self._rest_table = table if self.decides_all else rest[1]
+        self._is_one = not switches.keys() - {EVERY}  # the same for all names
 
     def is_on(self, name: str) -> bool:
         """Whether the name is sent."""
@@ -40,7 +43,7 @@ class Names:
 
     def cause(self, name: str) -> str:
         """The setting by which the name is on or off."""
-        return setting(self._table, name) if name in self._switches else self.rest[1]
+        return self._causes.get(name, self.rest[1])
 
     def kept(self, values: Mapping[str, V]) -> dict[str, V]:
         """What of these values has a name that is on."""
@@ -49,14 +52,18 @@ class Names:
 
     def kept_back(self, told: Iterable[str]) -> tuple[KeptBack, ...]:
         """Those of the names that are off, the first few, by what says so: the table, or the default."""
+        if self._is_one:
+            off = () if self.rest[0] else tuple(dict.fromkeys(told))
+            return (_off(self._rest_table, off),) if off else ()
         by_cause: dict[str, list[str]] = {}
         for name in dict.fromkeys(told):
             if not self.is_on(name):
-                by_cause.setdefault(self._table if self.is_decided(name) else self.rest[1], []).append(name)
-        return tuple(
-            KeptBack(cause=cause, names=tuple(off[:MOST_NAMES]), more=max(0, len(off) - MOST_NAMES))
-            for cause, off in by_cause.items()
-        )
+                by_cause.setdefault(self._table if name in self._switches else self._rest_table, []).append(name)
+        return tuple(_off(cause, tuple(off)) for cause, off in by_cause.items())
+
+
+def _off(cause: str, names: tuple[str, ...]) -> KeptBack:
+    return KeptBack(cause=cause, names=names[:MOST_NAMES], more=max(0, len(names) - MOST_NAMES))
 
 
 class Kind:

@@ -81,7 +81,7 @@ class Governor:
         if fact.hook in ALWAYS:
             return None
         event: Event | None = fact.arguments.get("event") or fact.arguments.get("session")
-        if refusal is None and event is not None:
+        if refusal is None and event is not None and self._about_events:
             refusal = next((refused for rule in self._about_events if (refused := rule(event)) is not None), None)
         return refusal or (self._too_old if self._is_too_old(event, batch, now_ms) else None)
 
@@ -110,5 +110,7 @@ class Governor:
         return cause or (fact if kept is said else replace(fact, arguments={name: kept}))
 
     def _is_too_old(self, event: Event | None, batch: Batch, now_ms: int) -> bool:
+        if self._max_age_ms is None:
+            return False
         time_ms = event.time_ms if event is not None and event.time_ms is not None else batch.received_ms
-        return self._max_age_ms is not None and time_ms is not None and now_ms - time_ms > self._max_age_ms
+        return time_ms is not None and now_ms - time_ms > self._max_age_ms
