@@ -81,9 +81,23 @@ def plan(
             for position, call in enumerate(answer.calls)
         )
         skips = answer.skips or (() if calls else (Skip(reason="nothing_to_send"),))
-        off = kept_back.get(fact.id, ())
-        planned.append(Planned(fact=fact.id, calls=calls, skips=skips, memories=answer.memories, kept_back=off))
+        planned.append(
+            Planned(
+                fact=fact.id,
+                calls=calls,
+                skips=skips,
+                memories=answer.memories,
+                cause="" if calls else _cause(connection, skips),
+                kept_back=kept_back.get(fact.id, ()),
+            )
+        )
     return planned
+
+
+def _cause(connection: Connection, skips: Iterable[Skip]) -> str:
+    """The plugin's setting by which a fact is skipped; empty where it is none."""
+    setting = next((skip.setting for skip in skips if skip.what is None), None)
+    return f"connections.{connection.name}.settings.{setting}" if setting else ""
 
 
 def call_id(batch: Batch, connection: str, fact: str, position: int) -> str:

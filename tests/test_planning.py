@@ -202,3 +202,20 @@ def test_path_refuses_what_would_aim_elsewhere(segment):
 def test_a_path_of_what_is_no_text_says_which_segment(segment, kind):
     with pytest.raises(ValueError, match=f"segment 2 is {kind}, not text"):
         path("users", segment)
+
+
+def test_a_skip_may_name_the_plugins_setting_behind_it():
+    late = Skip(reason="late", what="date", setting="ignored")
+    answers = {
+        "skipped": [late, Skip(reason="kind_off", setting="kinds")],
+        "called": [late, call()],
+        "plain": Skip(reason="no_email"),
+    }
+    said = batch(*(custom_event(name, id=name) for name in answers), session(id="s"))
+    joined = connection(Plugin(lambda event: answers[event.name]), {}, name="post")
+    assert {one.fact: one.cause for one in plan.plan(said, joined, facts(said))} == {
+        "skipped": "connections.post.settings.kinds",
+        "called": "",
+        "plain": "",
+        "s": "connections.post.plugin",
+    }

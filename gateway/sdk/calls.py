@@ -59,11 +59,13 @@ class Skip(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Without ``what`` it is the fact itself; with it, a named part of the fact (an attribute, say) that was
     left out of what is sent. ``reason`` is one short word in snake_case; both appear in the ledger, so
-    neither may hold a value of the user's.
+    neither may hold a value of the user's. ``setting`` is the name of the plugin's setting that has the fact
+    skipped, where there is one: `gateway explain` shows it with its full key.
     """
 
     reason: str
     what: str | None = None
+    setting: str | None = None
 
 
 class Remember(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

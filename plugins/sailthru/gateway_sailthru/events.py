@@ -33,10 +33,10 @@ def plan(happened: Event, user: User, settings: SailthruSettings) -> Iterator[Ca
         yield Skip(reason="not_an_app_event")
         return
     if kind not in settings.app_events:
-        yield Skip(reason="kind_not_selected")
+        yield Skip(reason="kind_not_selected", setting="app_events")
         return
     if settings.skip_sailthru_events and is_fed_by_sailthru(happened):
-        yield Skip(reason="loop")
+        yield Skip(reason="loop", setting="skip_sailthru_events")
         return
     email = address_of(user)
     if isinstance(email, Skip):
@@ -76,7 +76,7 @@ def _sent(
         return
     if name in RESERVED_EVENTS:
         if settings.reserved_event_names == "skip":
-            yield Skip(reason="reserved_name")
+            yield Skip(reason="reserved_name", setting="reserved_event_names")
             return
         name = f"{PREFIX}{name}"
     facts = {fact: value for fact, value in facts.items() if value not in (None, "", [])}

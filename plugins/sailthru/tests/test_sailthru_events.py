@@ -69,7 +69,9 @@ def test_a_name_that_is_not_reserved_stays_as_it_is(name):
 def test_one_of_the_six_reserved_names_gets_a_prefix_or_is_skipped(name):
     assert plan(custom_event(name)) == [sent(f"mp_{name}", **WHEN)]
     assert plan(custom_event(f" {name} ")) == [sent(f"mp_{name}", **WHEN)]
-    assert plan(custom_event(name), reserved_event_names="skip") == [Skip(reason="reserved_name")]
+    assert plan(custom_event(name), reserved_event_names="skip") == [
+        Skip(reason="reserved_name", setting="reserved_event_names")
+    ]
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(RESERVED))
@@ -137,7 +139,7 @@ FED = [
 @pytest.mark.parametrize("name", FED)
 def test_an_event_that_sailthru_fed_into_mparticle_is_not_echoed(name):
     fed = custom_event(name, custom_type="other")
-    assert plan(fed) == [Skip(reason="loop")]
+    assert plan(fed) == [Skip(reason="loop", setting="skip_sailthru_events")]
     assert plan(fed, skip_sailthru_events=False) == [sent(name, **WHEN)]
     assert plan(custom_event(name, custom_type="navigation")) == [sent(name, **WHEN)]
     assert plan(custom_event(f"{name}S", custom_type="other")) == [sent(f"{name}S", **WHEN)]
@@ -188,7 +190,7 @@ def test_an_event_of_mparticles_own_is_named_for_what_happened(happened, expecte
 
 @pytest.mark.parametrize(("happened", "_"), TOLD)
 def test_only_the_kinds_that_the_settings_name_are_sent(happened, _):
-    assert plan(happened, app_events=[]) == [Skip(reason="kind_not_selected")]
+    assert plan(happened, app_events=[]) == [Skip(reason="kind_not_selected", setting="app_events")]
 
 
 @pytest.mark.parametrize(
