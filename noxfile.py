@@ -78,9 +78,11 @@ def reference(session: nox.Session) -> None:
 
 @nox.session
 def crash(session: nox.Session) -> None:
-    """Processes killed at random moments, a few dozen times."""
-    install_all(session, "tests")
-    session.run("pytest", "-m", "crash and not postgres", "-rP", "tests", *session.posargs)
+    """Processes killed at every failpoint: a fast slice, or as many schedules as asked for (``-- --help``)."""
+    install_all(session, "postgres")
+    session.run("python", "-m", "crash", *session.posargs, env={"PYTHONPATH": "tests"})
+    if not session.posargs:
+        session.run("pytest", "-m", "crash and not postgres", "-rP", "tests")
 
 
 @nox.session

@@ -72,16 +72,23 @@ class Match(msgspec.Struct, frozen=True):
 
 
 class Action(msgspec.Struct, frozen=True):
-    """What a fault does. ``after``: the request takes effect first, and only its answer is spoilt."""
+    """What a fault does. ``after``: the request takes effect first, and only its answer is spoilt.
+
+    ``hang`` never answers. ``truncate`` breaks off in the middle of the body and closes; ``half_close`` breaks off and
+    goes on listening. ``drip_ms`` sends an answer that is fine, a byte every so many milliseconds.
+    """
 
     status: int | None = None
     headers: dict[str, str] = {}
     body: str = ""
     delay_ms: float = 0
     close: bool = False
+    hang: bool = False
     after: bool = False
     truncate: bool = False
+    half_close: bool = False
     garbage: bool = False
+    drip_ms: float = 0
     error_code: str | None = None
 
 
@@ -182,7 +189,7 @@ class FakeVendor:
         return None
 
 
-Outcome = Answer | Literal["close"]
+Outcome = Answer | Literal["close", "hang"]
 
 
 def handle(vendor: FakeVendor, request: Request) -> tuple[Outcome, Action]:
@@ -190,11 +197,11 @@ def handle(vendor: FakeVendor, request: Request) -> tuple[Outcome, Action]:
     if request.path.startswith("/__fake__/"):
         return steer(vendor, request), Action()
     action = vendor.take_fault(request) or Action()
-    spoilt = action.close or action.status is not None or action.error_code is not None
+    spoilt = action.close or action.hang or action.status is not None or action.error_code is not None
     answer = None if spoilt and not action.after else vendor.answer(request)
     outcome: Outcome
-    if action.close:
-        outcome = "close"
+    if action.close or action.hang:
+        outcome = "close" if action.close else "hang"
     elif action.status is not None:
         outcome = Answer(status=action.status, body=action.body.encode(), headers=action.headers)
     elif action.error_code is not None:
@@ -202,7 +209,7 @@ def handle(vendor: FakeVendor, request: Request) -> tuple[Outcome, Action]:
     else:
         assert answer is not None
         outcome = answer
-    vendor.journal.append(vendor.record(request, answer if outcome == "close" else outcome))
+    vendor.journal.append(vendor.record(request, outcome if isinstance(outcome, Answer) else answer))
     return outcome, action
 
 
@@ -276,22 +283,39 @@ class Server:
         while (request := await _read(wire, reader)) is not None:
             outcome, action = handle(self.vendor, request)
             await asyncio.sleep((action.delay_ms + self.vendor.latency_ms) / 1000)
+            if outcome == "hang":
+                await reader.read()
+                return
             if outcome == "close" or action.garbage:
                 writer.write(b"\x16\x03garbage\r\n\r\n" if action.garbage else b"")
                 return
-            body, headers = outcome.content()
-            head = h11.Response(
-                status_code=outcome.status, headers=[*headers.items(), ("content-length", str(len(body)))]
-            )
-            writer.write(wire.send(head) or b"")
-            if action.truncate:
-                writer.write(body[: len(body) // 2])
+            if not await _write(wire, writer, outcome, action):
+                await reader.read(-1 if action.half_close else 0)
                 return
-            writer.write((wire.send(h11.Data(data=body)) or b"") + (wire.send(h11.EndOfMessage()) or b""))
-            await writer.drain()
             if wire.our_state is not h11.DONE:
                 return
             wire.start_next_cycle()
+
+
+async def _write(wire: h11.Connection, writer: asyncio.StreamWriter, answer: Answer, action: Action) -> bool:
+    """Send an answer; False where the action breaks it off."""
+    body, headers = answer.content()
+    head = wire.send(
+        h11.Response(status_code=answer.status, headers=[*headers.items(), ("content-length", str(len(body)))])
+    )
+    assert head is not None
+    if action.truncate or action.half_close:
+        writer.write(head + body[: len(body) // 2])
+        if action.half_close:
+            writer.write_eof()
+        return False
+    rest = (wire.send(h11.Data(data=body)) or b"") + (wire.send(h11.EndOfMessage()) or b"")
+    step = 1 if action.drip_ms else len(head + rest)
+    for start in range(0, len(head + rest), step):
+        writer.write((head + rest)[start : start + step])
+        await writer.drain()
+        await asyncio.sleep(action.drip_ms / 1000)
+    return True
 
 
 async def _read(wire: h11.Connection, reader: asyncio.StreamReader) -> Request | None:

@@ -1,0 +1,214 @@
+"""The engines under test: where a schedule's journal is, how it came there, and what is in it, seen from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+from support.postgres_server import PostgresServer, postgres_server
+
+from gateway.app import taken
+from gateway.journal import schema
+from gateway.journal.engines import open_journal, prepare
+from gateway.journal.port import Entry
+from gateway.settings import Journal
+
+LEASE_S = 1.0
+BALANCE = """
+    SELECT c.connection,
+        sum(CASE WHEN word = 'received' THEN facts ELSE 0 END),
+        sum(CASE WHEN word = 'delivered' THEN facts ELSE 0 END),
+        sum(CASE WHEN word = 'skipped' THEN facts ELSE 0 END),
+        sum(CASE WHEN word = 'dead' THEN facts ELSE 0 END),
+        (SELECT coalesce(sum(b.facts), 0) FROM work w JOIN batches b ON b.seq = w.seq WHERE w.connection = c.connection)
+    FROM counts c GROUP BY c.connection
+"""
+"""One statement sees one moment: facts by word, and those of the work that waits."""
+LEDGER = """
+    SELECT b.message, b.part, l.connection, l.outcomes FROM ledger l JOIN batches b ON b.seq = l.seq
+"""
+Balances = dict[str, tuple[int, ...]]
+"""By connection: facts received, delivered, skipped, dead, and in flight."""
+LONG_AGO_MS = 100 * 3_600_000
+"""So old is a backlog; it may be forgotten as soon as it is done."""
+
+
+def old_entries(bodies: Sequence[bytes], salt: bytes) -> list[Entry]:
+    """What ingest would have stored of these bodies, long ago."""
+    entries = [entry for body in bodies for entry in taken(body, None, salt)[1]]
+    return [replace(entry, received_ms=entry.received_ms - LONG_AGO_MS) for entry in entries]
+
+
+def fill(settings: Journal, backlog: Sequence[bytes], connections: Sequence[str]) -> None:
+    """Make a journal of the newest version, with a backlog in it, through the port."""
+
+    async def filling() -> None:
+        await prepare(settings)
+        journal = await open_journal(settings)
+        for entry in old_entries(backlog, journal.salt):
+            await journal.accept([entry], connections)
+        await journal.close()
+
+    asyncio.run(filling())
+
+
+FIELDS = ("dedupe", "user", "message", "part", "dialect", "received_ms", "facts", "body")
+OLDER = (
+    f"INSERT INTO batches ({', '.join(FIELDS)}) VALUES ({', '.join('?' * len(FIELDS))})",
+    "INSERT INTO work (user, connection, seq) SELECT user, :connection, seq FROM batches",
+    "INSERT OR IGNORE INTO lanes (user, connection, due_ms) SELECT user, :connection, received_ms FROM batches",
+    "INSERT INTO counts (connection, word, reason, facts) SELECT :connection, 'received', '', sum(facts) FROM batches",
+)
+"""What every version of the schema has had in common: a backlog as each of them would hold it."""
+
+
+def fill_older(database: sqlite3.Connection, backlog: Sequence[bytes], connections: Sequence[str]) -> None:
+    """Put a backlog into tables that have been made."""
+    batches, *spread = OLDER
+    for entry in old_entries(backlog, b""):
+        database.execute(batches, [getattr(entry, field) for field in FIELDS])
+    for name in connections:
+        for statement in spread:
+            database.execute(statement, {"connection": name})
+
+
+def as_bytes(value: Any) -> bytes:
+    """A value of a database, as its bytes."""
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+class Sqlite:
+    """Journals in files, one for each schedule."""
+
+    name = "sqlite"
+
+    def settings(self, directory: Path) -> Journal:
+        """Where the journal of a schedule shall be."""
+        return Journal(url=f"sqlite:///{directory}/gateway.db")
+
+    def make(self, settings: Journal, age: int | None, backlog: Sequence[bytes], connections: Sequence[str]) -> None:
+        """Make a journal that holds a backlog: of an older version's schema, or (None) as the newest makes it."""
+        if age is None:
+            fill(settings, backlog, connections)
+            return
+        with closing(self._open(settings)) as database:
+            for script in schema.MIGRATIONS[:age]:
+                database.executescript(script)
+            database.execute(f"PRAGMA user_version = {age}")
+            fill_older(database, backlog, connections)
+            database.commit()
+
+    def balances(self, settings: Journal) -> Balances | None:
+        """The balance of each connection now; None where there is no journal yet, or it cannot be read now.
+
+        It only reads, and is never the one to find out what a crash left behind: that is the gateway's own part.
+        """
+        path = settings.url.removeprefix("sqlite:///")
+        try:
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=0.5)) as database:
+                return {name: tuple(counts) for name, *counts in database.execute(BALANCE)}
+        except sqlite3.OperationalError:
+            return None
+
+    def ledger(self, settings: Journal) -> list[tuple[str, int, str, str]]:
+        """Message, part, connection and outcomes (JSON) of everything that has its words."""
+        with closing(self._open(settings)) as database:
+            return database.execute(LEDGER).fetchall()
+
+    def values(self, settings: Journal) -> Iterator[bytes]:
+        """Everything stored, value by value: in the file, one may lie in pieces."""
+        with closing(self._open(settings)) as database:
+            tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            for table in tables:
+                for row in database.execute(f"SELECT * FROM {table}"):
+                    yield from map(as_bytes, row)
+
+    def forget(self, settings: Journal) -> None:
+        """A file goes with its directory."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+    @staticmethod
+    def _open(settings: Journal) -> sqlite3.Connection:
+        return sqlite3.connect(settings.url.removeprefix("sqlite:///"))
+
+
+class Postgres:
+    """Databases on a server of the tests' own, one for each schedule."""
+
+    name = "postgresql"
+
+    def __init__(self, server: PostgresServer, lock: threading.Lock) -> None:
+        self._server = server
+        self._lock = lock
+        self._runner = asyncio.Runner()
+        self._open: dict[str, Any] = {}
+
+    def settings(self, directory: Path) -> Journal:
+        """Where the journal of a schedule shall be."""
+        with self._lock:
+            return Journal(url=self._server.url(self._server.new_database()), lease_s=LEASE_S)
+
+    def make(self, settings: Journal, age: int | None, backlog: Sequence[bytes], connections: Sequence[str]) -> None:
+        """Make a journal that holds a backlog. There has been one version of it so far."""
+        assert age is None
+        fill(settings, backlog, connections)
+
+    def balances(self, settings: Journal) -> Balances | None:
+        """The balance of each connection now; None where there is no journal yet."""
+        from gateway.journal.postgres.link import TROUBLE
+
+        try:
+            rows = self._ask(settings, BALANCE)
+        except TROUBLE:
+            return None
+        return {name: tuple(map(int, counts)) for name, *counts in rows}
+
+    def ledger(self, settings: Journal) -> list[tuple[str, int, str, str]]:
+        """Message, part, connection and outcomes (JSON) of everything that has its words."""
+        return [tuple(row) for row in self._ask(settings, LEDGER)]
+
+    def values(self, settings: Journal) -> Iterator[bytes]:
+        """Everything stored, value by value."""
+        for (table,) in self._ask(settings, "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"):
+            for row in self._ask(settings, f"SELECT * FROM {table}"):
+                yield from map(as_bytes, row)
+
+    def forget(self, settings: Journal) -> None:
+        """Drop the database of a schedule that is over."""
+        connection = self._open.pop(settings.url, None)
+        if connection is not None:
+            self._runner.run(connection.close())
+        self._server.sql(f"DROP DATABASE {settings.url.rpartition('/')[2]} WITH (FORCE)")
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._runner.close()
+
+    def _ask(self, settings: Journal, statement: str) -> list[Any]:
+        return self._runner.run(self._asked(settings.url, statement))
+
+    async def _asked(self, url: str, statement: str) -> list[Any]:
+        import asyncpg
+
+        if url not in self._open:
+            self._open[url] = await asyncpg.connect(url, timeout=5, command_timeout=10)
+        return await self._open[url].fetch(statement)
+
+
+@contextmanager
+def engines(name: str) -> Iterator[Callable[[], Sqlite | Postgres]]:
+    """What makes an engine, to be used by one thread, for as long as its server runs."""
+    if name == Sqlite.name:
+        yield Sqlite
+        return
+    with postgres_server() as server:
+        lock = threading.Lock()
+        yield lambda: Postgres(server, lock)

@@ -1,0 +1,71 @@
+"""Bugs to plant in the gateway, so that the harness can be seen to find them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from gateway import app
+from gateway.deliver.lane import Courier, Run
+from gateway.journal import settlements
+from gateway.journal.port import Settlement
+from gateway.journal.sqlite import SqliteJournal
+from gateway.log import logger
+
+
+def answers_before_storing() -> None:
+    """The endpoint acknowledges what is not durable yet."""
+    store: Callable[..., Awaitable[int]] = SqliteJournal.accept
+
+    async def accept(self: SqliteJournal, new: Sequence[Any], connections: Sequence[str]) -> int:
+        tasks.append(asyncio.ensure_future(store(self, new, connections)))
+        return len(new)
+
+    tasks: list[Any] = []
+    SqliteJournal.accept = accept
+
+
+def records_at_the_end_only() -> None:
+    """The outcomes of a lane's calls are recorded when all of them have been made."""
+    record = Courier._record
+
+    async def late(self: Courier, settlement: Settlement) -> None:
+        if settlement.release:
+            await record(self, settlement)
+        else:
+            self.kept.extend(settlement.finished)
+
+    settlement = Run.settlement
+
+    def whole(self: Run, **given: Any) -> Settlement:
+        for item in self.work:
+            item.told = False
+        return settlement(self, **given)
+
+    Courier.kept = []
+    Courier._record = late
+    Run.settlement = whole
+
+
+def counts_twice() -> None:
+    """What is settled is counted once more than it should be."""
+    counted = settlements._counted
+    settlements._counted = lambda settles: [*counted(settles), *counted(settles)]
+
+
+def logs_credentials() -> None:
+    """The endpoint writes the Authorization header into the log."""
+    answer = app.Endpoint._answer
+
+    async def loud(self: app.Endpoint, scope: Any, receive: Any) -> Any:
+        logger.info("asked", headers=[value.decode() for _, value in scope["headers"]])
+        return await answer(self, scope, receive)
+
+    app.Endpoint._answer = loud
+
+
+def forgets_the_order() -> None:
+    """A lane's calls are made in the wrong order."""
+    calls = Courier._calls
+    Courier._calls = lambda self, work: list(reversed(calls(self, work)))
