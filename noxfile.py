@@ -143,5 +143,5 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure: one table, in ratios where it can."""
-    install_all(session, "bench")
+    install_all(session, "bench", "postgres")
     session.run("python", "tests/bench/run.py", *session.posargs)

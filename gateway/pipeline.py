@@ -19,6 +19,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -26,6 +27,7 @@ from gateway.catalog import Catalog
 from gateway.deliver.gates import SLOW
 from gateway.deliver.lane import Courier, StaleClaim
 from gateway.deliver.progress import Undertaking
+from gateway.deliver.sharing import share_limits
 from gateway.destinations import Connection
 from gateway.facts import facts
 from gateway.govern.governed import Governed
@@ -158,17 +160,25 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Claim lanes and work on them; returns when stopped and what is in hand has been let go."""
-        while not self.stopped.is_set():
-            try:
-                await self._round()
-            except JournalUnavailable as error:
-                logger.error("journal unavailable", problem=str(error))
-                await self._rest(TROUBLE_S)
-            except Exception:  # noqa: BLE001  # whatever it is, a connection never stops being worked
-                logger.exception("round failed", connection=self.connection.name)
-                await self._rest(TROUBLE_S)
-        if self.working:
-            await asyncio.wait(self.working)
+        exchange = partial(self.journal.exchange, self.connection.name)
+        sharing = asyncio.create_task(share_limits(self.courier.maker.gates, exchange))
+        try:
+            while not self.stopped.is_set():
+                await self._one_round()
+            if self.working:
+                await asyncio.wait(self.working)
+        finally:
+            sharing.cancel()
+
+    async def _one_round(self) -> None:
+        try:
+            await self._round()
+        except JournalUnavailable as error:
+            logger.error("journal unavailable", problem=str(error))
+            await self._rest(TROUBLE_S)
+        except Exception:  # noqa: BLE001  # whatever it is, a connection never stops being worked
+            logger.exception("round failed", connection=self.connection.name)
+            await self._rest(TROUBLE_S)
 
     async def _round(self) -> None:
         """Claim what there is room for, or wait until there is something, or room."""

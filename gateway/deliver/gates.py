@@ -40,6 +40,8 @@ class Door:
 
     until: float = 0.0
     reason: str = ""
+    known: float = 0.0
+    """Up to when other dispatchers know that it is closed."""
 
     def close(self, until: float, reason: str) -> None:
         """Stay closed until then; never shortens a longer wait."""
@@ -92,19 +94,22 @@ class Scope(Door):
     under_way: int = 0
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def take(self, now: float) -> float:
-        """Take a token for a call to be made now; where there is none yet, how many seconds to wait for it."""
+    def take(self, now: float, dispatchers: int = 1) -> float:
+        """Take a token for a call to be made now; where there is none yet, how many seconds to wait for it.
+
+        Of a rate each of so many ``dispatchers`` has its part.
+        """
         if self.window is not None:
             if now >= self.window.ends:
                 self._begin_anew(self.window, now)
             if self.window.left - self.under_way < 1:
                 return LOOK_S
         if self.rate.per_second is not None:
-            burst = max(1, self.rate.burst)
-            self.tokens = min(burst, self.tokens + (now - self.filled) * self.rate.per_second)
+            per_second, burst = self.rate.per_second / dispatchers, max(1, self.rate.burst / dispatchers)
+            self.tokens = min(burst, self.tokens + (now - self.filled) * per_second)
             self.filled = now
             if self.tokens < ALMOST_ONE:
-                return (1 - self.tokens) / self.rate.per_second
+                return (1 - self.tokens) / per_second
             self.tokens -= 1
         self.under_way += 1
         return 0.0
@@ -202,7 +207,10 @@ class ConnectionGate(Door):
 
 @dataclass(slots=True)
 class Gates:
-    """All gates of one connection. ``clock`` gives seconds; ``sleep`` waits for some."""
+    """All gates of one connection. ``clock`` gives seconds; ``sleep`` waits for some.
+
+    ``dispatchers`` is how many work on the connection, whose limits they share.
+    """
 
     rates: Mapping[str, Rate]
     headers: RateHeaders | None
@@ -210,6 +218,7 @@ class Gates:
     sleep: Sleep = asyncio.sleep
     connection: ConnectionGate = field(default_factory=ConnectionGate)
     scopes: dict[str, Scope] = field(default_factory=dict)
+    dispatchers: int = 1
 
     def scope(self, name: str) -> Scope:
         """The gate of a scope; one that no rate is declared for has no limit."""
@@ -248,7 +257,7 @@ class Gates:
                 closed = self._closed(scope, stopping)
                 if closed is not None:
                     return closed
-                wait = scope.take(self.clock())
+                wait = scope.take(self.clock(), self.dispatchers)
                 if not wait:
                     return None
                 await self.sleep(min(wait, LOOK_S))
@@ -258,6 +267,25 @@ class Gates:
         if stopping():
             return Closed(until=now, reason="")
         return self.connection.closed(now) or scope.closed(now)
+
+    def untold(self) -> dict[str, Closed]:
+        """The scopes that the destination had closed, as far as other dispatchers have yet to hear of it.
+
+        Of the whole connection nobody is told: what cannot be reached from here may be reached from elsewhere.
+        """
+        now = self.clock()
+        closed = {name: scope.closed(now) for name, scope in self.scopes.items() if scope.until > scope.known}
+        return {name: how for name, how in closed.items() if how is not None}
+
+    def told(self, name: str, until: float) -> None:
+        """Other dispatchers know now that a scope is closed until then."""
+        self.scope(name).known = until
+
+    def hear(self, name: str, closed: Closed) -> None:
+        """Close a scope, as another dispatcher had to."""
+        scope = self.scope(name)
+        scope.close(closed.until, closed.reason)
+        scope.known = max(scope.known, closed.until)
 
     def leave(self, name: str, reply: Reply | None = None) -> None:
         """A call of a scope is over; adopt the limit that its reply tells of."""

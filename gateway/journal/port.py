@@ -256,6 +256,21 @@ class DataPoint(msgspec.Struct, frozen=True):
     times: int
 
 
+class Closing(msgspec.Struct, frozen=True, kw_only=True):
+    """A destination had a rate-limit scope closed, for so long from now on."""
+
+    scope: str
+    left_ms: int
+    reason: str
+
+
+class Others(msgspec.Struct, frozen=True, kw_only=True):
+    """What a dispatcher hears of the others: how many work on a connection, itself counted, and what they told."""
+
+    dispatchers: int = 1
+    closings: tuple[Closing, ...] = ()
+
+
 class Journal(Protocol):
     """An engine that keeps the journal. All methods raise JournalUnavailable."""
 
@@ -303,6 +318,9 @@ class Journal(Protocol):
 
         What was refused may be tried at once: the settings may be others now.
         """
+
+    async def exchange(self, connection: str, closings: Sequence[Closing]) -> Others:
+        """Tell other dispatchers what is closed, and hear what they told. Whoever does so counts as one of them."""
 
     async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
         """Return once a lane of these connections may be due, at the latest after the timeout."""

@@ -20,6 +20,7 @@ from gateway.journal.checkpoint import Checkpointer
 from gateway.journal.commit import Committer
 from gateway.journal.indexing import Indexer
 from gateway.journal.port import (
+    Closing,
     Count,
     DataPoint,
     Entry,
@@ -27,6 +28,7 @@ from gateway.journal.port import (
     JournalUnavailable,
     JournalUnusable,
     Lane,
+    Others,
     Settlement,
     hash64,
     hash_ref,
@@ -214,6 +216,10 @@ class SqliteJournal:
                 self._reader.execute(FREE)
             self._indexer = Indexer(connect(self._path), self._turn_of_its_own)
         return True
+
+    async def exchange(self, connection: str, closings: Sequence[Closing]) -> Others:  # noqa: ARG002
+        """Hear of other dispatchers; see the port. There are none."""
+        return Others()
 
     async def close(self) -> None:
         """Finish what is in hand and let go of the file."""

@@ -1,8 +1,9 @@
-"""The benchmark: one table, in ratios where it can. ``run.py [--quick] [scenario …]``.
+"""The benchmark: one table, in ratios where it can. ``run.py [--quick] [--postgres]``.
 
 W1 is one user a message with two events and two calls out, W10 has ten of each. Every scenario starts a
-gateway of its own (``gateway serve``, SQLite) against a partner that answers at once, after 50 ms, or not at
-all. CPU counts every process of the gateway from the first post until the last call has been delivered.
+gateway of its own (``gateway serve``) against a partner that answers at once, after 50 ms, or not at all. CPU counts
+every process of the gateway from the first post until the last call has been delivered. The journal is SQLite, or with
+``--postgres`` a PostgreSQL server on the same machine, whose CPU is counted by itself.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ import psutil
 HERE = Path(__file__).parent
 PYTHON = sys.executable
 QUICK = "--quick" in sys.argv
+POSTGRES = "--postgres" in sys.argv
 CONNECTIONS = 64
 CONFIG = """
 [ingress]
 bind = "127.0.0.1:0"
 authorization = ["Token bench"]
 [journal]
-url = "sqlite:///{directory}/bench.db"
+url = "{journal}"
 [log]
 level = "warning"
 [delivery]
@@ -102,19 +104,32 @@ def partner(delay_s):
 
 
 @contextlib.contextmanager
+def journal(directory):
+    """The URL of a new journal, and the process that keeps it, if it has one of its own."""
+    if not POSTGRES:
+        yield f"sqlite:///{directory}/bench.db", None
+        return
+    sys.path.insert(0, str(HERE.parent))
+    from support.postgres_server import postgres_server
+
+    with postgres_server(fsync="on", shared_buffers="256MB") as server:
+        yield server.url(server.new_database()), server.process
+
+
+@contextlib.contextmanager
 def gateway(vendor):
-    """A served gateway; yields its process, its URL, and how long it took to give its first answer."""
-    with tempfile.TemporaryDirectory() as directory:
+    """A served gateway; yields its processes, its URL, and how long it took to give its first answer."""
+    with tempfile.TemporaryDirectory() as directory, journal(directory) as (kept, server):
         config = Path(directory) / "gateway.toml"
         port = free_port()
-        config.write_text(CONFIG.format(directory=directory, vendor=vendor).replace(":0", f":{port}", 1))
+        config.write_text(CONFIG.format(journal=kept, vendor=vendor).replace("127.0.0.1:0", f"127.0.0.1:{port}", 1))
         started = time.monotonic()
         with process(PYTHON, "-m", "gateway", "serve", "-c", str(config)) as running:
             url = f"http://127.0.0.1:{port}"
             wait(lambda: reachable(url))
             first = time.monotonic() - started
             time.sleep(0.5)
-            yield running, url, first
+            yield (running, server), url, first
 
 
 def load(url, count, *, rate=0, events=2, start=0, connections=CONNECTIONS):
@@ -134,6 +149,8 @@ def family(running):
 
 
 def cpu_s(running):
+    if running is None:
+        return 0.0
     return sum(sum(one.cpu_times()[:2]) for one in family(running))
 
 
@@ -163,20 +180,21 @@ def bare(count):
 
 def end_to_end(count, events, delay_s):
     """Post as fast as answered, then wait until everything has been delivered."""
-    with partner(delay_s) as vendor, gateway(vendor) as (running, url, first):
+    with partner(delay_s) as vendor, gateway(vendor) as ((running, server), url, first):
         load(url, 200, events=events, start=10**6)
         if delay_s is not None:
             wait(lambda: facts(url)[1] == 0)
-        before, started = cpu_s(running), time.monotonic()
+        before, started = (cpu_s(running), cpu_s(server)), time.monotonic()
         posted = load(url, count, events=events)
         peak = memory_mb(running)
         if delay_s is not None:
             wait(lambda: facts(url)[1] == 0)
         taken = time.monotonic() - started
-        spent = cpu_s(running) - before
+        spent, kept = cpu_s(running) - before[0], cpu_s(server) - before[1]
         peak = max(peak, memory_mb(running))
         return {**posted, "done": count / taken, "calls": count * events / taken, "cpu_ms": 1000 * spent / count} | {
             "memory_mb": peak,
+            "kept_ms": 1000 * kept / count,
             "first_s": first,
             "refused": delay_s is None,
         }
@@ -223,7 +241,17 @@ def main():
     count = 1_500 if QUICK else 8_000
     print(f"Python {sys.version.split()[0]}, {psutil.cpu_count()} processors, {CONNECTIONS} connections", flush=True)
     limits = [bare(count)]
-    heads = {"acks/s": 8, "p50 ms": 8, "p99 ms": 8, "done/s": 8, "calls/s": 9, "CPU ms": 8, "MB": 6, "first s": 8}
+    heads = {
+        "acks/s": 8,
+        "p50 ms": 8,
+        "p99 ms": 8,
+        "done/s": 8,
+        "calls/s": 9,
+        "CPU ms": 8,
+        "DB ms": 8,
+        "MB": 6,
+        "first s": 8,
+    }
     print(f"\n{'':34}" + "".join(f"{head:>{width}}" for head, width in heads.items()))
 
     def row(name, told):
@@ -231,7 +259,8 @@ def main():
         if "done" in told:
             done = "        " if told["refused"] else f"{told['done']:8.0f}"
             calls = "         " if told["refused"] else f"{told['calls']:9.0f}"
-            cells += f"{done}{calls}{told['cpu_ms']:8.2f}{told['memory_mb']:6.0f}{told['first_s']:8.2f}"
+            cells += f"{done}{calls}{told['cpu_ms']:8.2f}{told['kept_ms']:8.2f}"
+            cells += f"{told['memory_mb']:6.0f}{told['first_s']:8.2f}"
         print(f"{name:34}{cells}", flush=True)
         bad = {status: n for status, n in told["statuses"].items() if status not in ("200", "202")}
         if bad:

@@ -5,6 +5,8 @@ import asyncio
 import pytest
 
 from gateway.deliver.gates import FAILURES_TO_CLOSE, Closed, Gates
+from gateway.deliver.sharing import share
+from gateway.journal.port import Closing, JournalUnavailable, Others
 from gateway.sdk import Rate, retry
 
 pytestmark = pytest.mark.anyio
@@ -164,3 +166,60 @@ async def test_a_lane_that_is_cancelled_while_it_waits_for_its_turn_leaves_nothi
     doors.sleep = clock.sleep
     assert await asyncio.wait_for(doors.enter(""), 1) is None
     assert clock.now == 1_001.0
+
+
+async def test_a_rate_is_shared_by_all_dispatchers(clock):
+    doors = gates(clock, default=Rate(per_second=6, burst=6))
+    doors.dispatchers = 3
+    times = []
+    for _ in range(5):
+        await doors.enter("")
+        times.append(round(clock.now - 1_000, 6))
+    assert times == [0, 0, 0.5, 1.0, 1.5]
+
+
+async def test_what_the_destination_closed_is_told_once_and_again_when_it_lasts_longer(clock):
+    doors = gates(clock)
+    doors.scope("a").complained(clock.now, retry("status_429", after_s=10))
+    doors.connection.rest(clock.now + 5, "unreachable")
+    told = doors.untold()
+    assert told == {"a": Closed(until=1_010, reason="status_429")}
+    assert doors.untold() == told  # nobody has heard yet
+    doors.told("a", 1_010)
+    assert doors.untold() == {}
+    doors.scope("a").complained(clock.now, retry("status_429", after_s=20))
+    assert doors.untold() == {"a": Closed(until=1_020, reason="status_429")}
+    clock.now = 1_021
+    assert doors.untold() == {}
+
+
+async def test_what_another_dispatcher_told_closes_a_scope_and_is_not_told_on(clock):
+    doors = gates(clock)
+    doors.hear("a", Closed(until=1_010, reason="status_429"))
+    assert await doors.enter("a") == Closed(until=1_010, reason="status_429")
+    assert await doors.enter("b") is None
+    assert doors.untold() == {}
+
+
+async def test_dispatchers_share_what_they_were_told_once_the_journal_can_be_reached(clock):
+    here, there, board = gates(clock), gates(clock), []
+
+    async def away(_):
+        raise JournalUnavailable
+
+    async def tell(closings):
+        board.extend(closings)
+        return Others(dispatchers=2)
+
+    async def hear(_):
+        return Others(dispatchers=2, closings=tuple(board))
+
+    here.scope("a").complained(clock.now, retry("status_429", after_s=10))
+    with pytest.raises(JournalUnavailable):
+        await share(here, away)
+    await share(here, tell)
+    await share(here, tell)
+    await share(there, hear)
+    assert board == [Closing(scope="a", left_ms=10_000, reason="status_429")]
+    assert await there.enter("a") == Closed(until=1_010, reason="status_429")
+    assert (here.dispatchers, there.dispatchers) == (2, 2)

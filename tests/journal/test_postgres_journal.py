@@ -3,14 +3,25 @@
 import asyncio
 import itertools
 import signal
+import time
 
 import pytest
+from msgspec.structs import replace
 from support.journal_words import BOTH, DELIVERED, find, finish, settle
 from support.postgres_server import postgres_server
 from support.proxy import proxy
 
 from gateway.journal.engines import inspect, open_journal, prepare
-from gateway.journal.port import Count, Finished, JournalUnavailable, JournalUnusable, Memo, hash64
+from gateway.journal.port import (
+    Closing,
+    Count,
+    Finished,
+    JournalUnavailable,
+    JournalUnusable,
+    Memo,
+    Others,
+    hash64,
+)
 from gateway.settings import Journal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
@@ -120,6 +131,26 @@ async def test_a_clock_that_runs_ahead_takes_nobodys_lane(others, make_entry):
     assert len(await claim(first)) == 1
     await asyncio.sleep(2 * LEASE_S)
     assert await claim(second) == []
+
+
+async def test_nobody_looks_again_and_again_at_what_another_has_claimed(others, make_entry):
+    first, second = await others(lease_s=30), await others()
+    await first.accept([make_entry("m1", received_ms=1)], ("loyalty",))
+    assert len(await claim(first)) == 1
+    lasted = []
+    for _ in range(3):  # the first may end at a hint of what was accepted
+        started = time.monotonic()
+        await second.wait(["loyalty"], now_ms=FAR_MS, timeout_s=0.3)
+        lasted.append(time.monotonic() - started)
+    assert max(lasted) > 0.25
+
+
+async def test_what_is_due_later_ends_a_wait_then(others, make_entry):
+    journal = await others()
+    await journal.accept([make_entry("m1", received_ms=10_000)], ("loyalty",))
+    started = time.monotonic()
+    await journal.wait(["loyalty"], now_ms=9_700, timeout_s=60)
+    assert time.monotonic() - started < 30
 
 
 async def test_no_lane_is_left_behind_when_work_arrives_while_it_is_emptied(others, make_entry, sql):
@@ -296,11 +327,70 @@ async def test_a_failed_commit_stores_nothing_and_says_so_without_any_row(others
     assert await journal.accept([make_entry("m1")], ("loyalty",)) == 1
 
 
+async def test_dispatchers_hear_of_each_other_and_of_what_is_closed(others):
+    first, second = await others(), await others()
+    assert await first.exchange("loyalty", []) == Others()
+    assert (await second.exchange("loyalty", [])).dispatchers == 2
+    assert (await second.exchange("email", [])).dispatchers == 1
+    closing = Closing(scope="api", left_ms=60_000, reason="status_429")
+    await first.exchange("loyalty", [closing])
+    assert (await first.exchange("loyalty", [])).closings == ()
+    (heard,) = (await second.exchange("loyalty", [])).closings
+    assert (heard.scope, heard.reason, 55_000 < heard.left_ms <= 60_000) == ("api", "status_429", True)
+    await second.exchange("loyalty", [replace(closing, left_ms=10)])  # shorter than what is known
+    assert len((await second.exchange("loyalty", [])).closings) == 1
+    assert (await second.exchange("email", [])).closings == ()
+    await first.close()
+    assert (await second.exchange("loyalty", [])).dispatchers == 1
+
+
+async def test_a_dispatcher_that_is_not_heard_of_any_more_does_not_count(others):
+    first, second = await others(), await others()
+    await first.exchange("loyalty", [])
+    await asyncio.sleep(2 * LEASE_S)
+    assert (await second.exchange("loyalty", [])).dispatchers == 1
+
+
+async def test_a_journal_of_an_older_version_is_brought_up_to_date_while_it_is_used(settings, make_entry, sql):
+    async with asyncio.timeout(20):
+        await journal_of_version(1, settings)
+        older = await open_journal(settings)
+        posting = [asyncio.create_task(older.accept([make_entry(f"m{n}", user=str(n))], BOTH)) for n in range(50)]
+        await asyncio.gather(*(prepare(settings) for _ in range(3)), *posting)
+        assert versions(sql) == newest()
+        assert len(await claim(older, lanes=100)) == 50
+        await older.close()
+
+
+async def journal_of_version(version, settings):
+    import asyncpg
+
+    from gateway.journal.postgres import schema
+
+    connection = await asyncpg.connect(settings.url)
+    await connection.execute(schema.VERSIONS)
+    for number, script in enumerate(schema.MIGRATIONS[:version], 1):
+        await connection.execute(script)
+        await connection.execute("INSERT INTO journal_versions (version, oldest) VALUES ($1, 1)", number)
+    await connection.close()
+
+
+def newest():
+    """The versions that the schema has had."""
+    from gateway.journal.postgres import schema
+
+    return [str(number) for number in range(1, len(schema.MIGRATIONS) + 1)]
+
+
+def versions(sql):
+    return sql("SELECT version FROM journal_versions ORDER BY version").splitlines()
+
+
 async def test_nodes_that_start_together_make_the_journal_once(settings, sql):
     assert await inspect(settings) is False
     await asyncio.gather(*(prepare(settings) for _ in range(6)))
     assert await inspect(settings) is True
-    assert sql("SELECT count(*) = max(version) FROM journal_versions") == "t"
+    assert versions(sql) == newest()
 
 
 @pytest.mark.parametrize(("oldest", "usable"), [(1, True), (98, False)])

@@ -11,6 +11,8 @@ from support.fast_vendor import fast_vendor
 from support.postgres_server import QUOTED, postgres_server
 from support.posting import Poster, check
 
+from gateway.testing.vendor import Action, Fault, Match
+
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(240)]
 USERS = 200
 
@@ -104,6 +106,21 @@ def holder(pair, server):
     """The node whose dispatcher has a lane in hand."""
     owner = server.sql("SELECT owner FROM lanes WHERE owner IS NOT NULL", f"test{server.databases}")
     return next(node for node in pair if f":{node.children()['dispatch']}:" in owner)
+
+
+def test_what_a_partner_asks_of_one_node_all_of_them_do(pair, vendor, message):
+    told = Action(status=429, headers={"Retry-After": "8"})
+    vendor.faults.append(Fault(match=Match(path_regex="/events$"), times=1, action=told))
+    pair[0].post(message(0, user=100))
+    pair[0].wait(lambda: [one for one in vendor.journal if one["status"] == 429])
+    time.sleep(2)
+    calls = len(vendor.journal)
+    for n in range(1, 21):
+        assert pair[n % 2].post(message(n, user=100 + n))[0] == 200
+    time.sleep(2)
+    assert len(vendor.journal) == calls
+    pair[0].wait(pair[0].drained, seconds=40)
+    assert len(sent(vendor)) == 21
 
 
 def test_the_database_restarts_while_posts_arrive(node, vendor, message):

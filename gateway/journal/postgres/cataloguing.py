@@ -32,7 +32,10 @@ ALL = """
 
 async def note(connection: Connection, points: Sequence[DataPoint], most: int) -> None:
     """Add what was seen to the catalog; beyond so many data points, forget those that were seen longest ago."""
-    rows = sorted(map(msgspec.structs.astuple, points))  # in one order, lest two nodes wait for each other
+    told = [point for point in points if "\0" not in point.name + point.attribute]  # which no text may hold here
+    rows = sorted(map(msgspec.structs.astuple, told))  # in one order, lest two nodes wait for each other
+    if not rows:
+        return
     async with connection.transaction():
         await connection.execute(NOTE, *(list(column) for column in zip(*rows, strict=True)))
         if await connection.fetchval("SELECT count(*) FROM data_points") > most:

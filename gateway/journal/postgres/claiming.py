@@ -73,13 +73,14 @@ LET_GO = f"""{HELD}
 """  # noqa: S608
 RETRY_REFUSED = """
     UPDATE lanes SET due_ms = 0 FROM (
-        SELECT user_hash, connection FROM lanes WHERE owner IS NULL AND reason LIKE 'refused%'
+        SELECT user_hash, connection FROM lanes WHERE owner IS NULL AND reason <> '' AND reason LIKE 'refused%'
         ORDER BY user_hash, connection FOR UPDATE SKIP LOCKED
     ) r WHERE lanes.user_hash = r.user_hash AND lanes.connection = r.connection
 """
 ROUSE = """
     UPDATE lanes SET due_ms = least(due_ms, $3) FROM (
-        SELECT user_hash, connection FROM lanes WHERE connection = $1 AND reason = $2 AND owner IS NULL
+        SELECT user_hash, connection FROM lanes
+        WHERE connection = $1 AND reason = $2 AND reason <> '' AND owner IS NULL
         ORDER BY user_hash, connection FOR UPDATE SKIP LOCKED
     ) r WHERE lanes.user_hash = r.user_hash AND lanes.connection = r.connection
 """

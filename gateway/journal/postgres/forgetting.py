@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import takewhile
 
-from gateway.journal.postgres import erasing, shelving
+from gateway.journal.postgres import erasing, sharing, shelving
 from gateway.journal.postgres.link import Connection
 
 TURN = 7_166_405_236_113  # of the advisory lock under which one node at a time forgets
@@ -50,5 +50,7 @@ async def prune(connection: Connection, order: Prune) -> int | None:
             for statement in FORGETTING:
                 await connection.execute(statement, *columns)
             await shelving.forget(connection, forgotten[-1][1])
+        if order.after_seq == 0:
+            await sharing.forget(connection)
         await erasing.forget(connection, [seq for _, seq in forgotten], order.dead_before_ms)
         return old[-1]["seq"] if len(old) == order.limit else None

@@ -33,7 +33,7 @@ class Hints:
     def give(self) -> None:
         """Let everybody know that there may be work, soon."""
         self._again = True
-        if self._gives is None:
+        if self._gives is None or self._gives.done():
             self._gives = asyncio.create_task(self._give())
 
     def heed(self, *_: Any) -> None:
@@ -76,7 +76,6 @@ class Hints:
             except JournalUnavailable:
                 break  # those who wait look for themselves
             await asyncio.sleep(max(0.0, started + APART_S - time.monotonic()))
-        self._gives = None
 
 
 async def _notify(connection: Connection) -> None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.journal import port
-from gateway.journal.port import Count, DataPoint, Entry, Found, JournalUnavailable, Lane, Settlement
+from gateway.journal.port import Closing, Count, DataPoint, Entry, Found, JournalUnavailable, Lane, Others, Settlement
 from gateway.journal.postgres import (
     accepting,
     cataloguing,
@@ -24,12 +24,13 @@ from gateway.journal.postgres import (
     looking,
     schema,
     settling,
+    sharing,
     shelving,
 )
 from gateway.journal.postgres.address import Address
 from gateway.journal.postgres.grouping import Grouped
 from gateway.journal.postgres.hints import Hints
-from gateway.journal.postgres.link import INDEXED, TROUBLE, Connection, Link, connect, described
+from gateway.journal.postgres.link import TROUBLE, Connection, Link, connect, described
 
 T = TypeVar("T")
 LEASE_S = 15.0
@@ -55,7 +56,7 @@ async def inspect(address: Address) -> bool:
 
 async def _at(address: Address, work: Callable[[Connection], Awaitable[T]]) -> T:
     try:
-        connection = await connect(address, {})
+        connection = await connect(address)
         try:
             return await work(connection)
         finally:
@@ -77,9 +78,9 @@ class PostgresJournal:
         self._lease_ms = int(lease_s * 1000)
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._shard = secrets.randbelow(SHARDS)
-        self._storing = Link(address, INDEXED)
-        self._working = Link(address, INDEXED)
-        self._reading = Link(address, INDEXED)
+        self._storing = Link(address)
+        self._working = Link(address)
+        self._reading = Link(address)
         self._aside = Link(address)
         self._accepts = Grouped(self._accept)
         self._steps = Grouped(self._step)
@@ -88,6 +89,7 @@ class PostgresJournal:
         self._held: dict[claiming.Key, float] = {}
         self._tasks: dict[Callable[[], Any], asyncio.Task[None]] = {}
         self._salt: bytes | None = None
+        self._is_dispatcher = False
 
     @classmethod
     async def open(cls, address: Address, *, lease_s: float = LEASE_S) -> PostgresJournal:
@@ -205,8 +207,14 @@ class PostgresJournal:
         """Become one of the journal's dispatchers; see the port."""
         await self._aside.run(claiming.retry_refused)
         await self._learn()
+        self._is_dispatcher = True
         self._go_on(self._shelve)
         return True
+
+    async def exchange(self, connection: str, closings: Sequence[Closing]) -> Others:
+        """Tell and hear what is closed; see the port."""
+        order = sharing.Exchange(connection, self._owner, self._lease_ms, tuple(closings))
+        return await self._reading.run(sharing.exchange, order)
 
     async def close(self) -> None:
         """Finish what is in hand, give back what is claimed, and let go of the server."""
@@ -217,6 +225,8 @@ class PostgresJournal:
         with suppress(JournalUnavailable):
             if self._held:
                 await self._working.run(claiming.let_go, list(self._held))
+            if self._is_dispatcher:
+                await self._working.run(sharing.leave, self._owner)
         await self._hints.close()
         for link in (self._storing, self._working, self._reading, self._aside):
             await link.close()

@@ -29,9 +29,7 @@ SESSION = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
     "jit": "off",
-}
-INDEXED = {  # plans are kept: one that was made while a table was small must do when it is large
-    "enable_seqscan": "off",
+    "enable_seqscan": "off",  # plans are kept: one that was made while a table was small must do when it is large
     "enable_mergejoin": "off",
     "enable_hashjoin": "off",
 }
@@ -45,14 +43,14 @@ def described(error: BaseException) -> str:
     return str(getattr(error, "message", None) or error) or type(error).__name__
 
 
-async def connect(address: Address, settings: dict[str, str]) -> Connection:
+async def connect(address: Address) -> Connection:
     """A connection on which what is committed is durable. Raises what asyncpg raises."""
     connection = await asyncpg.connect(
         address.url,
         password=address.password,
         timeout=CONNECT_S,
         command_timeout=COMMAND_S,
-        server_settings=SESSION | settings,
+        server_settings=SESSION,
     )
     try:
         await connection.execute(DURABLE)
@@ -68,9 +66,8 @@ class Link:
     After trouble it is given up, for nobody knows what became of what was asked; the next to come connects anew.
     """
 
-    def __init__(self, address: Address, settings: dict[str, str] | None = None) -> None:
+    def __init__(self, address: Address) -> None:
         self._address = address
-        self._settings = settings or {}
         self._connection: Connection | None = None
         self._lock = asyncio.Lock()
         self._rest_until = 0.0
@@ -106,7 +103,7 @@ class Link:
             if time.monotonic() < self._rest_until:
                 raise OSError("not connected")
             self._rest_until = time.monotonic() + AFTER_FAILURE_S
-            self._connection = await connect(self._address, self._settings)
+            self._connection = await connect(self._address)
             self._rest_until = 0.0
             self.since = time.monotonic()
         return self._connection

@@ -54,7 +54,7 @@ ERASED_BEFORE = """
 """
 NEXT_DUE = """
     SELECT min(d.due_ms) FROM unnest($1::text[]) c (connection) CROSS JOIN LATERAL (
-        SELECT due_ms FROM lanes WHERE connection = c.connection ORDER BY due_ms LIMIT 1
+        SELECT due_ms FROM lanes WHERE connection = c.connection AND owner IS NULL ORDER BY due_ms LIMIT 1
     ) d
 """
 COUNTS = """
@@ -118,7 +118,7 @@ async def salt(connection: Connection) -> bytes:
 
 
 async def next_due_ms(connection: Connection, connections: Sequence[str]) -> int | None:
-    """When a lane of these connections is due next; None where there is none."""
+    """When a lane of these connections that nobody has claimed is due next; None where there is none."""
     due: int | None = await connection.fetchval(NEXT_DUE, connections)
     return due
 

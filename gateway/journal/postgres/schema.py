@@ -135,8 +135,25 @@ MIGRATIONS = (
     ALTER TABLE work ADD COLUMN crashes integer NOT NULL DEFAULT 0;     -- how many processes died of it
     ALTER TABLE work ADD COLUMN crashed_in text NOT NULL DEFAULT '';    -- and what the last one was doing
     """,
+    """
+    CREATE INDEX lanes_put_back ON lanes (connection, reason) WHERE reason <> '';
+    CREATE TABLE dispatchers (                  -- who works on a connection
+        connection text NOT NULL,
+        owner text NOT NULL,
+        seen_ms bigint NOT NULL,
+        PRIMARY KEY (connection, owner)
+    );
+    CREATE TABLE gates (                        -- rate-limit scopes that a destination had one of them close
+        connection text NOT NULL,
+        scope text NOT NULL,
+        until_ms bigint NOT NULL,
+        reason text NOT NULL,
+        owner text NOT NULL,
+        PRIMARY KEY (connection, scope)
+    );
+    """,
 )
-OLDEST = (1, 1, 1)
+OLDEST = (1, 1, 1, 1)
 VERSIONS = """
     CREATE TABLE IF NOT EXISTS journal_versions (
         version integer PRIMARY KEY,

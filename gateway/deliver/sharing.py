@@ -1,0 +1,43 @@
+"""Sharing: what a destination said of its limits to one dispatcher, the others are told, and heed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from gateway.deliver.gates import Closed, Gates
+from gateway.journal.port import Closing, JournalUnavailable, Others
+from gateway.log import logger
+
+EVERY_S = 1.0
+
+Exchange = Callable[[Sequence[Closing]], Awaitable[Others]]
+"""Tell what is closed, and hear what others told. Raises JournalUnavailable."""
+
+
+async def share_limits(gates: Gates, exchange: Exchange, every_s: float = EVERY_S) -> None:
+    """Exchange what is closed every so often, for as long as nobody stops it."""
+    while True:
+        try:
+            await share(gates, exchange)
+        except JournalUnavailable:  # the next time, then; whoever needs the journal says so
+            pass
+        except Exception:  # noqa: BLE001  # whatever it is, deliveries go on
+            logger.exception("limits not shared")
+        await asyncio.sleep(every_s)
+
+
+async def share(gates: Gates, exchange: Exchange) -> None:
+    """Tell others what the destination had closed here, close what it had closed there, and share its rates."""
+    now, untold = gates.clock(), gates.untold()
+    others = await exchange(
+        [
+            Closing(scope=scope, left_ms=int(1000 * (closed.until - now)), reason=closed.reason)
+            for scope, closed in untold.items()
+        ]
+    )
+    gates.dispatchers = others.dispatchers
+    for scope, closed in untold.items():
+        gates.told(scope, closed.until)
+    for one in others.closings:
+        gates.hear(one.scope, Closed(until=gates.clock() + one.left_ms / 1000, reason=one.reason))
