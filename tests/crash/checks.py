@@ -11,21 +11,15 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from crash.engines import Balances
-from crash.gateways import AUTHORIZATION
-from crash.schedules import CUSTOMERS_OWN, Message, Schedule
-from crash.vendors import KEY, SECRET, Sent
+from crash.schedules import Message, Schedule
+from crash.vendors import Sent
 
-SECRETS = tuple(
-    secret.encode()
-    for secret in (AUTHORIZATION, SECRET, CUSTOMERS_OWN, KEY, b64encode(f"{KEY}:{SECRET}".encode()).decode())
-)
 USERS_OWN = (b"@example.com", b"c-1", b"user_attributes")
 
 
@@ -45,6 +39,7 @@ class Observed:
     stopped: tuple[int, bool]
     pieces: list[bytes]
     log: bytes
+    secrets: tuple[str, ...]
 
 
 def broken(schedule: Schedule, seen: Observed) -> tuple[list[str], int]:
@@ -68,7 +63,7 @@ def broken(schedule: Schedule, seen: Observed) -> tuple[list[str], int]:
         ),
         *seen.wrong,
         *([] if seen.looks else ["nobody ever looked at the balances"]),
-        *leaked(seen.pieces, seen.log),
+        *leaked(seen.secrets, seen.pieces, seen.log),
         *(
             []
             if seen.stopped == (0, True)
@@ -107,11 +102,11 @@ def repeated(sent: Iterable[Sent]) -> Counter[int]:
     return +extra
 
 
-def leaked(pieces: Iterable[bytes], log: bytes) -> Iterator[str]:
-    """Secrets where they must not be."""
-    for secret in SECRETS:
-        if any(secret in piece for piece in pieces):
-            yield f"a secret was found: {secret.decode()!r}"
+def leaked(secrets: Iterable[str], pieces: Sequence[bytes], log: bytes) -> Iterator[str]:
+    """Secrets where they must not be, and a user's own in the log."""
+    for secret in secrets:
+        if any(secret.encode() in piece for piece in pieces):
+            yield f"a secret was found: {secret!r}"
     for own in USERS_OWN:
         if own in log:
             yield f"something of a user's is in the log: {own.decode()!r}"

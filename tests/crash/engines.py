@@ -58,24 +58,26 @@ def fill(settings: Journal, backlog: Sequence[bytes], connections: Sequence[str]
     asyncio.run(filling())
 
 
-FIELDS = ("dedupe", "user", "message", "part", "dialect", "received_ms", "facts", "body")
-OLDER = (
+FIELDS = ("user", "dedupe", "message", "part", "dialect", "received_ms", "facts", "body")
+OLDER_SQLITE = (
     f"INSERT INTO batches ({', '.join(FIELDS)}) VALUES ({', '.join('?' * len(FIELDS))})",
     "INSERT INTO work (user, connection, seq) SELECT user, :connection, seq FROM batches",
     "INSERT OR IGNORE INTO lanes (user, connection, due_ms) SELECT user, :connection, received_ms FROM batches",
     "INSERT INTO counts (connection, word, reason, facts) SELECT :connection, 'received', '', sum(facts) FROM batches",
 )
-"""What every version of the schema has had in common: a backlog as each of them would hold it."""
+"""A backlog as each version of the schema would hold it, in words that all of them know."""
+OLDER_POSTGRES = (
+    f"INSERT INTO batches (user_hash, {', '.join(FIELDS[1:])}, seq) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, nextval('batches_seq'))",
+    "INSERT INTO work (user_hash, connection, seq) SELECT user_hash, $1, seq FROM batches",
+    "INSERT INTO lanes (user_hash, connection, due_ms) SELECT user_hash, $1, min(received_ms) FROM batches GROUP BY 1",
+    "INSERT INTO counts (shard, connection, word, reason, facts) SELECT 0, $1, 'received', '', sum(facts) FROM batches",
+)
 
 
-def fill_older(database: sqlite3.Connection, backlog: Sequence[bytes], connections: Sequence[str]) -> None:
-    """Put a backlog into tables that have been made."""
-    batches, *spread = OLDER
-    for entry in old_entries(backlog, b""):
-        database.execute(batches, [getattr(entry, field) for field in FIELDS])
-    for name in connections:
-        for statement in spread:
-            database.execute(statement, {"connection": name})
+def older_rows(backlog: Sequence[bytes]) -> list[list[Any]]:
+    """A backlog's rows in ``batches``."""
+    return [[getattr(entry, field) for field in FIELDS] for entry in old_entries(backlog, b"")]
 
 
 def as_bytes(value: Any) -> bytes:
@@ -101,7 +103,10 @@ class Sqlite:
             for script in schema.MIGRATIONS[:age]:
                 database.executescript(script)
             database.execute(f"PRAGMA user_version = {age}")
-            fill_older(database, backlog, connections)
+            batches, *spread = OLDER_SQLITE
+            database.executemany(batches, older_rows(backlog))
+            for statement in spread:
+                database.executemany(statement, [{"connection": name} for name in connections])
             database.commit()
 
     def balances(self, settings: Journal) -> Balances | None:
@@ -157,9 +162,11 @@ class Postgres:
             return Journal(url=self._server.url(self._server.new_database()), lease_s=LEASE_S)
 
     def make(self, settings: Journal, age: int | None, backlog: Sequence[bytes], connections: Sequence[str]) -> None:
-        """Make a journal that holds a backlog. There has been one version of it so far."""
-        assert age is None
-        fill(settings, backlog, connections)
+        """Make a journal that holds a backlog: of an older version's schema, or (None) as the newest makes it."""
+        if age is None:
+            fill(settings, backlog, connections)
+        else:
+            self._runner.run(self._make_older(settings.url, age, older_rows(backlog), connections))
 
     def balances(self, settings: Journal) -> Balances | None:
         """The balance of each connection now; None where there is no journal yet."""
@@ -195,12 +202,28 @@ class Postgres:
     def _ask(self, settings: Journal, statement: str) -> list[Any]:
         return self._runner.run(self._asked(settings.url, statement))
 
+    async def _make_older(self, url: str, age: int, rows: list[list[Any]], connections: Sequence[str]) -> None:
+        from gateway.journal.postgres import schema
+
+        database = await self._connected(url)
+        await database.execute(schema.VERSIONS)
+        for version, script in enumerate(schema.MIGRATIONS[:age], 1):
+            await database.execute(script)
+            await database.execute("INSERT INTO journal_versions (version, oldest) VALUES ($1, 1)", version)
+        batches, *spread = OLDER_POSTGRES
+        await database.executemany(batches, rows)
+        for statement in spread:
+            await database.executemany(statement, [(name,) for name in connections])
+
     async def _asked(self, url: str, statement: str) -> list[Any]:
+        return await (await self._connected(url)).fetch(statement)
+
+    async def _connected(self, url: str) -> Any:
         import asyncpg
 
         if url not in self._open:
             self._open[url] = await asyncpg.connect(url, timeout=5, command_timeout=10)
-        return await self._open[url].fetch(statement)
+        return self._open[url]
 
 
 @contextmanager

@@ -63,10 +63,10 @@ POINTS = {
     "checkpoint.before": Point("any", 2, "the write-ahead log is about to be folded", (SQLITE,)),
     "checkpoint.after": Point("any", 2, "the write-ahead log has been folded", (SQLITE,)),
     "migrate.before": Point("supervisor", 1, "a journal is about to be made or migrated"),
-    "migrate.statement": Point("supervisor", 8, "it is being migrated", (SQLITE,)),
+    "migrate.statement": Point("supervisor", 3, "it is being migrated"),
     "migrate.before_commit": Point("supervisor", 1, "it has been migrated, uncommitted"),
     "migrate.after_commit": Point("supervisor", 1, "it has been migrated"),
-    "supervisor.started": Point("supervisor", 3, "the supervisor has just started a process"),
+    "supervisor.started": Point("supervisor", 2, "the supervisor has just started a process"),
     "vendor.dispatch": Point("outside", 12, "the vendor has a call in hand: the dispatcher is killed"),
     "vendor.supervisor": Point("outside", 12, "the vendor has a call in hand: the supervisor is killed"),
     "vendor.everything": Point("outside", 12, "the vendor has a call in hand: all processes are killed at once"),
@@ -264,8 +264,12 @@ def _install_postgres() -> None:
 
 
 def _noted(_: Any, __: Any, statement: str, *___: Any, **____: Any) -> Iterable[str]:
-    """A migration notes its version last of all, and then commits."""
-    return ("migrate.before_commit",) if statement.lstrip().startswith("INSERT INTO journal_versions") else ()
+    """A migration notes each version that it has made; after the last one it commits."""
+    if statement.lstrip().startswith("INSERT INTO journal_versions"):
+        return ("migrate.before_commit",)
+    return (
+        ("migrate.statement",) if statement.lstrip().startswith(("CREATE TABLE", "ALTER TABLE", "CREATE SEQ")) else ()
+    )
 
 
 SHORT = {

@@ -11,19 +11,19 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from crash.failpoints import POINTS, Fuse
 from crash.schedules import Schedule
-from crash.vendors import KEY, SECRET
+from crash.vendors import Credentials
 
 from gateway.settings import Journal
 
 OUTSIDE = tuple(name for name, point in POINTS.items() if point.role == "outside")
 HERE = Path(__file__).parent.parent
-AUTHORIZATION = "Token authorization-of-the-crash-tests"
 CONFIG = """
 [ingress]
 bind = "127.0.0.1:0"
@@ -92,8 +92,15 @@ class Gateway:
     """One gateway, started again by ``tend`` whenever its supervisor has died."""
 
     def __init__(
-        self, nursery: Nursery, directory: Path, schedule: Schedule, journal: Journal, vendors: dict[str, str]
+        self,
+        nursery: Nursery,
+        directory: Path,
+        schedule: Schedule,
+        journal: Journal,
+        vendors: dict[str, str],
+        given: Credentials,
     ) -> None:
+        self.given = given
         self.directory = directory
         self.fuse = Fuse(directory, list(schedule.crashes))
         self._nursery = nursery
@@ -104,9 +111,7 @@ class Gateway:
             (directory / name).touch()
         lease = "" if journal.url.startswith("sqlite") else f"lease_s = {journal.lease_s}"
         (directory / "gateway.toml").write_text(
-            CONFIG.format(
-                authorization=AUTHORIZATION, journal=journal.url, lease=lease, key=KEY, secret=SECRET, **vendors
-            )
+            CONFIG.format(journal=journal.url, lease=lease, **asdict(given), **vendors)
         )
 
     @property

@@ -68,4 +68,4 @@ def logs_credentials() -> None:
 def forgets_the_order() -> None:
     """A lane's calls are made in the wrong order."""
     calls = Courier._calls
-    Courier._calls = lambda self, work: list(reversed(calls(self, work)))
+    Courier._calls = lambda self, *given: list(reversed(calls(self, *given)))

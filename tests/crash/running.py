@@ -12,9 +12,9 @@ from pathlib import Path
 
 from crash.checks import Observed, balanced, broken
 from crash.engines import Balances, Postgres, Sqlite
-from crash.gateways import AUTHORIZATION, Broken, Gateway, Nursery
+from crash.gateways import Broken, Gateway, Nursery
 from crash.schedules import CONNECTIONS, Message, Schedule
-from crash.vendors import Chaotic, vendors
+from crash.vendors import Chaotic, Credentials, vendors
 
 from gateway.settings import Journal
 from gateway.testing import running
@@ -67,7 +67,7 @@ class Poster(threading.Thread):
             return
         wire = HTTPConnection(*address, timeout=5)
         try:
-            wire.request("POST", "/mparticle", message.body, {"Authorization": AUTHORIZATION})
+            wire.request("POST", "/mparticle", message.body, {"Authorization": self._gateway.given.authorization})
             status = wire.getresponse().status
         except (OSError, HTTPException):
             self._over.wait(LOOK_S)
@@ -97,20 +97,23 @@ class Watch:
             self.last = balances
 
 
-def run(schedule: Schedule, engine: Sqlite | Postgres, nursery: Nursery, directory: Path) -> Result:
-    """Run a schedule in a directory of its own."""
+def run(
+    schedule: Schedule, engine: Sqlite | Postgres, nursery: Nursery, directory: Path, *, most_s: float = MOST_S
+) -> Result:
+    """Run a schedule in a directory of its own, for so long at the most."""
     began = time.monotonic()
-    here = vendors()
+    given = Credentials()
+    here = vendors(given)
     with ExitStack() as stack:
         urls = {name: stack.enter_context(running(vendor)) for name, vendor in here.items()}
         journal = engine.settings(directory)
         stack.callback(engine.forget, journal)
         if schedule.age != 0:
             engine.make(journal, schedule.age, [message.body for message in schedule.backlog], CONNECTIONS)
-        gateway = Gateway(nursery, directory, schedule, journal, urls)
+        gateway = Gateway(nursery, directory, schedule, journal, urls, given)
         experiment = Experiment(schedule, engine, journal, gateway, here)
         try:
-            experiment.go_on(until=began + MOST_S)
+            experiment.go_on(until=began + most_s)
             problems, repeats = broken(schedule, experiment.observed())
         except Broken as error:
             problems, repeats = [str(error)], 0
@@ -184,6 +187,7 @@ class Experiment:
             stopped=(status, gone),
             pieces=[*live, *contents(self._gateway.directory), *self._engine.values(self._journal)],
             log=self._gateway.log,
+            secrets=self._gateway.given.secrets(),
         )
 
     def end(self) -> None:

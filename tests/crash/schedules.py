@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from importlib import import_module
 from random import Random
 from typing import Any
 
-from crash.failpoints import POINTS, SQLITE
+from crash.failpoints import POINTS, POSTGRES, SQLITE
 
 from gateway.app import taken
 from gateway.facts import facts
-from gateway.journal.schema import MIGRATIONS
 from gateway.mparticle.decoding import decode
 
 CONNECTIONS = ("email", "loyalty")
@@ -33,6 +33,7 @@ WORDS = {
     ("email", "identities"): "delivered skipped",
     ("email", "attributes"): "delivered",
 }
+SCHEMAS = {SQLITE: "gateway.journal.schema", POSTGRES: "gateway.journal.postgres.schema"}
 STOPPING = ("vendor.supervisor", "vendor.everything")
 NAMES = ("Taken", "Taken", "Taken", "Taken", "Unheard", "Private", "malformed")
 FAULTS: tuple[tuple[str, int, dict[str, Any]], ...] = (  # name, most times, action; storm and error are a vendor's own
@@ -171,7 +172,7 @@ def _age(engine: str, chance: Random, crashes: list[tuple[int, str]]) -> int | N
     """How old the journal is. Where a crash is planned for the migration, there has to be one."""
     if not any(point.startswith("migrate") for _, point in crashes):
         return None
-    return chance.randrange(len(MIGRATIONS)) if engine == SQLITE else 0
+    return chance.randrange(len(import_module(SCHEMAS[engine]).MIGRATIONS))
 
 
 def _messages(chance: Random, users: list[int]) -> tuple[Message, ...]:

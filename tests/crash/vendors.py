@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import re
 import time
+from base64 import b64encode
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any
 
-from crash.schedules import Misbehaviour
+from crash.schedules import CUSTOMERS_OWN, Misbehaviour
 
 from gateway.testing import Answer, FakeVendor, Request
 from gateway.testing.vendor import Action
 from gateway_sailthru.fake import FakeSailthru
 from gateway_sessionm.fake import FakeSessionM
 
-KEY, SECRET = "key-of-the-crash-tests", "secret-of-the-crash-tests"
 EVENT = re.compile(r"k(\d+)-\d\d-\d")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a gateway is given to keep secret: mParticle's header, and what both vendors know it by."""
+
+    authorization: str = field(default_factory=lambda: f"Token test-{token_hex(12)}")
+    key: str = field(default_factory=lambda: f"test-key-{token_hex(12)}")
+    secret: str = field(default_factory=lambda: f"test-secret-{token_hex(12)}")
+
+    def secrets(self) -> tuple[str, ...]:
+        """Everything that nobody may ever read, as it is sent too."""
+        pair = b64encode(f"{self.key}:{self.secret}".encode()).decode()
+        return self.authorization, self.key, self.secret, pair, CUSTOMERS_OWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +44,13 @@ class Sent:
 
 
 class Chaotic(FakeVendor):
-    """What both have in common. ``on_call`` hears of every call before it takes effect."""
+    """What both have in common. ``on_call`` hears of every call before it takes effect.
+
+    A stray gateway may still be calling whoever had this port before: what comes without the key is hung up on.
+    """
 
     api_error = ""
+    key: str
 
     def prepare(self, misbehaviours: Sequence[Misbehaviour], latency_ms: float, on_call: Callable[[], None]) -> None:
         """Get ready for a schedule."""
@@ -44,9 +63,11 @@ class Chaotic(FakeVendor):
 
     def take_fault(self, request: Request) -> Action | None:
         """The misbehaviour that is due."""
+        self._present = Action()
+        if self.key not in f"{request.path}{request.query}{request.body.decode()}":
+            return Action(close=True)
         self._on_call()
         self.calls += 1
-        self._present = Action()
         for due in self._due:
             nth, times, action = due
             if nth <= self.calls and times > 0:
@@ -66,6 +87,8 @@ class Chaotic(FakeVendor):
 
     def record(self, request: Request, answer: Answer | None) -> dict[str, Any]:
         """Keep the events of a request; the journal is of no use here."""
+        if answer is None and self._present == Action():
+            return {}
         well = self._present == Action() and answer is not None and self.settles(answer)
         text = request.body.decode()
         if "Taken" in text or "Unheard" in text or "Private" in text:
@@ -86,8 +109,14 @@ class Loyalty(Chaotic, FakeSessionM):
 
     api_error = '{"status": "error", "errors": {"code": "internal_server_error"}}'
 
-    def __init__(self) -> None:
-        super().__init__(events=["Taken"], undefined_attribute="accept", undefined_event="reject", apps={KEY: SECRET})
+    def __init__(self, given: Credentials) -> None:
+        self.key = given.key
+        super().__init__(
+            events=["Taken"],
+            undefined_attribute="accept",
+            undefined_event="reject",
+            apps={given.key: given.secret},
+        )
 
     def later(self) -> dict[str, str]:
         """In seconds."""
@@ -108,8 +137,9 @@ class Email(Chaotic, FakeSailthru):
 
     api_error = '{"error": 9, "errormsg": "Internal Error"}'
 
-    def __init__(self) -> None:
-        super().__init__(api_key=KEY, api_secret=SECRET)
+    def __init__(self, given: Credentials) -> None:
+        self.key = given.key
+        super().__init__(api_key=given.key, api_secret=given.secret)
 
     def later(self) -> dict[str, str]:
         """As the end of the minute, in Unix time. One that has passed already would be worth a whole minute."""
@@ -125,6 +155,6 @@ class Email(Chaotic, FakeSailthru):
         return None if person is None else person.vars.get("n")
 
 
-def vendors() -> dict[str, Chaotic]:
+def vendors(given: Credentials) -> dict[str, Chaotic]:
     """One for each connection."""
-    return {"email": Email(), "loyalty": Loyalty()}
+    return {"email": Email(given), "loyalty": Loyalty(given)}
