@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -20,7 +21,7 @@ from starlette.routing import Route
 from gateway import metrics
 from gateway.auth import Doorkeeper
 from gateway.bodies import Allowance, Body, Gone, Patience, Refused
-from gateway.destinations import Connection
+from gateway.destinations import Connection, Hosted, declared
 from gateway.journal.port import Entry, Journal, JournalUnavailable, Wish, hash64, hash128, hash_ref
 from gateway.log import logger
 from gateway.mparticle.answers import answer
@@ -28,6 +29,7 @@ from gateway.mparticle.documents import Malformed, TooMuch
 from gateway.mparticle.parts import Part, Wished
 from gateway.mparticle.posts import Post, read
 from gateway.mparticle.registration import registration
+from gateway.reception import Reception, Visit
 from gateway.settings import Ingress
 
 Scope = MutableMapping[str, Any]
@@ -62,7 +64,12 @@ class Endpoint:
     """
 
     def __init__(
-        self, ingress: Ingress, journal: Journal, connections: Mapping[str, Connection], configured: frozenset[str]
+        self,
+        ingress: Ingress,
+        journal: Journal,
+        connections: Mapping[str, Connection | Hosted],
+        configured: frozenset[str],
+        reception: Reception | None = None,
     ) -> None:
         self._doorkeeper = Doorkeeper(ingress)
         self._most = ingress.max_body_bytes
@@ -71,6 +78,7 @@ class Endpoint:
         self._journal = journal
         self._connections = connections
         self._configured = tuple(sorted(configured))
+        self._reception = reception
         self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large-bodies")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,7 +125,11 @@ class Endpoint:
                 return self._register(post, only)
             if not admitted:
                 return _unknown()
-            return await self._take_in(post, entries)
+            visit = Visit(connections=self._configured)
+            if self._reception is not None:
+                visit = await self._reception.receive(post, body, only, now_ms())
+                entries = [replace(entry, scope=None) for entry in entries]
+            return await self._take_in(post, entries, visit)
 
     async def _taken(self, body: bytes, only: str | None) -> tuple[Post, list[Entry]]:
         """What ``taken`` makes of a body; of a large one, in a thread, lest others wait for their answers."""
@@ -125,15 +137,15 @@ class Endpoint:
             return taken(body, only, self._journal.salt)
         return await asyncio.get_running_loop().run_in_executor(self._aside, taken, body, only, self._journal.salt)
 
-    async def _take_in(self, post: Post, entries: list[Entry]) -> Said:
+    async def _take_in(self, post: Post, entries: list[Entry], visit: Visit) -> Said:
         """Store a message durably, then answer it."""
         if not self._configured:
             return problem(503, "no connection is configured")
-        new = await self._journal.accept(entries, self._configured) if entries else 0
+        new = await self._journal.accept(entries, visit.connections, visit.sealed) if entries or visit.sealed else 0
         metrics.accepted(post.kind, len(entries), new)
         ids = [post.id] if post.id else post.accepted[:SHOWN_IDS]
         logger.info("accepted", kind=post.kind, ids=ids, batches=len(entries), repeated=len(entries) - new)
-        status, body = answer(post, now_ms())
+        status, body = answer(post, now_ms(), suspended=visit.suspended)
         return Said(status=status, body=body)
 
     def _register(self, post: Post, only: str | None) -> Said:
@@ -143,8 +155,7 @@ class Endpoint:
         ]
         if not chosen:
             return problem(503, "no connection can be registered; see the gateway's log")
-        plugins = [(c.plugin.name, c.plugin.version, c.plugin.destination, frozenset(c.plugin.hooks)) for c in chosen]
-        document = registration(plugins, request_id=post.id, now_ms=now_ms())
+        document = registration([declared(one) for one in chosen], request_id=post.id, now_ms=now_ms())
         return Said(status=200, body=msgspec.json.encode(document))
 
 
@@ -193,20 +204,22 @@ def wish(wished: Wished, received_ms: int, salt: bytes) -> Wish:
     return Wish(names=tuple([hash_ref(name, salt) for name in wished.names]), before_ms=asked_ms)
 
 
-def create(
+def create(  # noqa: PLR0913  # an application is made of as much
     ingress: Ingress,
     journal: Journal,
-    connections: Mapping[str, Connection],
+    connections: Mapping[str, Connection | Hosted],
     *,
     configured: frozenset[str],
     problems: tuple[str, ...] = (),
+    reception: Reception | None = None,
 ) -> Starlette:
     """The Starlette application.
 
     ``connections`` are those that can be used; ``configured`` names all, for which work is kept whether they
-    can be used now or not; ``problems`` says what keeps the others from it.
+    can be used now or not; ``problems`` says what keeps the others from it. ``reception`` is there where some of them
+    have their settings from customers' accounts.
     """
-    endpoint = Endpoint(ingress, journal, connections, configured)
+    endpoint = Endpoint(ingress, journal, connections, configured, reception)
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})

@@ -19,7 +19,7 @@ from gateway.destinations import Connection
 from gateway.govern.rules import Governor
 from gateway.journal.port import Journal, JournalUnavailable, Settlement
 from gateway.log import logger
-from gateway.pipeline import Dispatcher, Planner, now_ms
+from gateway.pipeline import Dispatcher, Planner, Plans, now_ms
 from gateway.rewriting import Rewriter
 from gateway.settings import Delivery
 from gateway.watchdog import Watchdog
@@ -36,8 +36,8 @@ class Shared:
     box: Blackbox
 
 
-def dispatcher(connection: Connection, shared: Shared) -> Dispatcher:
-    """Everything that one connection needs to be worked."""
+def dispatcher(connection: Connection, shared: Shared, plans: Plans | None = None) -> Dispatcher:
+    """Everything that one connection needs to be worked; ``plans`` in the place of what usually plans."""
     destination = connection.plugin.destination
     delivery, stopped = shared.delivery, asyncio.Event()
 
@@ -70,7 +70,9 @@ def dispatcher(connection: Connection, shared: Shared) -> Dispatcher:
             await shared.journal.rouse(connection.name, reason, now_ms=now_ms())
 
     courier = Courier(maker=maker, pools=Pools(maker), settle=settle, rouse=rouse, now_ms=now_ms)
-    planner = Planner(connection=connection, governor=Governor(connection), rewriter=shared.rules, guard=watchdog)
+    planner = plans or Planner(
+        connection=connection, governor=Governor(connection), rewriter=shared.rules, guard=watchdog
+    )
     made = Dispatcher(
         connection=connection,
         journal=shared.journal,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from ipaddress import ip_address
@@ -12,10 +12,13 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import msgspec
 import pluggy
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from gateway import settings as configuration
+from gateway.mparticle.registration import Declared
+from gateway.mparticle.setting_fields import texts
 from gateway.sdk import Destination
 from gateway.sdk.hooks import Hooks
 
@@ -56,6 +59,16 @@ class Connection:
     secrets: tuple[str, ...]
     configured: configuration.ConnectionSettings
 
+    @property
+    def configured_as(self) -> str:
+        """Its name in the configuration, which the accounts of a hosted connection share."""
+        return self.name.partition("/")[0]
+
+    @property
+    def key(self) -> str:
+        """Where the configuration speaks of it."""
+        return f"connections.{self.configured_as}"
+
     def masked(self, text: str) -> str:
         """The text with every secret of this connection's settings shown as ``***``, in URLs and in JSON too."""
         for secret in self.secrets:
@@ -64,9 +77,71 @@ class Connection:
         return text
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hosted:
+    """A connection that has a set of settings for each customer: a connection of its own for each account."""
+
+    name: str
+    plugin: Plugin
+    configured: configuration.ConnectionSettings
+
+    @property
+    def offered(self) -> frozenset[str]:
+        """The settings that a message may bring, by their ids: those that the configuration leaves open."""
+        fields = self.plugin.destination.settings.model_fields
+        ids = {field.alias or name: name for name, field in fields.items()}
+        return frozenset(id for id, name in ids.items() if {id, name}.isdisjoint(self.configured.settings))
+
+    def account(self, id: str, given: Mapping[str, Any]) -> Connection:
+        """The connection of an account whose messages bring these settings.
+
+        Raises ConfigurationError, whose problems name each setting that cannot be used, and PluginError.
+        """
+        prefix = f"{self.plugin.name}."
+        own = {key.removeprefix(prefix): value for key, value in given.items() if "." not in key.removeprefix(prefix)}
+        open_ = {key: value for key, value in own.items() if key in self.offered or not self._has(key)}
+        try:
+            brought = texts(self.plugin.destination.settings, open_)
+        except ValueError as error:
+            raise configuration.ConfigurationError([f"account {id}: {error}"]) from None
+        settings = {**self.configured.settings, **brought}
+        joined = connect(
+            f"{self.name}/{id}", self.plugin, self.configured.model_copy(update={"settings": settings}), f"account {id}"
+        )
+        if not _is_public(joined.base_url, named_in=str(self.configured.settings)):
+            raise configuration.ConfigurationError([f"account {id}: the destination must be a public address"])
+        return joined
+
+    def nobody(self) -> Connection:
+        """What stands for the connection where there is no account: it has no settings, and cannot be sent anything."""
+        destination = msgspec.structs.replace(self.plugin.destination, rates=None, rate_headers=None)
+        plugin = replace(self.plugin, destination=destination, hooks=MappingProxyType({}))
+        return Connection(
+            name=self.name, plugin=plugin, settings=None, base_url="", secrets=(), configured=self.configured
+        )
+
+    def problems(self) -> list[str]:
+        """What is wrong with the settings that the configuration gives for all accounts, each with its full key."""
+        try:
+            self.plugin.destination.settings.model_validate(self.configured.settings)
+        except ValidationError as error:
+            return configuration.problems(error, f"connections.{self.name}.settings", missing=False)
+        return []
+
+    def _has(self, key: str) -> bool:
+        return any(key in (name, field.alias) for name, field in self.plugin.destination.settings.model_fields.items())
+
+
 def installed() -> dict[str, EntryPoint]:
     """The plugins installed in this environment, by name, none of them imported."""
     return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def declared(of: Connection | Hosted | Plugin) -> Declared:
+    """What registration has to know of a connection; of a plugin itself, as if customers gave all of its settings."""
+    plugin = of if isinstance(of, Plugin) else of.plugin
+    asked = None if isinstance(of, Plugin) else of.offered if isinstance(of, Hosted) else frozenset()
+    return plugin.name, plugin.version, plugin.destination, frozenset(plugin.hooks), asked
 
 
 def load(name: str) -> Plugin:
@@ -110,13 +185,15 @@ def adopt(name: str, module: object, *, version: str) -> Plugin:
     return Plugin(name=name, version=version, destination=destination, hooks=MappingProxyType(hooks))
 
 
-def connect(name: str, plugin: Plugin, configured: configuration.ConnectionSettings) -> Connection:
+def connect(
+    name: str, plugin: Plugin, configured: configuration.ConnectionSettings, of: str | None = None
+) -> Connection:
     """Join a plugin with one connection's configuration.
 
-    Raises ConfigurationError with every problem of the plugin's settings, each with its full key; PluginError where
-    the plugin itself fails over them.
+    Raises ConfigurationError with every problem of the plugin's settings, each with its full key, or saying what they
+    are ``of``; PluginError where the plugin itself fails over them.
     """
-    prefix = f"connections.{name}.settings"
+    prefix = of or f"connections.{name}.settings"
     destination = plugin.destination
     try:
         settings = destination.settings.model_validate(configured.settings)
@@ -145,19 +222,39 @@ def connect(name: str, plugin: Plugin, configured: configuration.ConnectionSetti
 def connect_all(
     connections: Mapping[str, configuration.ConnectionSettings],
     loader: Callable[[str], Plugin] = load,
-) -> tuple[dict[str, Connection], list[str]]:
+) -> tuple[dict[str, Connection | Hosted], list[str]]:
     """Every connection that can be used, by name, and a line for each problem of those that cannot."""
-    usable: dict[str, Connection] = {}
+    usable: dict[str, Connection | Hosted] = {}
     problems: list[str] = []
     once = cache(loader)
     for name, configured in connections.items():
         try:
-            usable[name] = connect(name, once(configured.plugin), configured)
+            usable[name] = _join(name, once(configured.plugin), configured)
         except PluginError as error:
             problems.append(f"connections.{name}.plugin: {error}")
         except configuration.ConfigurationError as error:
             problems.extend(error.problems)
     return usable, problems
+
+
+def _join(name: str, plugin: Plugin, configured: configuration.ConnectionSettings) -> Connection | Hosted:
+    if configured.credentials == "configured":
+        return connect(name, plugin, configured)
+    hosted = Hosted(name=name, plugin=plugin, configured=configured)
+    if problems := hosted.problems():
+        raise configuration.ConfigurationError(problems)
+    return hosted
+
+
+def _is_public(url: str, *, named_in: str) -> bool:
+    """Whether a customer may have their data sent there: nowhere within our own walls but where we say so ourselves."""
+    host = urlsplit(url).hostname or ""
+    if host in named_in:
+        return True
+    try:
+        return ip_address(host).is_global
+    except ValueError:
+        return "." in host and not host.endswith((".localhost", ".local", ".internal"))
 
 
 def _is_safe(url: str) -> bool:

@@ -47,7 +47,10 @@ class _Facts:
     """The journal's counts, as they were read for one answer."""
 
     def __init__(self, counts: Iterable[Count]) -> None:
-        self._counts = list(counts)
+        facts: Counter[tuple[str, str, str]] = Counter()
+        for count in counts:  # a customer's account counts as its connection
+            facts[count.connection.partition("/")[0], count.word, count.reason] += count.facts
+        self._counts = [Count(connection=c, word=w, reason=r, facts=n) for (c, w, r), n in facts.items()]
 
     def collect(self) -> Iterator[Metric]:
         received = CounterMetricFamily("gateway_facts_received", "Facts accepted.", labels=["connection"])

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -55,6 +56,13 @@ MOST_CRASHES = 3
 def now_ms() -> int:
     """The time, in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
+
+
+class Plans(Protocol):
+    """Whatever plans a connection's items."""
+
+    def undertake(self, item: Item, batch: Batch, memory: Memory) -> Undertaking:
+        """Plan one item."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,23 +160,33 @@ class Dispatcher:
     connection: Connection
     journal: Journal
     delivery: Delivery
-    planner: Planner
+    planner: Plans
     courier: Courier
     catalog: Catalog
     working: set[asyncio.Task[None]] = field(default_factory=set)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    sharing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Claim lanes and work on them; returns when stopped and what is in hand has been let go."""
-        exchange = partial(self.journal.exchange, self.connection.name)
-        sharing = asyncio.create_task(share_limits(self.courier.maker.gates, exchange))
+        self.share()
         try:
             while not self.stopped.is_set():
                 await self._one_round()
             if self.working:
                 await asyncio.wait(self.working)
         finally:
-            sharing.cancel()
+            self.unshare()
+
+    def share(self) -> None:
+        """Begin to share the limits of the destination with others who work on the same connection."""
+        exchange = partial(self.journal.exchange, self.connection.name)
+        self.sharing = asyncio.create_task(share_limits(self.courier.maker.gates, exchange))
+
+    def unshare(self) -> None:
+        """Share them no longer."""
+        if self.sharing is not None:
+            self.sharing.cancel()
 
     async def _one_round(self) -> None:
         try:
@@ -182,8 +200,7 @@ class Dispatcher:
 
     async def _round(self) -> None:
         """Claim what there is room for, or wait until there is something, or room."""
-        room = self._room()
-        if room <= 0:
+        if self._room() <= 0:
             await asyncio.wait(self.working, return_when=asyncio.FIRST_COMPLETED, timeout=IDLE_S)
             return
         gates = self.courier.maker.gates
@@ -191,14 +208,26 @@ class Dispatcher:
         if closed is not None:
             await self._rest(closed.until - gates.clock())
             return
+        if not await self.take_up():
+            await self.journal.wait([self.connection.name], now_ms=now_ms(), timeout_s=IDLE_S)
+
+    async def take_up(self) -> int:
+        """Claim what there is room for now, and begin to work on it; returns how many lanes."""
+        gates, room = self.courier.maker.gates, self._room()
+        if room <= 0 or gates.connection.closed(gates.clock()) is not None:
+            return 0
         name = self.connection.name
         lanes = await self.journal.claim(name, now_ms=now_ms(), lanes=room, items=ITEMS_A_LANE)
         for lane in lanes:
             task = asyncio.create_task(self._work(lane))
             self.working.add(task)
             task.add_done_callback(self.working.discard)
-        if not lanes:
-            await self.journal.wait([name], now_ms=now_ms(), timeout_s=IDLE_S)
+        return len(lanes)
+
+    async def close(self) -> None:
+        """Let go of every connection to the destination."""
+        self.unshare()
+        await self.courier.maker.sender.close()
 
     def _room(self) -> int:
         """How many lanes to claim now: none until a good part of those in hand are done, one while on trial.
@@ -232,7 +261,7 @@ class Dispatcher:
         """Have what was finished in the catalog: there, and once only."""
         for undertaking in undertakings:
             if undertaking.told and undertaking.batch is not None:
-                self.catalog.note(self.connection.name, undertaking.batch, now_ms())
+                self.catalog.note(self.connection.configured_as, undertaking.batch, now_ms())
 
     async def _undertakings(self, lane: Lane) -> list[Undertaking]:
         """The lane's items, planned: up to one that has to wait for another lane, and to an erasure at the most."""
@@ -247,7 +276,7 @@ class Dispatcher:
             if not is_erased and not await self._is_its_turn(lane, item, batch):
                 break
             shared = await self.journal.shared_memory(lane.connection)  # read after what it had to wait for
-            self.planner.guard.about(b"plan", lane.user, item.seq)
+            self.courier.maker.guard.about(b"plan", lane.user, item.seq)
             undertaking = self.planner.undertake(item, batch, Memory(user=dict(known), shared=shared))
             undertaking.settled = [*undertaking.settled, *(late or ())]
             undertakings.append(undertaking)

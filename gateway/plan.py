@@ -73,7 +73,7 @@ def plan(
     for fact in facts:
         if fact.hook not in connection.plugin.hooks:
             unsupported = Skip(reason="not_supported")
-            planned.append(Planned(fact=fact.id, skips=(unsupported,), cause=f"connections.{connection.name}.plugin"))
+            planned.append(Planned(fact=fact.id, skips=(unsupported,), cause=f"{connection.key}.plugin"))
             continue
         answer = ask(connection, fact.hook, {**common, **fact.arguments})
         calls = tuple(
@@ -97,7 +97,7 @@ def plan(
 def _cause(connection: Connection, skips: Iterable[Skip]) -> str:
     """The plugin's setting by which a fact is skipped; empty where it is none."""
     setting = next((skip.setting for skip in skips if skip.what is None), None)
-    return f"connections.{connection.name}.settings.{setting}" if setting else ""
+    return f"{connection.key}.settings.{setting}" if setting else ""
 
 
 def call_id(batch: Batch, connection: str, fact: str, position: int) -> str:

@@ -8,6 +8,7 @@ the prefix (``connections__loyalty__settings__api_secret``).
 from __future__ import annotations
 
 import os
+from base64 import b64decode
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -121,6 +122,32 @@ class Journal(Section):
     )
 
 
+def _sealing_key(value: SecretStr) -> SecretStr:
+    try:
+        fine = len(b64decode(value.get_secret_value(), validate=True)) == SEALING_KEY_BYTES
+    except ValueError:
+        fine = False
+    if not fine:
+        raise ValueError("must be 32 bytes in base64, as `openssl rand -base64 32` prints them")
+    return value
+
+
+SEALING_KEY_BYTES = 32
+
+
+class Accounts(Section):
+    """``[accounts]``: how the settings of customers are kept that come with their messages."""
+
+    sealing_keys: tuple[Annotated[SecretStr, AfterValidator(_sealing_key)], ...] = Field(
+        (),
+        description="Keys of 32 bytes in base64. The first seals; any one opens, so that several work while rotating.",
+    )
+
+    def keys(self) -> list[bytes]:
+        """The keys themselves."""
+        return [b64decode(key.get_secret_value()) for key in self.sealing_keys]
+
+
 class Delivery(Section):
     """``[delivery]``: how calls are made and repeated."""
 
@@ -152,6 +179,10 @@ class ConnectionSettings(Section):
     """``[connections.NAME]``: a destination with its settings, filter and rules."""
 
     plugin: str = Field(description="The plugin's name, as `gateway plugins` lists it.")
+    credentials: Literal["configured", "account"] = Field(
+        "configured",
+        description="`account`: each Firehose message brings, for its customer, the settings that are not given here.",
+    )
     settings: dict[str, Any] = Field({}, repr=False, description="The plugin's own settings.")
     filter: Filter = Field(Filter(), description="The data filter.")
     login_identities: tuple[str, ...] | None = Field(
@@ -191,6 +222,9 @@ class Rules(Section):
     )
 
 
+NO_SEALING_KEY = (
+    "accounts.sealing_keys: give one, as GATEWAY_ACCOUNTS__SEALING_KEYS='[\"…\"]' (`openssl rand -base64 32` makes one)"
+)
 NOT_JSON = """what is no plain text is given as JSON, for example GATEWAY_INGRESS__AUTHORIZATION='["Token s3cret"]'"""
 NAME = r"^[a-z][a-z0-9_]{0,39}$"
 
@@ -204,10 +238,23 @@ class Settings(BaseSettings):
 
     ingress: Ingress
     journal: Journal = Journal()
+    accounts: Accounts = Accounts()
     delivery: Delivery = Delivery()
     log: Log = Log()
     rules: Rules = Rules()
     connections: dict[Annotated[str, Field(pattern=NAME)], ConnectionSettings] = {}
+
+    @property
+    def hosted(self) -> frozenset[str]:
+        """The connections that have their settings from customers' accounts."""
+        return frozenset(name for name, one in self.connections.items() if one.credentials == "account")
+
+    def require_sealing_key(self) -> None:
+        """Raises ConfigurationError where customers' settings would come and could not be sealed."""
+        if self.hosted and not self.accounts.sealing_keys:
+            raise ConfigurationError(
+                [f"{NO_SEALING_KEY}, for connections.{min(self.hosted)} has credentials = account"]
+            )
 
 
 def load(file: Path | None, environ_secrets: str | None = None) -> Settings:
@@ -261,10 +308,15 @@ def _is_misspelt(name: str) -> bool:
     return name.startswith("GATEWAY_") and bool(levels) and top.lower() not in Settings.model_fields
 
 
-def problems(error: ValidationError, prefix: str = "") -> list[str]:
-    """One line for each problem of a validation, with the dotted key and never the value."""
+def problems(error: ValidationError, prefix: str = "", *, missing: bool = True) -> list[str]:
+    """One line for each problem of a validation, with the dotted key and never the value.
+
+    What is ``missing`` may be no problem.
+    """
     lines = []
     for item in error.errors(include_url=False, include_context=False, include_input=False):
+        if item["type"] == "missing" and not missing:
+            continue
         key = ".".join([prefix, *map(str, item["loc"])] if prefix else map(str, item["loc"]))
         message = "no such setting" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
         lines.append(f"{key}: {message}")

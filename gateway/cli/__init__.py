@@ -16,6 +16,7 @@ COMMANDS = {
     "explain": "Say what became of a message, an event or a user.",
     "datapoints": "List the data points that were seen, and what each connection does with them.",
     "filter": "Switch data points on and off in the configuration file.",
+    "accounts": "List the customers of a hosted gateway, and whether their settings work.",
     "registration": "Print the registration that mParticle imports.",
     "plugins": "List installed destination plugins.",
 }

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from gateway.cli import configured
-from gateway.destinations import connect_all
+from gateway.destinations import Hosted, connect_all
 from gateway.journal import engines
 from gateway.journal.port import JournalUnavailable, JournalUnusable
 from gateway.rewriting import rewriter
-from gateway.settings import ConfigurationError
+from gateway.settings import ConfigurationError, Settings
 
 
 @click.command("check")
@@ -23,18 +23,42 @@ def command(file: Path | None) -> None:
     usable, problems = connect_all(settings.connections)
     if not settings.connections:
         problems.append("connections: none is configured, so every post would be answered 503")
+    for validate in (settings.require_sealing_key, lambda: rewriter(settings.rules)):
+        try:
+            validate()
+        except ConfigurationError as error:
+            problems.extend(error.problems)
     try:
-        rewriter(settings.rules)
-    except ConfigurationError as error:
-        problems.extend(error.problems)
-    try:
-        asyncio.run(engines.inspect(settings.journal))
+        problems.extend(asyncio.run(_of_journal(settings)))
     except (JournalUnusable, JournalUnavailable) as error:
         problems.append(f"journal.url: {error}")
     if problems:
         configured.fail(problems)
     for name, connection in usable.items():
-        click.echo(
-            f"{name}: {connection.plugin.destination.title} ({connection.plugin.name} {connection.plugin.version})"
-        )
+        plugin = connection.plugin
+        click.echo(f"{name}: {plugin.destination.title} ({plugin.name} {plugin.version})")
+        if isinstance(connection, Hosted):
+            click.echo(f"  each account brings: {', '.join(sorted(connection.offered)) or 'nothing'}")
     click.echo("fine")
+
+
+async def _of_journal(settings: Settings) -> list[str]:
+    """A line for each account whose settings cannot be opened with the keys that are configured.
+
+    Raises JournalUnusable and JournalUnavailable.
+    """
+    if not await engines.inspect(settings.journal) or not settings.hosted or not settings.accounts.sealing_keys:
+        return []
+    from gateway.sealing import Sealer, Unopenable  # noqa: PLC0415  # heavy, and of use only here
+
+    sealer, problems = Sealer(settings.accounts.keys()), []
+    journal = await engines.open_journal(settings.journal)
+    try:
+        for kept in await journal.all_sealed():
+            try:
+                sealer.open(kept.sealed, kept.connection)
+            except Unopenable as error:
+                problems.append(f"account {kept.connection}: {error}")
+    finally:
+        await journal.close()
+    return problems

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from gateway.destinations import Connection, connect_all
+from gateway.destinations import Connection, Hosted, connect_all
 from gateway.settings import ConfigurationError, Settings, load
 
 DEFAULT = Path("gateway.toml")
@@ -44,7 +44,7 @@ def settings(file: Path | None) -> Settings:
         fail([*error.problems, *hint])
 
 
-def connections(of: Settings) -> dict[str, Connection]:
+def connections(of: Settings) -> dict[str, Connection | Hosted]:
     """Every connection, joined with its plugin; a problem ends the command."""
     usable, problems = connect_all(of.connections)
     if problems:

@@ -14,6 +14,7 @@ import click
 from gateway.cli import configured
 from gateway.cli.blocks import block
 from gateway.cli.tables import table
+from gateway.destinations import Hosted
 from gateway.govern.filter import DataFilter, Decision
 from gateway.govern.rules import Governor
 from gateway.journal import engines
@@ -41,7 +42,8 @@ def command(file: Path | None, only: str | None, *, undecided: bool, as_block: b
         configured.fail(f"no connection named {only!r} is configured")
     if as_block and only is None:
         raise click.UsageError("--block is of one connection: name it with --connection")
-    filters = {name: Governor(one).filter for name, one in connections.items() if only in (None, name)}
+    joined = {name: one.nobody() if isinstance(one, Hosted) else one for name, one in connections.items()}
+    filters = {name: Governor(one).filter for name, one in joined.items() if only in (None, name)}
     points = [point for point in _seen(settings) if only in (None, point.connection)]
     if as_block and only is not None:
         click.echo(block(only, connections[only].configured.filter, points, filters[only]), nl=False)

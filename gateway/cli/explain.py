@@ -121,6 +121,7 @@ def _row(batch: Found, sighting: Sighting, found_by: str) -> Row:
         "due": _time(sighting.due_ms) if state == "waiting" else None,
         "attempts": sighting.attempts,
         "reason": sighting.reason,
+        "trouble": sighting.trouble,
         "document": "kept" if batch.body else "removed",
         "receipt": None if sighting.receipt is None else _receipt(sighting.receipt, sighting.outcomes),
     }
@@ -199,6 +200,8 @@ def waiting(row: Row) -> str:
     """A sentence on why a batch waits, and until when."""
     if row["state"] != "waiting":
         return "being worked on now"
+    if row["trouble"] and not row["trouble"].startswith("refused"):
+        return f"{row['trouble']}; goes on once a message brings other settings"
     tried = f"tried {row['attempts']} time{'s' if row['attempts'] > 1 else ''}" if row["attempts"] else ""
     word = row["reason"].partition(" ")[0]
     known = WAITS.get(word, "")

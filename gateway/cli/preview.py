@@ -13,15 +13,16 @@ import click
 from gateway.cli import configured
 from gateway.cli.tables import explained, table
 from gateway.deliver.folding import fold
-from gateway.destinations import Connection
+from gateway.destinations import Connection, Hosted, PluginError
 from gateway.facts import facts, title
 from gateway.govern.rules import Governor
 from gateway.journal.port import Item, KeptBack
+from gateway.mparticle.accounts import Account, account
 from gateway.mparticle.decoding import decode
 from gateway.mparticle.documents import Malformed
 from gateway.mparticle.parts import Part
-from gateway.mparticle.posts import read
-from gateway.pipeline import Planner, now_ms
+from gateway.mparticle.posts import Post, read
+from gateway.pipeline import Planner, Plans, now_ms
 from gateway.rewriting import Rewriter, rewriter
 from gateway.sdk import Call, Memory
 from gateway.settings import ConfigurationError
@@ -42,7 +43,9 @@ def command(message: Any, file: Path | None, only: str | None, *, as_json: bool)
     if only is not None and only not in connections:
         configured.fail(f"no connection named {only!r} is configured")
     try:
-        post = read(message.read())
+        body = message.read()
+        post = read(body)
+        joined = {name: _joined(one, post, body) for name, one in connections.items() if only in (None, name)}
         rules = rewriter(settings.rules)
     except Malformed as error:
         configured.fail(f"{message.name}: {error}")
@@ -51,17 +54,33 @@ def command(message: Any, file: Path | None, only: str | None, *, as_json: bool)
     rows = [
         shown
         for part in post.parts
-        for name, connection in connections.items()
-        if only in (None, name)
-        for shown in preview(part, post.dialect, connection, rules)
+        for connection, plans in joined.values()
+        for shown in preview(part, post.dialect, connection, rules, plans)
     ]
     _print(rows, as_json=as_json)
 
 
-def preview(part: Part, dialect: str, connection: Connection, rules: Rewriter) -> Iterator[Shown]:
+def _joined(one: Connection | Hosted, post: Post, body: bytes) -> tuple[Connection, Plans | None]:
+    """A connection, or that of the account which the message brings. Raises ConfigurationError."""
+    if isinstance(one, Connection):
+        return one, None
+    of = account(body) if post.dialect == "firehose" else Account()
+    if of.id is None and not of.settings:
+        from gateway.hosting import Nobody  # noqa: PLC0415  # heavy, and of use only here
+
+        return one.nobody(), Nobody(one)
+    try:
+        return one.account(of.id or "~", of.settings), None
+    except PluginError as error:
+        raise ConfigurationError([str(error)]) from None
+
+
+def preview(
+    part: Part, dialect: str, connection: Connection, rules: Rewriter, plans: Plans | None = None
+) -> Iterator[Shown]:
     """Each call and each skip of one user's part, in order, as it would be planned now."""
     guard = Watchdog(2.0)
-    planner = Planner(connection=connection, governor=Governor(connection), rewriter=rules, guard=guard)
+    planner = plans or Planner(connection=connection, governor=Governor(connection), rewriter=rules, guard=guard)
     item = Item(
         seq=0,
         message=part.message,

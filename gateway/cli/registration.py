@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from gateway.cli import configured
-from gateway.destinations import Plugin, PluginError, load
+from gateway.destinations import Connection, Hosted, Plugin, PluginError, declared, load
 from gateway.mparticle.registration import registration
 from gateway.pipeline import now_ms
 
@@ -18,15 +18,15 @@ from gateway.pipeline import now_ms
 @configured.option
 def command(name: str, file: Path | None) -> None:
     """Print the Firehose registration of NAME, a connection or an installed plugin."""
-    plugin = _plugin(name, file)
-    described = (plugin.name, plugin.version, plugin.destination, frozenset(plugin.hooks))
-    click.echo(json.dumps(registration([described], now_ms=now_ms()), indent=2))
+    click.echo(json.dumps(registration([declared(_named(name, file))], now_ms=now_ms()), indent=2))
 
 
-def _plugin(name: str, file: Path | None) -> Plugin:
+def _named(name: str, file: Path | None) -> Connection | Hosted | Plugin:
     if configured.file_or_default(file) is not None:
-        chosen = configured.settings(file).connections.get(name)
-        name = chosen.plugin if chosen is not None else name
+        settings = configured.settings(file)
+        if name in settings.connections:
+            one = settings.model_copy(update={"connections": {name: settings.connections[name]}})
+            return configured.connections(one)[name]
     try:
         return load(name)
     except PluginError as error:

@@ -44,6 +44,7 @@ def _serve(settings: Settings, file: Path | None, role: str) -> None:
     from gateway import supervisor  # noqa: PLC0415  # a supervised process has no use for it
     from gateway.journal import engines  # noqa: PLC0415
 
+    settings.require_sealing_key()
     asyncio.run(engines.prepare(settings.journal))
     ingress = settings.ingress
     listeners = [] if role == "dispatch" else supervisor.bind_all(ingress.bind, ingress.processes)

@@ -24,7 +24,7 @@ class Governor:
     """One connection's rules and filter, its configuration taking precedence over its plugin's defaults."""
 
     def __init__(self, connection: Connection) -> None:
-        key = f"connections.{connection.name}"
+        key = connection.key
         defaults, configured = connection.plugin.destination.defaults, connection.configured
         self.filter = DataFilter(configured.filter, new_data_points=defaults.new_data_points, key=f"{key}.filter")
         self._about_users: tuple[Rule, ...] = tuple(about_users(connection, key))

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal import erasures, refs
-from gateway.journal.port import Entry
+from gateway.journal import accounts, erasures, refs
+from gateway.journal.port import Entry, Sealed
 
 MOST_ROWS = 64
 BATCHES = "batches (seq, dedupe, user, message, part, dialect, received_ms, scope, facts, body)"
@@ -26,6 +26,7 @@ class Accept:
 
     entries: tuple[Entry, ...]
     connections: tuple[str, ...]
+    sealed: tuple[Sealed, ...] = ()
 
 
 WORK = """
@@ -57,6 +58,8 @@ def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[A
     for connections, accepts in spread.items():
         stored = _store(database, [entry for _, accept in accepts for entry in accept.entries], connections)
         for index, accept in accepts:
+            if accept.sealed:
+                accounts.keep(database, accept.sealed)
             new = {entry.dedupe for entry in accept.entries} & stored
             stored -= new
             results[index] = len(new)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal import erasures, refs
+from gateway.journal import accounts, erasures, refs
 from gateway.journal.port import Count, Found, Outcome, Sighting
 from gateway.journal.settlements import SHARED
 
@@ -107,6 +107,7 @@ def _prune(database: sqlite3.Connection, prune: Prune) -> int | None:
             database.execute(statement, {"seqs": msgspec.json.encode(forgotten).decode()})
         refs.forget(database, max(forgotten))
     erasures.forget(database, forgotten, prune.dead_before_ms)
+    accounts.forget(database, prune.before_ms)
     return old[-1][0] if len(old) == prune.limit else None
 
 
@@ -164,8 +165,9 @@ def _finished(database: sqlite3.Connection, seq: int) -> list[Sighting]:
 def _waiting(database: sqlite3.Connection, seq: int, user: int) -> list[Sighting]:
     rows = database.execute(
         """
-        SELECT w.connection, w.progress, l.due_ms, l.attempts, l.reason, l.owner IS NOT NULL
+        SELECT w.connection, w.progress, l.due_ms, l.attempts, l.reason, l.owner IS NOT NULL, coalesce(a.trouble, '')
         FROM work w JOIN lanes l ON l.user = w.user AND l.connection = w.connection
+        LEFT JOIN accounts a ON a.connection = w.connection
         WHERE w.user = ? AND w.seq = ? ORDER BY w.connection
         """,
         (user, seq),
@@ -178,7 +180,8 @@ def _waiting(database: sqlite3.Connection, seq: int, user: int) -> list[Sighting
             attempts=attempts,
             reason=reason,
             claimed=bool(claimed),
+            trouble=trouble,
             receipt=erasures.receipt(database, seq, connection),
         )
-        for connection, progress, due_ms, attempts, reason, claimed in rows.fetchall()
+        for connection, progress, due_ms, attempts, reason, claimed, trouble in rows.fetchall()
     ]

@@ -67,6 +67,21 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     wish: Wish | None = None
 
 
+class Sealed(msgspec.Struct, frozen=True, kw_only=True):
+    """A customer's settings on a connection, sealed. ``connection`` is the account's own: ``NAME/ACCOUNT``.
+
+    ``print`` tells them from other settings, ``told_ms`` is when mParticle said so. ``trouble`` is why they cannot be
+    used or are not accepted, empty while nothing is wrong.
+    """
+
+    connection: str
+    print: bytes
+    sealed: bytes
+    told_ms: int
+    received_ms: int
+    trouble: str = ""
+
+
 class Item(msgspec.Struct, frozen=True, kw_only=True):
     """A stored batch waiting in a lane. ``progress`` is what was recorded of it so far, by call id.
 
@@ -199,7 +214,8 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     """What the journal knows of a stored batch on one connection.
 
     ``at_ms`` and ``outcomes`` where it is finished; else how it waits: until ``due_ms``, after so many
-    ``attempts``, for what ``reason``. ``receipt`` is that of an erasure which has been made, or is about to be.
+    ``attempts``, for what ``reason``. ``trouble`` is what is wrong with the settings of an account's
+    connection. ``receipt`` is that of an erasure which has been made, or is about to be.
     """
 
     connection: str
@@ -210,6 +226,7 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     reason: str = ""
     claimed: bool = False
+    trouble: str = ""
     receipt: Receipt | None = None
 
 
@@ -281,8 +298,12 @@ class Journal(Protocol):
         So a hashed id may be written down elsewhere, and found again, without telling whose it is.
         """
 
-    async def accept(self, entries: Sequence[Entry], connections: Sequence[str]) -> int:
-        """Store batches durably, with work for these connections; returns how many were new."""
+    async def accept(self, entries: Sequence[Entry], connections: Sequence[str], sealed: Sequence[Sealed] = ()) -> int:
+        """Store batches durably, with work for these connections; returns how many were new.
+
+        With them, settings are kept that are not older than those known of their connection. Where they are others,
+        what waits there because it was refused is due at once.
+        """
 
     async def claim(self, connection: str, *, now_ms: int, lanes: int, items: int) -> list[Lane]:
         """Claim up to so many lanes that are due, longest due first, each with so many items at most."""
@@ -327,6 +348,21 @@ class Journal(Protocol):
 
     async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[Found]:
         """Batches that one of these hashed ids (message, event, ``mpid:…``) was found in: the newest, oldest first."""
+
+    async def sealed(self, connection: str) -> Sealed | None:
+        """The settings kept for an account's connection."""
+
+    async def all_sealed(self) -> list[Sealed]:
+        """The settings of every account."""
+
+    async def note_trouble(self, connection: str, print: bytes, trouble: str) -> None:
+        """Note what is wrong with the settings of an account, as long as they are those of this print."""
+
+    async def reseal(self, print: bytes, sealed: Sealed) -> None:
+        """Keep the settings of this print sealed anew."""
+
+    async def due(self, connection: str, now_ms: int) -> list[tuple[str, bytes | None]]:
+        """The connection itself and those of its accounts, where a lane is due; with the print of their settings."""
 
     async def counts(self) -> list[Count]:
         """Counts of facts since the journal was made: exact, and true after any crash."""

@@ -126,6 +126,16 @@ MIGRATIONS = (
     ALTER TABLE work ADD COLUMN crashes INTEGER NOT NULL DEFAULT 0;     -- how many processes died of it
     ALTER TABLE work ADD COLUMN crashed_in TEXT NOT NULL DEFAULT '';    -- and what the last one was doing
     """,
+    """
+    CREATE TABLE accounts (                     -- customers' settings, where a connection has one set for each
+        connection TEXT PRIMARY KEY,            -- NAME/ACCOUNT
+        print BLOB NOT NULL,                    -- tells them from other settings
+        sealed BLOB NOT NULL,
+        told_ms INTEGER NOT NULL,
+        received_ms INTEGER NOT NULL,
+        trouble TEXT NOT NULL DEFAULT ''        -- why they cannot be used or are not accepted
+    ) WITHOUT ROWID;
+    """,
 )
 
 

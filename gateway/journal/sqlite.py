@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.journal import claims, datapoints, entries, erasures, lookups, port, refs, schema, settlements
+from gateway.journal import accounts, claims, datapoints, entries, erasures, lookups, port, refs, schema, settlements
 from gateway.journal.checkpoint import Checkpointer
 from gateway.journal.commit import Committer
 from gateway.journal.indexing import Indexer
@@ -29,6 +29,7 @@ from gateway.journal.port import (
     JournalUnusable,
     Lane,
     Others,
+    Sealed,
     Settlement,
     hash64,
     hash_ref,
@@ -36,6 +37,7 @@ from gateway.journal.port import (
 
 T = TypeVar("T")
 LOOK_AGAIN_S = 0.005
+RUNS = (entries.run, settlements.run, claims.run, erasures.run, accounts.run, lookups.run, datapoints.run)
 FREE = "UPDATE lanes SET due_ms = 0, owner = NULL WHERE owner IS NOT NULL OR reason LIKE 'refused%'"
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0", "cache_size = -16384")
 PATIENCE_S = 2.0  # for whoever else has the file open; the gateway's own processes take turns
@@ -125,9 +127,9 @@ class SqliteJournal:
         self._indexer: Indexer | None = None
         self.salt: bytes = self._read(refs.salt)
 
-    async def accept(self, new: Sequence[Entry], connections: Sequence[str]) -> int:
+    async def accept(self, new: Sequence[Entry], connections: Sequence[str], sealed: Sequence[Sealed] = ()) -> int:
         """Store batches durably; see the port."""
-        stored: int = await self._do(entries.Accept(tuple(new), tuple(connections)))
+        stored: int = await self._do(entries.Accept(tuple(new), tuple(connections), tuple(sealed)))
         return stored
 
     async def claim(self, connection: str, *, now_ms: int, lanes: int, items: int) -> list[Lane]:
@@ -181,6 +183,26 @@ class SqliteJournal:
     async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[Found]:
         """Batches that an id was found in; see the port."""
         return self._read(lookups.find, wanted, limit)
+
+    async def sealed(self, connection: str) -> Sealed | None:
+        """The settings kept for an account's connection; see the port."""
+        return next(iter(self._read(accounts.sealed, connection)), None)
+
+    async def all_sealed(self) -> list[Sealed]:
+        """The settings of every account; see the port."""
+        return self._read(accounts.sealed, None)
+
+    async def note_trouble(self, connection: str, print: bytes, trouble: str) -> None:
+        """Note what is wrong with the settings of an account; see the port."""
+        await self._do(accounts.Note(connection, print, trouble))
+
+    async def reseal(self, print: bytes, sealed: Sealed) -> None:
+        """Keep settings sealed anew; see the port."""
+        await self._do(accounts.Reseal(print, sealed))
+
+    async def due(self, connection: str, now_ms: int) -> list[tuple[str, bytes | None]]:
+        """Where something is due; see the port."""
+        return self._read(accounts.due, connection, now_ms)
 
     async def counts(self) -> list[Count]:
         """Counts of facts; see the port."""
@@ -256,7 +278,7 @@ class SqliteJournal:
         with self._turn:
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
-                for run in (entries.run, settlements.run, claims.run, erasures.run, lookups.run, datapoints.run):
+                for run in RUNS:
                     run(self._writer, operations, results)
                 self._writer.execute("COMMIT")
             except BaseException as error:

@@ -10,22 +10,25 @@ from gateway.mparticle.posts import Post
 
 FIREHOSE_VERSION = "3.2.0"
 
+SUSPEND = "suspend_subscription"
 TYPED: dict[str, dict[str, Any]] = {
     "event_processing_request": {},
     "audience_subscription_request": {"audience_subscription_settings": {}},
-    "audience_membership_change_request": {"suspend_subscription": False},
+    "audience_membership_change_request": {SUSPEND: False},
     "dsr_processing_request": {},
 }
 """The Firehose messages that have an answer of their own kind, and what it says besides its envelope."""
 
 
-def answer(post: Post, now_ms: int) -> tuple[int, bytes]:
+def answer(post: Post, now_ms: int, *, suspended: bool = False) -> tuple[int, bytes]:
     """The status and the JSON body that accept a post: a Firehose message's typed response, else the ids accepted.
 
-    A request for registration is answered by ``registration``.
+    ``suspended`` asks mParticle to forward no more audiences until the customer has mended the settings. A request
+    for registration is answered by ``registration``.
     """
     if post.kind in TYPED:
-        return 200, encode({**envelope(post.kind, post.id, now_ms), **TYPED[post.kind]})
+        said = {name: suspended if name == SUSPEND else value for name, value in TYPED[post.kind].items()}
+        return 200, encode({**envelope(post.kind, post.id, now_ms), **said})
     return 202, encode({"accepted": post.accepted})
 
 

@@ -9,11 +9,14 @@ from typing import Any, TypeAlias
 import gateway
 from gateway.mparticle import names
 from gateway.mparticle.answers import envelope
-from gateway.mparticle.setting_fields import settings
+from gateway.mparticle.setting_fields import Offered, settings
 from gateway.sdk import Destination
 
-Declared: TypeAlias = tuple[str, str, Destination, frozenset[str]]
-"""A plugin's name and version, what it declares, and the hooks that it has."""
+Declared: TypeAlias = tuple[str, str, Destination, frozenset[str], frozenset[str] | None]
+"""A plugin's name and version, what it declares, the hooks that it has, and the settings that are asked of a customer.
+
+None asks for all.
+"""
 
 NAME = "mParticle gateway"
 LONGEST_DESCRIPTION = 229
@@ -38,11 +41,12 @@ def registration(
     that no hook could use, and never a location, an IP address or a user agent.
     """
     plugins = tuple({declared[0]: declared for declared in destinations}.values())
-    declared = [destination for _, _, destination, _ in plugins]
-    hooks: frozenset[str] = frozenset().union(*(hooks for *_, hooks in plugins))
+    declared = [destination for _, _, destination, _, _ in plugins]
+    hooks: frozenset[str] = frozenset().union(*(hooks for *_, hooks, _ in plugins))
     name, version = (declared[0].title, plugins[0][1]) if len(plugins) == 1 else ("", "")
     account_settings = settings(
-        {name: (destination.title, destination.settings) for name, _, destination, _ in plugins}
+        {name: (destination.title, destination.settings) for name, _, destination, _, _ in plugins},
+        _offered(destinations),
     )
     document: dict[str, Any] = {
         **envelope("module_registration_request", request_id, now_ms),
@@ -67,6 +71,15 @@ def registration(
             "supported_dsr_types": ["erasure"],
         }
     return document
+
+
+def _offered(destinations: Sequence[Declared]) -> Offered:
+    """What any of a plugin's connections asks for."""
+    offered: dict[str, frozenset[str] | None] = {}
+    for name, _, _, _, wanted in destinations:
+        before = offered.get(name, frozenset())
+        offered[name] = None if wanted is None or before is None else before | wanted
+    return offered
 
 
 def _cut(text: str) -> str:
@@ -114,7 +127,7 @@ def _event_types(destinations: Sequence[Declared]) -> list[str]:
         if any(
             ASKED.get(type, "on_event") in hooks
             and (not destination.event_types or not {type, canonical}.isdisjoint(destination.event_types))
-            for _, _, destination, hooks in destinations
+            for _, _, destination, hooks, _ in destinations
         )
     ]
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import types
 from collections.abc import Mapping
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_json
 
 BOUNDS = (("ge", "min_value", 0), ("gt", "min_value", 1), ("le", "max_value", 0), ("lt", "max_value", -1))
+SCALARS = (str, bool, int, float, SecretStr, SecretBytes)
 TYPES = {bool: "boolean", int: "integer", float: "float"}
 
 
-def settings(models: Mapping[str, tuple[str, type[BaseModel]]]) -> list[dict[str, Any]]:
-    """The settings of these plugins' models, by plugin name, each with its title.
+Offered: TypeAlias = Mapping[str, frozenset[str] | None]
+"""By plugin name, the settings that a customer may give, by id; None for all."""
+
+
+def settings(models: Mapping[str, tuple[str, type[BaseModel]]], offered: Offered) -> list[dict[str, Any]]:
+    """The settings that are offered of these plugins' models, by plugin name, each with its title.
 
     Where there are several plugins, ids and names say whose they are.
     """
@@ -28,7 +34,32 @@ def settings(models: Mapping[str, tuple[str, type[BaseModel]]]) -> list[dict[str
         )
         for plugin, (title, model) in models.items()
         for name, field in model.model_fields.items()
+        if (wanted := offered.get(plugin)) is None or (field.alias or name) in wanted
     ]
+
+
+def texts(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as mParticle sends them, all of them text, as the model takes them; blank ones are not given at all.
+
+    What is no scalar comes as JSON text. Raises ValueError, naming the setting, where it is not.
+    """
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    fields |= dict(model.model_fields)
+    return {
+        id: _read(id, fields[id], value) if id in fields and isinstance(value, str) else value
+        for id, value in given.items()
+        if value is not None and not (isinstance(value, str) and not value.strip())
+    }
+
+
+def _read(id: str, field: FieldInfo, value: str) -> Any:
+    plain = _plain(field.annotation)
+    if plain in SCALARS or get_origin(plain) is Literal or value.strip()[:1] not in ("[", "{"):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError(f"{id}: not JSON") from None
 
 
 def _label(name: str, field: FieldInfo) -> str:

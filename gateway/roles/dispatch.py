@@ -7,18 +7,24 @@ import contextlib
 import faulthandler
 import signal
 import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from gateway import destinations
 from gateway.assembly import Shared, dispatcher
 from gateway.blackbox import Blackbox
 from gateway.catalog import Catalog
+from gateway.destinations import Connection, Hosted
 from gateway.journal.engines import open_journal
 from gateway.journal.port import Journal, JournalUnavailable
 from gateway.log import logger
-from gateway.pipeline import now_ms
+from gateway.pipeline import Dispatcher, Plans, now_ms
 from gateway.rewriting import rewriter
 from gateway.roles import tend_garbage
 from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from gateway.hosting import Host
 
 HOUR_MS = 3_600_000
 DEAD_KEPT_TIMES = 10  # dead letters are kept so many times as long as what was delivered
@@ -37,7 +43,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, blackbox: int) -> None
     """
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR2)
-    box = Blackbox(blackbox, is_alone=len(settings.connections) < 2)
+    box = Blackbox(blackbox, is_alone=len(settings.connections) < 2 and not settings.hosted)
     journal = await open_journal(settings.journal)
     while not stop.is_set() and not await _takes_over(journal):
         await _rest(stop, 0.2)
@@ -49,7 +55,9 @@ async def run(settings: Settings, stop: asyncio.Event, *, blackbox: int) -> None
     rules = rewriter(settings.rules, box)
     catalog = Catalog()
     shared = Shared(journal=journal, delivery=settings.delivery, rules=rules, catalog=catalog, box=box)
-    working = [dispatcher(one, shared) for one in connections.values()]
+    own = (one for one in connections.values() if isinstance(one, Connection))
+    working: list[Dispatcher | Host] = [dispatcher(one, shared) for one in own]
+    working += _hosts(settings, connections, shared)
     tend_garbage()
     tasks = [asyncio.create_task(one.run()) for one in working]
     pruning = asyncio.create_task(_prune(settings, journal))
@@ -65,7 +73,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, blackbox: int) -> None
     ends = await asyncio.gather(*tasks, pruning, noting, return_exceptions=True)
     await _write_down(catalog, journal)
     for one in working:
-        await one.courier.maker.sender.close()
+        await one.close()
     await journal.close()
     for end in ends:
         if isinstance(end, Exception):
@@ -98,6 +106,21 @@ async def _learns_of_crash(journal: Journal, box: Blackbox) -> bool:
     box.charge(died.connection, CRASH_S)
     box.ended()
     return True
+
+
+def _hosts(settings: Settings, connections: Mapping[str, Connection | Hosted], shared: Shared) -> list[Host]:
+    """Whoever works on connections that have their settings from customers' accounts."""
+    if not settings.hosted:
+        return []
+    from gateway import hosting  # noqa: PLC0415  # heavy, and of use only here
+    from gateway.sealing import Sealer  # noqa: PLC0415
+
+    def made(connection: Connection, plans: Plans | None) -> Dispatcher:
+        return dispatcher(connection, shared, plans)
+
+    sealer = Sealer(settings.accounts.keys())
+    hosted = (one for one in connections.values() if isinstance(one, Hosted))
+    return [hosting.Host(hosted=one, journal=shared.journal, sealer=sealer, dispatcher=made) for one in hosted]
 
 
 async def _prune(settings: Settings, journal: Journal) -> None:

@@ -9,6 +9,8 @@ from hypercorn.config import Config
 
 from gateway import app, destinations
 from gateway.journal.engines import open_journal
+from gateway.journal.port import Journal
+from gateway.reception import Reception
 from gateway.roles import tend_garbage
 from gateway.settings import Settings
 
@@ -25,6 +27,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, socket: int) -> None:
         connections,
         configured=frozenset(settings.connections),
         problems=tuple(problems),
+        reception=_reception(settings, journal) if settings.hosted else None,
     )
     config = Config()
     config.bind = [f"fd://{socket}"]
@@ -39,3 +42,11 @@ async def run(settings: Settings, stop: asyncio.Event, *, socket: int) -> None:
         await serve(application, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]  # any ASGI application
     finally:
         await journal.close()
+
+
+def _reception(settings: Settings, journal: Journal) -> Reception:
+    from gateway.sealing import Sealer  # noqa: PLC0415  # heavy, and of use only here
+
+    configured = tuple(sorted(settings.connections))
+    sealer = Sealer(settings.accounts.keys())
+    return Reception(configured=configured, hosted=settings.hosted, journal=journal, sealer=sealer)

@@ -32,10 +32,10 @@ class Plain(Settings):
     pass
 
 
-def declared(name="brew", hooks=ALL_HOOKS, settings=Plain, **fields):
+def declared(name="brew", hooks=ALL_HOOKS, settings=Plain, offered=None, **fields):
     base = {"title": name.capitalize(), "description": f"All about {name}.", "settings": settings}
     destination = Destination(**{**base, **fields}, base_url=lambda settings: "https://brew.example")
-    return name, "1.2.3", destination, frozenset(hooks)
+    return name, "1.2.3", destination, frozenset(hooks), offered
 
 
 def registered(*plugins, **more):

@@ -78,6 +78,7 @@ class Gateway:
             "more": "",
             **fields,
         }
+        self.role = "all"
         self.process = None
         self.url = ""
 

@@ -9,8 +9,8 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.journal.port import Entry
-from gateway.journal.postgres import erasing
+from gateway.journal.port import Entry, Sealed
+from gateway.journal.postgres import accounts, erasing
 from gateway.journal.postgres.link import Connection
 
 
@@ -20,6 +20,7 @@ class Accept:
 
     entries: tuple[Entry, ...]
     connections: tuple[str, ...]
+    sealed: tuple[Sealed, ...] = ()
 
 
 # A lane that is there already is locked, not changed. Whoever empties it meanwhile holds it, looks for work only
@@ -70,7 +71,10 @@ async def accept(connection: Connection, accepts: Sequence[Accept], shard: int) 
     """Carry out Accepts, each commit as many as have the same connections; says of each how many batches were new."""
     spread: dict[tuple[str, ...], list[int]] = {}
     for index, one in enumerate(accepts):
-        spread.setdefault(one.connections, []).append(index)
+        if one.sealed:
+            await accounts.keep(connection, one.sealed)
+        if one.entries:
+            spread.setdefault(one.connections, []).append(index)
     results = [0] * len(accepts)
     for connections, indexes in spread.items():
         stored = await _store(connection, [e for i in indexes for e in accepts[i].entries], connections, shard)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import takewhile
 
-from gateway.journal.postgres import erasing, sharing, shelving
+from gateway.journal.postgres import accounts, erasing, sharing, shelving
 from gateway.journal.postgres.link import Connection
 
 TURN = 7_166_405_236_113  # of the advisory lock under which one node at a time forgets
@@ -53,4 +53,5 @@ async def prune(connection: Connection, order: Prune) -> int | None:
         if order.after_seq == 0:
             await sharing.forget(connection)
         await erasing.forget(connection, [seq for _, seq in forgotten], order.dead_before_ms)
+        await accounts.forget(connection, order.before_ms)
         return old[-1]["seq"] if len(old) == order.limit else None

@@ -14,9 +14,21 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.journal import port
-from gateway.journal.port import Closing, Count, DataPoint, Entry, Found, JournalUnavailable, Lane, Others, Settlement
+from gateway.journal.port import (
+    Closing,
+    Count,
+    DataPoint,
+    Entry,
+    Found,
+    JournalUnavailable,
+    Lane,
+    Others,
+    Sealed,
+    Settlement,
+)
 from gateway.journal.postgres import (
     accepting,
+    accounts,
     cataloguing,
     claiming,
     erasing,
@@ -106,9 +118,9 @@ class PostgresJournal:
             raise JournalUnavailable("the journal has not been reached yet")
         return self._salt
 
-    async def accept(self, new: Sequence[Entry], connections: Sequence[str]) -> int:
+    async def accept(self, new: Sequence[Entry], connections: Sequence[str], sealed: Sequence[Sealed] = ()) -> int:
         """Store batches durably; see the port."""
-        stored: int = await self._accepts.submit(accepting.Accept(tuple(new), tuple(connections)))
+        stored: int = await self._accepts.submit(accepting.Accept(tuple(new), tuple(connections), tuple(sealed)))
         return stored
 
     async def claim(self, connection: str, *, now_ms: int, lanes: int, items: int) -> list[Lane]:
@@ -178,6 +190,26 @@ class PostgresJournal:
     async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[Found]:
         """Batches that an id was found in; see the port."""
         return await self._aside.run(looking.find, wanted, limit)
+
+    async def sealed(self, connection: str) -> Sealed | None:
+        """The settings kept for an account's connection; see the port."""
+        return next(iter(await self._reading.run(accounts.sealed, connection)), None)
+
+    async def all_sealed(self) -> list[Sealed]:
+        """The settings of every account; see the port."""
+        return await self._aside.run(accounts.sealed, None)
+
+    async def note_trouble(self, connection: str, print: bytes, trouble: str) -> None:
+        """Note what is wrong with the settings of an account; see the port."""
+        await self._aside.run(accounts.note, connection, print, trouble)
+
+    async def reseal(self, print: bytes, sealed: Sealed) -> None:
+        """Keep settings sealed anew; see the port."""
+        await self._aside.run(accounts.reseal, print, sealed)
+
+    async def due(self, connection: str, now_ms: int) -> list[tuple[str, bytes | None]]:
+        """Where something is due; see the port."""
+        return await self._reading.run(accounts.due, connection, now_ms)
 
     async def counts(self) -> list[Count]:
         """Counts of facts; see the port."""

@@ -68,8 +68,9 @@ FINISHED = """
     SELECT connection, at_ms, outcomes FROM ledger WHERE user_hash = $1 AND seq = $2 ORDER BY connection COLLATE "C"
 """
 WAITING = """
-    SELECT w.connection, w.progress, l.due_ms, l.attempts, l.reason, l.owner IS NOT NULL
+    SELECT w.connection, w.progress, l.due_ms, l.attempts, l.reason, l.owner IS NOT NULL, coalesce(a.trouble, '')
     FROM work w JOIN lanes l ON l.user_hash = w.user_hash AND l.connection = w.connection
+    LEFT JOIN accounts a ON a.connection = w.connection
     WHERE w.user_hash = $1 AND w.seq = $2 ORDER BY w.connection COLLATE "C"
 """
 
@@ -166,7 +167,8 @@ async def _waiting(connection: Connection, user: int, seq: int) -> list[Sighting
             attempts=attempts,
             reason=reason,
             claimed=claimed,
+            trouble=trouble,
             receipt=await erasing.receipt(connection, seq, name),
         )
-        for name, progress, due_ms, attempts, reason, claimed in await connection.fetch(WAITING, user, seq)
+        for name, progress, due_ms, attempts, reason, claimed, trouble in await connection.fetch(WAITING, user, seq)
     ]

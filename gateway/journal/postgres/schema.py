@@ -152,8 +152,18 @@ MIGRATIONS = (
         PRIMARY KEY (connection, scope)
     );
     """,
+    """
+    CREATE TABLE accounts (                     -- customers' settings, where a connection has one set for each
+        connection text PRIMARY KEY,            -- NAME/ACCOUNT
+        print bytea NOT NULL,                   -- tells them from other settings
+        sealed bytea NOT NULL,
+        told_ms bigint NOT NULL,
+        received_ms bigint NOT NULL,
+        trouble text NOT NULL DEFAULT ''        -- why they cannot be used or are not accepted
+    );
+    """,
 )
-OLDEST = (1, 1, 1, 1)
+OLDEST = (1, 1, 1, 1, 1)
 VERSIONS = """
     CREATE TABLE IF NOT EXISTS journal_versions (
         version integer PRIMARY KEY,

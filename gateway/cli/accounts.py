@@ -1,0 +1,75 @@
+"""``gateway accounts``: the customers of hosted connections, and whether their settings work."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli import configured
+from gateway.cli.tables import table
+from gateway.journal import engines
+from gateway.journal.port import Count, JournalUnavailable, JournalUnusable, Sealed
+from gateway.settings import Journal
+
+WORDS = ("received", "delivered", "skipped", "dead")
+
+
+@click.command("accounts")
+@configured.option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def command(file: Path | None, *, as_json: bool) -> None:
+    """List the accounts of connections with credentials = "account"; exit 1 if one is in trouble."""
+    settings = configured.settings(file)
+    try:
+        sealed, counts = asyncio.run(_read(settings.journal))
+    except (JournalUnavailable, JournalUnusable) as error:
+        configured.fail(str(error))
+    rows = _rows(sealed, counts)
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row))
+    else:
+        shown = [(f"{row['connection']}/{row['account']}", *list(row.values())[2:]) for row in rows]
+        table(("account", "settings of", *WORDS, "in flight", "trouble"), shown)
+    if any(row["trouble"] for row in rows):
+        raise SystemExit(1)
+
+
+async def _read(of: Journal) -> tuple[list[Sealed], list[Count]]:
+    if not await engines.inspect(of):
+        raise JournalUnusable(f"journal.url: {engines.shown(of)} does not exist yet")
+    journal = await engines.open_journal(of)
+    try:
+        return await journal.all_sealed(), await journal.counts()
+    finally:
+        await journal.close()
+
+
+def _rows(sealed: list[Sealed], counts: list[Count]) -> list[dict[str, Any]]:
+    facts: dict[str, Counter[str]] = {one.connection: Counter() for one in sealed}
+    for count in counts:
+        if "/" in count.connection:
+            facts.setdefault(count.connection, Counter())[count.word] += count.facts
+    kept = {one.connection: one for one in sealed}
+    return [_row(name, facts[name], kept.get(name)) for name in sorted(facts)]
+
+
+def _row(name: str, facts: Counter[str], kept: Sealed | None) -> dict[str, Any]:
+    connection, _, account = name.partition("/")
+    told = None if kept is None else datetime.fromtimestamp(kept.told_ms / 1000, UTC).isoformat(timespec="seconds")
+    words = {word: facts[word] for word in WORDS}
+    in_flight = facts["received"] - sum(facts[word] for word in WORDS[1:])
+    return {
+        "connection": connection,
+        "account": account,
+        "settings_of": told,
+        **words,
+        "in_flight": in_flight,
+        "trouble": "" if kept is None else kept.trouble,
+    }

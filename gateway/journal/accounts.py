@@ -1,0 +1,94 @@
+"""Accounts: customers' settings as they came, sealed, and what is wrong with them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.journal.port import Sealed
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Note what is wrong with the settings of this print."""
+
+    connection: str
+    print: bytes
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reseal:
+    """Keep in place of the settings of this print the same, sealed anew."""
+
+    print: bytes
+    sealed: Sealed
+
+
+COLUMNS = "connection, print, sealed, told_ms, received_ms, trouble"
+KEEP = """
+    INSERT INTO accounts (connection, print, sealed, told_ms, received_ms) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET print = excluded.print, sealed = excluded.sealed, trouble = '',
+        told_ms = excluded.told_ms, received_ms = excluded.received_ms
+    WHERE excluded.told_ms >= told_ms AND excluded.print != print
+    RETURNING connection
+"""
+RELEASE = "UPDATE lanes SET due_ms = 0 WHERE connection = ? AND owner IS NULL AND reason LIKE 'refused%'"
+NOTE = "UPDATE accounts SET trouble = ? WHERE connection = ? AND print = ?"
+RESEAL = "UPDATE accounts SET print = ?, sealed = ? WHERE connection = ? AND print = ?"
+DUE = """
+    WITH RECURSIVE names (name) AS (
+        SELECT (SELECT min(connection) FROM lanes WHERE connection >= :own)
+        UNION ALL
+        SELECT (SELECT min(connection) FROM lanes WHERE connection > name) FROM names WHERE name < :end
+    )
+    SELECT name, a.print FROM names LEFT JOIN accounts a ON a.connection = name
+    WHERE (name = :own OR name > :own || '/' AND name < :end)
+    AND EXISTS (SELECT 1 FROM lanes l WHERE l.connection = name AND l.due_ms <= :now_ms)
+"""
+FORGET = """
+    DELETE FROM accounts WHERE received_ms < ?
+    AND NOT EXISTS (SELECT 1 FROM lanes WHERE lanes.connection = accounts.connection)
+"""
+
+
+def keep(database: sqlite3.Connection, sealed: Sequence[Sealed]) -> None:
+    """Keep settings that are newer than those known, and let what waits for better ones go on."""
+    for one in sealed:
+        row = (one.connection, one.print, one.sealed, one.told_ms, one.received_ms)
+        if database.execute(KEEP, row).fetchall():
+            database.execute(RELEASE, (one.connection,))
+
+
+def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:  # noqa: ARG001
+    """Carry out the Notes and Reseals among these operations."""
+    for operation in operations:
+        if isinstance(operation, Note):
+            database.execute(NOTE, (operation.trouble, operation.connection, operation.print))
+        elif isinstance(operation, Reseal):
+            new = operation.sealed
+            database.execute(RESEAL, (new.print, new.sealed, new.connection, operation.print))
+
+
+def forget(database: sqlite3.Connection, before_ms: int) -> None:
+    """Forget settings that came long ago and that nothing waits for; the next message brings them again."""
+    database.execute(FORGET, (before_ms,))
+
+
+def sealed(database: sqlite3.Connection, connection: str | None) -> list[Sealed]:
+    """The settings of one account's connection, or of all."""
+    where = "" if connection is None else "WHERE connection = ?"
+    query = f"SELECT {COLUMNS} FROM accounts {where} ORDER BY connection"  # noqa: S608
+    rows = database.execute(query, () if connection is None else (connection,))
+    return [
+        Sealed(connection=name, print=mark, sealed=kept, told_ms=told, received_ms=received, trouble=trouble)
+        for name, mark, kept, told, received, trouble in rows.fetchall()
+    ]
+
+
+def due(database: sqlite3.Connection, connection: str, now_ms: int) -> list[tuple[str, bytes | None]]:
+    """The connection itself and those of its accounts, as far as something is due on them."""
+    given = {"own": connection, "end": f"{connection}0", "now_ms": now_ms}  # 0 comes after /
+    return [(name, mark) for name, mark in database.execute(DUE, given).fetchall()]
