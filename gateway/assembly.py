@@ -69,7 +69,8 @@ def dispatcher(connection: Connection, shared: Shared, plans: Plans | None = Non
         with suppress(JournalUnavailable):  # they will ask by themselves
             await shared.journal.rouse(connection.name, reason, now_ms=now_ms())
 
-    courier = Courier(maker=maker, pools=Pools(maker), settle=settle, rouse=rouse, now_ms=now_ms)
+    freed = asyncio.Event()
+    courier = Courier(maker=maker, pools=Pools(maker, freed.set), settle=settle, rouse=rouse, now_ms=now_ms)
     planner = plans or Planner(
         connection=connection, governor=Governor(connection), rewriter=shared.rules, guard=watchdog
     )
@@ -81,6 +82,7 @@ def dispatcher(connection: Connection, shared: Shared, plans: Plans | None = Non
         courier=courier,
         catalog=shared.catalog,
         stopped=stopped,
+        freed=freed,
     )
     return made
 

@@ -166,6 +166,7 @@ class Dispatcher:
     working: set[asyncio.Task[None]] = field(default_factory=set)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     sharing: asyncio.Task[None] | None = None
+    freed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
         """Claim lanes and work on them; returns when stopped and what is in hand has been let go."""
@@ -201,7 +202,9 @@ class Dispatcher:
     async def _round(self) -> None:
         """Claim what there is room for, or wait until there is something, or room."""
         if self._room() <= 0:
-            await asyncio.wait(self.working, return_when=asyncio.FIRST_COMPLETED, timeout=IDLE_S)
+            self.freed.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.freed.wait(), IDLE_S)
             return
         gates = self.courier.maker.gates
         closed = gates.connection.closed(gates.clock())
@@ -221,7 +224,7 @@ class Dispatcher:
         for lane in lanes:
             task = asyncio.create_task(self._work(lane))
             self.working.add(task)
-            task.add_done_callback(self.working.discard)
+            task.add_done_callback(self._done)
         return len(lanes)
 
     async def close(self) -> None:
@@ -262,6 +265,10 @@ class Dispatcher:
         for undertaking in undertakings:
             if undertaking.told and undertaking.batch is not None:
                 self.catalog.note(self.connection.configured_as, undertaking.batch, now_ms())
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self.working.discard(task)
+        self.freed.set()
 
     async def _undertakings(self, lane: Lane) -> list[Undertaking]:
         """The lane's items, planned: up to one that has to wait for another lane, and to an erasure at the most."""
@@ -310,6 +317,9 @@ class Dispatcher:
         """Whether nothing in another lane has to be dealt with before this."""
         if batch.erasure is not None:
             return await self._is_last_word(lane, item, batch)
+        if batch.audience is not None and batch.audience.action == "remove":
+            name = hash_ref(f"audience:{batch.audience.id}", self.journal.salt)
+            return await self.journal.is_dealt_with(lane.connection, name, item.seq)
         return not batch.memberships or await self._audiences_ready(lane, item, batch)
 
     async def _is_last_word(self, lane: Lane, item: Item, batch: Batch) -> bool:

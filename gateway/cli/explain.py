@@ -29,6 +29,7 @@ WAITS = {
     "refused:": "its credentials are not accepted",
     "shared": "it was sent in one call with others, and the destination is still at it",
     "under_way": "the destination is still at it",
+    "pool_full": "more than can be made at once has gathered",
     "other_lanes": "something older has to be dealt with first: of this user, or of the audience",
     "limit_reached": "the rate limit is used up",
     "unreachable": "the destination cannot be reached",

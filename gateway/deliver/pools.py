@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,8 @@ from gateway.deliver.making import NOWHERE, Answer, Maker, Place, Wait
 from gateway.log import logger
 from gateway.sdk import Call, Pool
 
+LOOKS = 4
+"""So often is looked whether anybody has come, before it counts as quiet: a process that was busy sees nobody come."""
 MOST_BYTES = 32 << 20
 """So much of what was posted may gather in one pool, and twice as much be held by it."""
 
@@ -49,6 +51,7 @@ class Gathering:
     pool: Pool
     maker: Maker
     slots: asyncio.Semaphore
+    joined: Callable[[], None]
     group: Group | None = None
     held: int = 0
     weight: int = 0
@@ -57,9 +60,10 @@ class Gathering:
     async def make(self, call: Call, *, attempt: int, weight: int, at: Place = NOWHERE) -> Answer | Wait:
         """Have a call made, with others or by itself; ``weight`` is how many bytes its lane holds."""
         if self.held >= 2 * self.pool.most or self.weight + weight > 2 * MOST_BYTES:
-            return Wait(seconds=self.pool.longest_s, reason="pool_full")
+            return Wait(seconds=self.pool.quiet_s, reason="pool_full")
         self.held += 1
         self.weight += weight
+        self.joined()
         try:
             answer = await self._join(Rider(call=call, attempt=attempt, at=at, turn=asyncio.Future()), weight)
         finally:
@@ -84,10 +88,11 @@ class Gathering:
     async def _gather(self, group: Group) -> None:
         """See a group off when nobody joins it any more."""
         clock, end = self.maker.gates.clock, group.began + self.pool.longest_s
-        known = 0
-        while self.group is group and known < len(group.riders) and clock() < end and not self.maker.stopping():
+        known = looks = 0
+        while self.group is group and looks < LOOKS and clock() < end and not self.maker.stopping():
+            looks = looks + 1 if known == len(group.riders) else 0
             known = len(group.riders)
-            await self.maker.gates.sleep(min(self.pool.quiet_s, end - clock()))
+            await self.maker.gates.sleep(min(self.pool.quiet_s / LOOKS, end - clock()))
         if self.group is group:
             self._go_on(group)
 
@@ -137,9 +142,10 @@ def _tell(riders: Sequence[Rider], answer: Answer | Wait | None) -> None:
 
 @dataclass(slots=True)
 class Pools:
-    """All pools of one connection, by name."""
+    """All pools of one connection, by name; ``joined`` hears of every lane that joins one."""
 
     maker: Maker
+    joined: Callable[[], None] = lambda: None
     by_name: Mapping[str, Gathering] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -147,7 +153,10 @@ class Pools:
         declared = one.plugin.destination.pools
         slots = asyncio.Semaphore(self.maker.delivery.in_flight)
         pools = declared(one.settings) if declared else {}
-        self.by_name = {name: Gathering(pool=pool, maker=self.maker, slots=slots) for name, pool in pools.items()}
+        self.by_name = {
+            name: Gathering(pool=pool, maker=self.maker, slots=slots, joined=self.joined)
+            for name, pool in pools.items()
+        }
 
     @property
     def held(self) -> int:

@@ -49,6 +49,15 @@ class Crashed:
 
 
 @dataclass(frozen=True, slots=True)
+class IsDealtWith:
+    """Whether no work older than ``before_seq`` is left of batches that this hashed id was found in."""
+
+    connection: str
+    ref: bytes
+    before_seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Prune:
     """Forget, of ``limit`` batches behind one, those that are finished and older than these times."""
 
@@ -83,8 +92,14 @@ ROUSE = """
 """
 
 
+LEFT_OF = """
+    SELECT 1 FROM json_each(:seqs) s JOIN batches b ON b.seq = s.value
+    JOIN work w ON w.user = b.user AND w.connection = :connection AND w.seq = b.seq LIMIT 1
+"""
+
+
 def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
-    """Carry out the Pings, Rouses, Crasheds and Prunes among these operations."""
+    """Carry out what is looked up, roused or forgotten among these operations."""
     for index, operation in enumerate(operations):
         if isinstance(operation, Ping):
             database.execute(PING, (operation.now_ms,))
@@ -93,6 +108,10 @@ def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[A
             database.execute(ROUSE, given)
         elif isinstance(operation, Crashed):
             database.execute(CRASHED, (operation.doing, operation.user, operation.connection, operation.seq))
+        elif isinstance(operation, IsDealtWith):
+            older = [seq for seq in refs.seqs(database, [operation.ref]) if seq < operation.before_seq]
+            given = {"connection": operation.connection, "seqs": msgspec.json.encode(older).decode()}
+            results[index] = database.execute(LEFT_OF, given).fetchone() is None
         elif isinstance(operation, Prune):
             results[index] = _prune(database, operation)
 

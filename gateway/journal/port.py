@@ -323,6 +323,9 @@ class Journal(Protocol):
     async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
         """Whether no work older than ``before_seq`` is left in a lane."""
 
+    async def is_dealt_with(self, connection: str, ref: bytes, before_seq: int) -> bool:
+        """Whether no work older than ``before_seq`` is left of batches that this hashed id was found in."""
+
     async def erase(self, connection: str, names: Sequence[str], *, everywhere: bool, seq: int) -> bool:
         """Let nothing be sent of a user that is older than their wish, the batch ``seq``; keep nothing of it either.
 

@@ -148,6 +148,11 @@ class SqliteJournal:
         """Make lanes due that wait for a reason; see the port."""
         await self._do(lookups.Rouse(connection, reason, now_ms))
 
+    async def is_dealt_with(self, connection: str, ref: bytes, before_seq: int) -> bool:
+        """Whether nothing older is left of what an id was found in; see the port."""
+        is_done: bool = await self._do(lookups.IsDealtWith(connection, ref, before_seq))
+        return is_done
+
     async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
         """Forget finished batches; see the port."""
         reached: int | None = await self._do(lookups.Prune(before_ms, dead_before_ms, after_seq, limit))

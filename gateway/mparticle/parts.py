@@ -62,7 +62,7 @@ def part(said: Message, dialect: Dialect, *, dedupe: str, refs: Iterable[str | N
         user=batch.user,
         user_key=f"audience:{batch.audience.id}" if batch.audience else user_key(batch.user, batch.device_stamp),
         facts=facts,
-        refs=(*refs, batch.source_id, *ids),
+        refs=(*refs, batch.source_id, *ids, *(f"audience:{each.audience_id}" for each in batch.memberships)),
         wish=_wish(batch),
         body=body,
     )

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from support.journal_words import BOTH, DELIVERED, claim, find, finish, seq_of, settle
+from support.journal_words import BOTH, DELIVERED, claim, find, finish, ref, seq_of, settle
 
 from gateway.journal.engines import open_journal, prepare
 from gateway.journal.port import Count, Memo, Outcome, hash64
@@ -302,3 +302,16 @@ async def test_processes_that_died_of_a_piece_of_work_are_counted_there_and_nowh
     ((loyalty,), (email,)) = [await claim(journal, name) for name in BOTH]
     assert [(item.crashes, item.crashed_in) for item in loyalty.items] == [(2, "sign"), (0, "")]
     assert [(item.crashes, item.crashed_in) for item in email.items] == [(0, ""), (0, "")]
+
+
+async def test_what_an_id_was_found_in_is_dealt_with_once_none_of_it_waits(journal, make_entry):
+    for name in ("m1", "m2"):
+        await journal.accept([make_entry(name, user=name, refs=("audience:1",))], BOTH)
+    assert await journal.is_dealt_with("loyalty", ref("audience:2"), 100)
+    lanes = sorted(await claim(journal), key=lambda lane: lane.items[0].seq)
+    first, second = (lane.items[0].seq for lane in lanes)
+    assert not await journal.is_dealt_with("loyalty", ref("audience:1"), second)
+    await journal.settle(finish(lanes[0], *lanes[0].items, release=True))
+    assert await journal.is_dealt_with("loyalty", ref("audience:1"), second)
+    assert not await journal.is_dealt_with("loyalty", ref("audience:1"), second + 1)
+    assert not await journal.is_dealt_with("email", ref("audience:1"), first + 1)

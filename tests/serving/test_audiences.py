@@ -68,3 +68,19 @@ def test_a_member_who_asks_to_be_forgotten_does_not_wait_for_the_audience(gatewa
         return row["facts"] and row["facts"][0]["word"]
 
     assert gateway.wait(word) == "delivered"
+
+
+def test_an_audience_is_not_taken_away_ahead_of_those_who_entered_it_before(gateway, email):
+    gateway.start(more=email.connection + 'removed_audience = "delete"\n')
+
+    def post(name, **changes):
+        assert gateway.post({**json.loads((FIXTURES / f"{name}.json").read_text()), **changes})[0] == 200
+
+    post("firehose-subscription", action="add")
+    gateway.wait(lambda: taken(email))
+    email.faults.append(Fault(match=Match(path_regex="/user$"), action=Action(status=503), times=4))
+    post("firehose-membership")
+    post("firehose-subscription", action="remove", id="3f2b6c1e-0000-4000-8000-000000000906")
+    gateway.wait(lambda: gateway.drained("email"))
+    assert [path for path, _ in taken(email)] == ["/list", "/user", "/list"]
+    assert "Regulars" not in [each.name for each in email.lists.all]

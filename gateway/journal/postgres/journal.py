@@ -154,6 +154,10 @@ class PostgresJournal:
         await self._aside.run(claiming.rouse, connection, reason, now_ms)
         self._hints.give()
 
+    async def is_dealt_with(self, connection: str, ref: bytes, before_seq: int) -> bool:
+        """Whether nothing older is left of what an id was found in; see the port."""
+        return await self._aside.run(looking.is_dealt_with, connection, ref, before_seq)
+
     async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
         """Forget finished batches; see the port."""
         order = forgetting.Prune(before_ms, dead_before_ms, after_seq, limit)

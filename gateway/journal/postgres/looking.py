@@ -57,6 +57,12 @@ NEXT_DUE = """
         SELECT due_ms FROM lanes WHERE connection = c.connection AND owner IS NULL ORDER BY due_ms LIMIT 1
     ) d
 """
+LEFT_OF = """
+    SELECT EXISTS (
+        SELECT 1 FROM batches b JOIN work w ON w.user_hash = b.user_hash AND w.seq = b.seq AND w.connection = $1
+        WHERE b.seq = ANY($2) AND b.seq < $3
+    )
+"""
 COUNTS = """
     SELECT connection, word, reason, sum(facts)::bigint FROM counts GROUP BY 1, 2, 3
     ORDER BY connection COLLATE "C", word COLLATE "C", reason COLLATE "C"
@@ -127,6 +133,13 @@ async def next_due_ms(connection: Connection, connections: Sequence[str]) -> int
 async def counts(connection: Connection) -> list[Count]:
     """Counts of facts by connection, word and reason."""
     return [Count(connection=c, word=w, reason=r, facts=n) for c, w, r, n in await connection.fetch(COUNTS)]
+
+
+async def is_dealt_with(connection: Connection, name: str, ref: bytes, before_seq: int) -> bool:
+    """Whether no older work is left, on the connection of that name, of what this hashed id was found in."""
+    found = await seqs(connection, [ref])
+    ((is_left,),) = await connection.fetch(LEFT_OF, name, found, before_seq)
+    return not is_left
 
 
 async def find(connection: Connection, wanted: Sequence[bytes], limit: int) -> list[Found]:

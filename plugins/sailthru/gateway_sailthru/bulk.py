@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
@@ -16,6 +15,7 @@ from gateway_sailthru.settings import SailthruSettings
 ROWS, ASKING = "rows", "asking"
 BEGUN, ASKED = "job:begun", "job:asked"
 LARGEST_FILE = 9_000_000
+QUIET_S, LONGEST_S = 2.0, 60.0
 FIRST_LOOK_S, LONGEST_LOOK_S = 5.0, 60.0
 MOST_LOOKS = 360
 """Six hours, more or less: what takes longer is not waited for."""
@@ -25,7 +25,8 @@ def pools(settings: SailthruSettings) -> dict[str, Pool]:
     """Where memberships gather, and where those wait that ask after the same job; none unless jobs are wanted."""
     if not settings.bulk_from:
         return {}
-    return {name: Pool(most=settings.bulk_most) for name in (ROWS, ASKING)}
+    pool = Pool(most=settings.bulk_most, quiet_s=QUIET_S, longest_s=LONGEST_S)
+    return {ROWS: pool, ASKING: pool}
 
 
 def gathered(offered: Sequence[Call], settings: SailthruSettings) -> Iterator[Call]:
@@ -56,11 +57,11 @@ def gathered(offered: Sequence[Call], settings: SailthruSettings) -> Iterator[Ca
 
 def _jobs(rows: Iterable[Call]) -> Iterator[Call]:
     """Jobs for these rows, as few as the largest file allows."""
-    lines: list[str] = []
+    lines: list[bytes] = []
     covered: list[str] = []
     size = 0
     for call in rows:
-        line = json.dumps(row(call), separators=(",", ":"))
+        line = msgspec.json.encode(row(call))
         if size + len(line) >= LARGEST_FILE:
             yield _job(lines, covered)
             lines, covered, size = [], [], 0
@@ -75,8 +76,8 @@ def row(call: Call) -> dict[str, JSON]:
     return {name: value for name, value in call.json.items() if name != "keysconflict" or "keys" in call.json}
 
 
-def _job(lines: Sequence[str], covered: Sequence[str]) -> Call:
-    file = File(field="file", name="updates.json", content="\n".join(lines).encode(), type="text/plain")
+def _job(lines: Sequence[bytes], covered: Sequence[str]) -> Call:
+    file = File(field="file", name="updates.json", content=b"\n".join(lines), type="text/plain")
     job = calls.upload("job", {"job": "update"}, file, memo={"step": BEGUN})
     return msgspec.structs.replace(job, id=covered[0], covers=tuple(covered))
 
