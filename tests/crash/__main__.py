@@ -28,9 +28,9 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 
 from crash.engines import Postgres, Sqlite, engines
@@ -42,37 +42,39 @@ from crash.schedules import Schedule, draw
 SLICE = 30  # each point begins one of them
 
 
-def results(name: str, seed: int, numbers: Iterable[int], workers: int) -> Iterator[Result]:
-    """Run these schedules, a few at a time, and yield what comes of them; what went wrong is told at once."""
-    waiting: SimpleQueue[int | None] = SimpleQueue()
-    done: SimpleQueue[Result | Exception] = SimpleQueue()
+def results(name: str, seed: int, numbers: Iterable[int], workers: int, until: float) -> Iterator[Result]:
+    """Run these schedules, a few at a time, and yield what comes of them; none is begun when it is late."""
+    waiting: SimpleQueue[int] = SimpleQueue()
+    done: SimpleQueue[Result | Exception | None] = SimpleQueue()
     for number in numbers:
         waiting.put(number)
-    with ExitStack() as stack:
-        make = stack.enter_context(engines(name))
-        threads = [Thread(target=work, args=(make, seed, waiting, done), daemon=True) for _ in range(workers)]
+    with engines(name) as make:
+        threads = [Thread(target=work, args=(make, seed, waiting, done, until), daemon=True) for _ in range(workers)]
         for thread in threads:
-            waiting.put(None)
             thread.start()
-        for _ in numbers:
+        while threads:
             result = done.get()
             if isinstance(result, Exception):
                 raise result
-            yield result
-        for thread in threads:
-            thread.join()
+            if result is None:
+                threads.pop()  # whichever it was
+            else:
+                yield result
 
 
-def work(make: Callable[[], Sqlite | Postgres], seed: int, waiting: SimpleQueue, done: SimpleQueue) -> None:
-    """Run schedules one after another, until there are no more."""
+def work(
+    make: Callable[[], Sqlite | Postgres], seed: int, waiting: SimpleQueue, done: SimpleQueue, until: float
+) -> None:
+    """Run schedules one after another, until there are no more, or until it is late."""
     try:
-        with ExitStack() as stack:
-            engine = stack.enter_context(closing(make()))
-            nursery = stack.enter_context(closing(Nursery()))
-            while (number := waiting.get()) is not None:
-                done.put(one(draw(engine.name, seed, number), engine, nursery))
+        with closing(make()) as engine, closing(Nursery()) as nursery:
+            while time.monotonic() < until:
+                done.put(one(draw(engine.name, seed, waiting.get_nowait()), engine, nursery))
+    except Empty:
+        pass
     except Exception as error:  # noqa: BLE001  # a fault of the harness ends the run
         done.put(error)
+    done.put(None)
 
 
 def one(schedule: Schedule, engine: Sqlite | Postgres, nursery: Nursery) -> Result:
@@ -126,13 +128,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="what schedules are drawn from")
     parser.add_argument("--schedules", type=int, default=SLICE, help="how many on each engine")
     parser.add_argument("--only", type=int, help="just this one")
+    parser.add_argument("--minutes", type=float, default=60, help="when to begin no more, on each engine")
     parser.add_argument("--workers", type=int, default=2, help="how many at a time")
     asked = parser.parse_args()
     numbers = range(asked.schedules) if asked.only is None else range(asked.only, asked.only + 1)
     status = 0
     for name in BOTH if asked.engine == "both" else (asked.engine,):
         began = time.monotonic()
-        done = list(results(name, asked.seed, numbers, min(asked.workers, len(numbers))))
+        until = began + 60 * asked.minutes
+        done = list(results(name, asked.seed, numbers, min(asked.workers, len(numbers)), until))
         print(report(name, asked.seed, done, time.monotonic() - began), flush=True)
         status |= any(result.problems for result in done) or bool(never_passed(done))
     return status
