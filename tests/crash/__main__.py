@@ -79,7 +79,7 @@ def work(
 
 def one(schedule: Schedule, engine: Sqlite | Postgres, nursery: Nursery) -> Result:
     """Run a schedule; its directory is kept where a promise was broken."""
-    directory = Path(tempfile.mkdtemp(prefix=f"crash-{schedule.seed}-{schedule.number}-"))
+    directory = Path(tempfile.mkdtemp(prefix=f"crash-{schedule.seed}-{schedule.number}-")).resolve()
     result = run(schedule, engine, nursery, directory)
     if result.problems:
         print(f"\n{schedule.name}: {schedule.told()}", *result.problems, f"kept: {directory}", sep="\n  ", flush=True)

@@ -106,7 +106,6 @@ class Gateway:
         self._nursery = nursery
         self._supervisor = 0
         self._watch = -1
-        self._told = 0
         for name in ("serve.log", "processes"):
             (directory / name).touch()
         lease = "" if journal.url.startswith("sqlite") else f"lease_s = {journal.lease_s}"
@@ -149,17 +148,9 @@ class Gateway:
         for point in OUTSIDE:
             if self.fuse.burns(point):
                 whom = point.partition(".")[2]
-                running = self.running()
-                pids = list(running.values()) if whom == "everything" else [running[whom]]
-                self.fuse.write(point, whom, pids[0])
-                for pid in pids:
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-
-    def running(self) -> dict[str, int]:
-        """The process that was started last for each role, supervisor first."""
-        lines = (self.directory / "processes").read_text().splitlines()
-        return {one["role"]: one["pid"] for one in map(json.loads, lines)}
+                pids = [pid for role, pid in self._running() if whom in (role, "everything")]
+                self.fuse.write(point, whom, pids[-1] if pids else 0)
+                end(pids)
 
     def stop(self) -> int:
         """Stop it in order; returns the status of its supervisor."""
@@ -170,18 +161,14 @@ class Gateway:
 
     def kill(self) -> None:
         """Leave nothing of it behind."""
-        lines = (self.directory / "processes").read_text().splitlines()
-        for pid in [json.loads(line)["pid"] for line in reversed(lines)]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        end([pid for _, pid in self._running()])
         if self._watch >= 0:
             self._ends(10)
             self._reap()
 
     def gone(self, within_s: float) -> bool:
         """Whether every process that was ever started has ended, or has within so long."""
-        lines: Sequence[str] = (self.directory / "processes").read_text().splitlines()
-        for pid in [json.loads(line)["pid"] for line in lines]:
+        for _, pid in self._running():
             with suppress(ProcessLookupError):
                 watch = os.pidfd_open(pid)
                 ended = select.select([watch], [], [], within_s)[0]
@@ -190,6 +177,19 @@ class Gateway:
                     return False
         return True
 
+    def _running(self) -> list[tuple[str, int]]:
+        """Role and id of each process that still runs, in the order in which they were started."""
+        lines = (self.directory / "processes").read_text().splitlines()
+        started = [(one["role"], one["pid"]) for one in map(json.loads, lines)]
+        return [(role, pid) for role, pid in started if self._owns(pid)]
+
+    def _owns(self, pid: int) -> bool:
+        """Whether this is a process of ours still: ids are given again, and to anybody."""
+        try:
+            return Path(f"/proc/{pid}/cwd").readlink() == self.directory
+        except OSError:
+            return False
+
     def _ends(self, within_s: float) -> bool:
         return bool(select.select([self._watch], [], [], within_s)[0])
 
@@ -197,3 +197,10 @@ class Gateway:
         os.close(self._watch)
         self._watch = -1
         return self._nursery.order(ended=self._supervisor)
+
+
+def end(pids: Sequence[int]) -> None:
+    """Kill these processes, each if it has not ended yet."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -106,7 +106,7 @@ def test_a_planted_bug_is_found(nursery, tmp_path, request):
     for number in range(names.index(point), 5 * len(names), len(names)):
         directory = tmp_path / str(number)
         directory.mkdir()
-        found += run(draw("sqlite", 1, number), Sqlite(), nursery, directory, most_s=10).problems
+        found += run(draw("sqlite", 1, number), Sqlite(), nursery, directory, most_s=5).problems
         if any(problem in line for line in found):
             return
     pytest.fail(f"not found: {problem}; only {found}")
