@@ -16,6 +16,7 @@ from gateway.sdk import Batch
 MOST_GROUPS = 5_000
 MOST_NAMES = 1_000
 LONGEST = 256
+USERS = frozenset({"user_attributes", "user_identities", "audiences"})
 NO_VALUE = object()
 TYPES = {
     str: "string",
@@ -87,9 +88,6 @@ class Catalog:
         if group is None and len(self._groups) < MOST_GROUPS and _is_name(key[3]):
             group = self._groups[key] = Group(first_ms=at_ms, last_ms=at_ms)
         return group
-
-
-USERS = frozenset({"user_attributes", "user_identities", "audiences"})
 
 
 def _said(batch: Batch) -> Iterator[Said]:

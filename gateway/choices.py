@@ -102,8 +102,10 @@ class Change(Section):
             raise ValueError(f"must do one thing, one of {', '.join(VERBS)}; later changes are entries of their own")
         if self.of in ("events", "screens") and self.verb in ("set", "split"):
             raise ValueError(f"{self.of} have names alone, which cannot be {self.verb}")
-        if self.only and (self.of == "user_attributes" or not self.of.endswith("_attributes")):
+        if self.only and self.of in ("user_attributes", "events", "screens"):
             raise ValueError("only is for the attributes of events, screens or actions")
+        if len({name.casefold() for name in self.spell}) < len(self.spell):
+            raise ValueError("spell has a name twice that differs in its case alone")
         return self
 
 

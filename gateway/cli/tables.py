@@ -8,16 +8,25 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
-    """Print rows under their column headings; None is shown as nothing."""
-    drawn = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    """Print rows under their column headings; None is shown as nothing, and what is no text as its escape."""
+    drawn = Table(
+        title=None if title is None else _plain(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
+    )
     for column in columns:
         drawn.add_column(column, overflow="fold")
     for row in rows:
-        drawn.add_row(*("" if value is None else str(value) for value in row))
+        drawn.add_row(*map(_plain, row))
     Console(soft_wrap=False).print(drawn)
+
+
+def _plain(value: Any) -> Text:
+    """A value as it is: a name that somebody posted is neither markup nor able to steer the terminal."""
+    text = "" if value is None else str(value)
+    return Text("".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text))
 
 
 def explained(said: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from gateway.choices import Change, Split
+from gateway.choices import Change
 from gateway.facts import Fact
 from gateway.govern.governed import Governed, Withheld
 from gateway.govern.kinds import attributes_of, kind_of, with_attributes
@@ -82,6 +82,7 @@ class Changes:
         name, said = next(iter(fact.arguments.items()))
         for step in self._steps:
             if isinstance(said, Membership) and step.of == "user_attributes":
+                _note(lost, fact.id, step, {attribute.name: None for attribute in said.attributes})
                 said = step.membership(said)
             elif isinstance(said, Event):
                 if step.is_about(said):
@@ -146,7 +147,8 @@ class Step:
         if self._set:
             return {**values, **self._set}
         if self._split:
-            return {name: value for told in values.items() for name, value in self._parts(*told)}
+            parts = ((old, *part) for old, value in values.items() for part in self._parts(old, value))
+            return {new: part for old, new, part in parts if new == old or new not in values or new in self._split}
         return {new: values[name] for new, name in self._sources(values).items()}
 
     def lost(self, values: Values) -> tuple[str, ...]:
@@ -186,14 +188,13 @@ class Step:
         split = self._split.get(name)
         if split is None or not isinstance(value, str):
             yield name, value
-        elif split.into:
-            yield from zip(split.into, _apart(value, split, len(split.into) - 1), strict=False)
+            return
+        parts = value.split(split.by, len(split.into) - 1 if split.into else -1)
+        told = [part for part in map(str.strip, parts) if part]
+        if split.into and told:
+            yield from zip(split.into, told, strict=False)
         else:
-            yield name, _apart(value, split, -1)
-
-
-def _apart(value: str, split: Split, most: int) -> list[str]:
-    return [part for part in map(str.strip, value.split(split.by, most)) if part]
+            yield name, value if split.into else told
 
 
 def _renaming(change: Change) -> Callable[[str], str | None]:

@@ -56,12 +56,12 @@ class Governor:
             else:
                 reason, cause = refused or Refusal("filtered", str(sifted))
                 withheld.append(Withheld(fact=fact.id, reason=reason, cause=cause))
-        visible = self._visible(batch, seen, allowed)
+        visible = batch if self.filter.passes_all and not withheld else self._visible(batch, seen, allowed)
         return Governed(batch=visible, facts=tuple(allowed), withheld=tuple(withheld), kept_back=kept_back)
 
     def _visible(self, batch: Batch, seen: Batch, allowed: Iterable[Fact]) -> Batch:
         """The batch as the plugin may see it: nothing withheld, but every identity where one is to be forgotten."""
-        if batch.erasure is not None or self.filter.passes_all:
+        if batch.erasure is not None:
             return batch
         told = [fact.arguments for fact in allowed]
         events = (said.get("event") or said.get("session") for said in told)

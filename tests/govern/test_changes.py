@@ -62,6 +62,13 @@ def off(cause, *names):
         ),
         ({"name": "Jo"}, {"split": {"name": {"by": " ", "into": ["first", "last"]}}}, {"first": "Jo"}, ()),
         ({"sizes": "S, M,,L"}, {"split": {"sizes": {"by": ","}}}, {"sizes": ["S", "M", "L"]}, ()),
+        ({"name": " "}, {"split": {"name": {"by": " ", "into": ["first"]}}}, {"name": " "}, ()),
+        (
+            {"first": "Al", "name": "Jo Dam"},
+            {"split": {"name": {"by": " ", "into": ["first", "last"]}}},
+            {"first": "Al", "last": "Dam"},
+            (),
+        ),
         ({"sizes": 42}, {"split": {"sizes": {"by": ","}}}, {"sizes": 42}, ()),
     ],
 )
@@ -168,6 +175,7 @@ def test_an_erasure_is_not_changed():
         ({"of": "events", "only": ["a"], "drop": ["a"]}, "only is for the attributes of"),
         ({"only": ["a"], "drop": ["a"]}, "only is for the attributes of"),
         ({"split": {"a": {"by": ""}}}, "at least 1 character"),
+        ({"spell": ["Colour", "COLOUR"]}, "differs in its case alone"),
     ],
 )
 def test_a_change_that_says_nothing_or_too_much_is_an_error(change, problem):
@@ -186,3 +194,8 @@ def test_a_membership_without_attributes_stays_as_it_is():
     said = batch(memberships=(membership(),))
     (fact,) = changed(said, {"case": "lower"}).facts
     assert fact.arguments == {"membership": Membership(audience_id="1234", audience_name="Gold", action="add")}
+
+
+def test_an_attribute_of_a_membership_that_is_dropped_is_named():
+    said = batch(memberships=(membership(attributes=(AudienceAttribute(name="tier", value="1"),)),))
+    assert changed(said, {"drop": ["tier"]}).kept_back == {"membership:1234:add": (off("0.drop", "tier"),)}

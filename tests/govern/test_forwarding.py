@@ -195,3 +195,10 @@ def test_a_message_on_audiences_is_held_to_the_rules_about_users_alone():
     }
     assert refusals(said, **inputs) == {}
     assert set(refusals(said, login_identities=["email"]).values()) == {("not_logged_in", "login_identities")}
+
+
+def test_a_plugin_sees_no_event_that_a_rule_keeps_back():
+    said = batch(event(attributes={"internal": True}), custom_event("b", id="b"))
+    for rule in ({"no_events_with": {"internal": True}}, {"max_age_hours": 1}):
+        old = said if "max_age_hours" not in rule else batch(custom_event("b", id="b"), event(time_ms=1))
+        assert [one.id for one in governor(**rule).govern(old, facts(old), old.received_ms).batch.events] == ["b"]
