@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,19 +80,30 @@ def _rows(points: Iterable[DataPoint], filters: Mapping[str, DataFilter]) -> lis
 
 def _row(name: tuple[str, str, str], found: list[DataPoint], filters: Mapping[str, DataFilter]) -> Row:
     kind, event, attribute = name
-    times: dict[str, int] = {}
-    for point in found:
-        times[point.connection] = times.get(point.connection, 0) + point.times
     return {
         "kind": kind,
         "name": event,
         "attribute": attribute,
         "type": max(found, key=lambda point: point.last_ms).type,
-        "inputs": sorted({point.input for point in found}),
+        **_seen_of(found),
+        "inputs": {input: _seen_of([one for one in found if one.input == input]) for input in _inputs(found)},
+        "connections": {one: _told(filter.decide(*name)) for one, filter in filters.items()},
+    }
+
+
+def _inputs(found: list[DataPoint]) -> list[str]:
+    return sorted({point.input for point in found})
+
+
+def _seen_of(found: list[DataPoint]) -> Row:
+    """When a data point was seen, and how often: each connection counts what was for it, so the most is told."""
+    times: Counter[str] = Counter()
+    for point in found:
+        times[point.connection] += point.times
+    return {
         "first_seen": _time(min(point.first_ms for point in found)),
         "last_seen": _time(max(point.last_ms for point in found)),
-        "times": max(times.values()),  # each connection counts what was for it
-        "connections": {one: _told(filter.decide(*name)) for one, filter in filters.items()},
+        "times": max(times.values()),
     }
 
 

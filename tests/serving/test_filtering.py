@@ -38,6 +38,7 @@ def test_what_was_seen_is_in_the_catalog_even_if_the_gateway_is_stopped_at_once(
         ("events", "Signup", "n"): 3,
         ("user_attributes", "Colour", ""): 3,
     }
+    assert {input: seen["times"] for input, seen in rows[0]["inputs"].items()} == {"unknown": 3}
     assert rows[1]["connections"] == {
         "email": {"sent": True, "decided": False, "setting": "connections.email.filter.new_data_points"},
         "loyalty": {"sent": True, "decided": False, "setting": "connections.loyalty.filter.new_data_points"},
