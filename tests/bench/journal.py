@@ -143,7 +143,7 @@ async def measure(settings, server, count, more):
 
 async def show_claim(journal):
     """What a claim of 64 lanes touches and takes, with as much in the journal as there is."""
-    given = (CONNECTIONS[0], FAR_MS, True, 64, 15_000, "bench", 1)
+    given = (CONNECTIONS[0], FAR_MS, True, 64, 15_000, "bench", 1, [])
 
     async def explain(connection):
         transaction = connection.transaction()

@@ -117,6 +117,18 @@ async def test_a_lease_that_ended_holds_until_somebody_takes_the_lane(others, ma
     assert await first.settle(finish(lane, *lane.items, release=True)) is True
 
 
+async def test_a_dispatcher_that_was_late_takes_nothing_from_itself_but_what_it_does_not_know_of(others, make_entry):
+    journal = await others()
+    await journal.accept([make_entry("m1")], ("loyalty",))
+    (lane,) = await claim(journal)
+    for task in journal._tasks.values():
+        task.cancel()
+    await asyncio.sleep(2 * LEASE_S)
+    assert await claim(journal) == []
+    journal._held.clear()  # as if the answer to the claim had been lost
+    assert [one.user for one in await claim(journal)] == [lane.user]
+
+
 async def test_an_orderly_stop_gives_back_what_is_claimed_at_once(settings, others, make_entry):
     first, second = await open_journal(settings), await others()
     await first.accept([make_entry("m1")], ("loyalty",))

@@ -32,7 +32,9 @@ NOW_MS = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 TAKE = f"""
     WITH due AS MATERIALIZED (
         SELECT user_hash, connection FROM lanes
-        WHERE connection = $1 AND due_ms <= $2 AND (owner IS NULL OR ($3 AND due_ms <= {NOW_MS}))
+        WHERE connection = $1 AND due_ms <= $2 AND (
+            owner IS NULL OR ($3 AND due_ms <= {NOW_MS} AND NOT (owner = $6 AND user_hash = ANY($8::bigint[])))
+        )
         ORDER BY due_ms LIMIT $4 FOR UPDATE SKIP LOCKED
     )
     UPDATE lanes SET due_ms = {NOW_MS} + $5, owner = $6, fence = $7
@@ -86,14 +88,14 @@ ROUSE = """
 """
 
 
-async def claim(connection: Connection, order: Claim, *, takes_over: bool) -> list[Lane]:
+async def claim(connection: Connection, order: Claim, *, takes_over: bool, held: Sequence[int]) -> list[Lane]:
     """Claim lanes; of those whose owner has let the lease run out, only where this ``takes_over``.
 
-    What is in them is read after they were taken: an earlier look may show what has been done since.
+    What its process still has in hand (``held``) it does not take from itself, however late it is. What is in
+    lanes is read after they were taken: an earlier look may show what has been done since.
     """
-    taken = await connection.fetch(
-        TAKE, order.connection, order.now_ms, takes_over, order.lanes, order.lease_ms, order.owner, order.fence
-    )
+    given = (order.connection, order.now_ms, takes_over, order.lanes, order.lease_ms, order.owner, order.fence, held)
+    taken = await connection.fetch(TAKE, *given)
     if not taken:
         return []
     users = [row[0] for row in taken]

@@ -282,12 +282,13 @@ class PostgresJournal:
         settles = [(index, one) for index, one in enumerate(steps) if isinstance(one, settling.Settle)]
         async with connection.transaction():
             if settles:
-                held = await settling.settle(connection, [one for _, one in settles], self._shard)
-                for (index, _), holds in zip(settles, held, strict=True):
+                told = await settling.settle(connection, [one for _, one in settles], self._shard)
+                for (index, _), holds in zip(settles, told, strict=True):
                     results[index] = holds
             for index, one in enumerate(steps):
                 if isinstance(one, claiming.Claim):
-                    results[index] = await claiming.claim(connection, one, takes_over=takes_over)
+                    held = [user for user, name, _ in self._held if name == one.connection]
+                    results[index] = await claiming.claim(connection, one, takes_over=takes_over, held=held)
         return results
 
     async def _look(self, looks: Sequence[Any]) -> list[Any]:
