@@ -28,7 +28,7 @@ def edit(path: Path, change: Callable[[MutableMapping[str, Any]], None]) -> None
     configuration of a gateway.
     """
     try:
-        before = path.read_text()
+        before = path.read_bytes().decode()  # its line endings are to stay as well
         document, meant = tomlkit.parse(before), tomllib.loads(before)
     except (OSError, ValueError) as error:
         raise Uneditable(str(error)) from error
@@ -57,10 +57,10 @@ def _comments(text: str) -> list[str]:
 def _replace(path: Path, text: str) -> None:
     """Write the file whole or not at all, its permissions kept, once it is seen to be a configuration."""
     target = path.resolve()
-    with NamedTemporaryFile("w", dir=target.parent, prefix=f".{target.name}.", suffix=".toml", delete=False) as written:
+    with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", suffix=".toml", delete=False) as written:
         new = Path(written.name)
         try:
-            written.write(text)
+            written.write(text.encode())
             written.flush()
             os.fsync(written.fileno())
             new.chmod(target.stat().st_mode & 0o7777)

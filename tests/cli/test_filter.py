@@ -142,6 +142,15 @@ def test_permissions_and_links_stay(run, file):
     assert filter_of(real)["events"] == {"Reward Claimed": True, "Signup": True}
 
 
+def test_line_endings_stay(run, file):
+    file.write_bytes(CONFIG.replace("\n", "\r\n").encode())
+    assert run("set", "loyalty", "events", "Größe", "on")[0] == 0
+    assert run("set", "email", "new_data_points", "off")[0] == 0
+    after = file.read_bytes().decode()
+    assert "# more soon\r\n" in after
+    assert filter_of(file)["events"] == {"Reward Claimed": True, "Größe": True}
+
+
 NAMES = st.text(min_size=1, max_size=12).filter(lambda name: "\0" not in name)
 
 
