@@ -16,6 +16,7 @@ from gateway.mparticle.posts import Post
 if TYPE_CHECKING:
     from gateway.sealing import Sealer  # heavy, and of use only where there are accounts
 
+KEPT_AGAIN_MS = 3_600_000
 MEMBERSHIP = "audience_membership_change_request"
 
 
@@ -52,10 +53,11 @@ class Reception:
             return Visit(connections=names)
         known = {name: await self.journal.sealed(name) for name in names if "/" in name}
         told_ms = min(now_ms, now_ms if of.told_ms is None else of.told_ms)
-        found = (self._changed(name, known[name], of.settings, told_ms, now_ms) for name in known)
-        changed = tuple(one for one in found if one is not None)
+        found = (self._to_keep(name, known[name], of.settings, told_ms, now_ms) for name in known)
+        told = tuple(one for one in found if one is not None)
+        changed = any(before is None or before.print != one.print for one in told for before in [known[one.connection]])
         suspended = post.kind == MEMBERSHIP and not changed and _all_in_trouble(names, known)
-        return Visit(connections=names, sealed=changed, suspended=suspended)
+        return Visit(connections=names, sealed=told, suspended=suspended)
 
     def _key(self, of: Account) -> str:
         """What an account is called; one without an id, by its settings. Empty where there is none."""
@@ -63,16 +65,21 @@ class Reception:
             return of.id
         return f"~{self.sealer.print(written(of.settings), '').hex()[:16]}" if of.settings else ""
 
-    def _changed(
+    def _to_keep(
         self, name: str, known: Sealed | None, settings: Mapping[str, Any], told_ms: int, now_ms: int
     ) -> Sealed | None:
-        """The settings to keep; None where there are none, or they are known, or newer ones are."""
+        """The settings to keep; None where there are none, or they are known for less than an hour, or newer ones are.
+
+        What is told again and again has to be kept again: what came long ago is forgotten.
+        """
         if not settings:
             return None
         plain = written(settings)
         print_ = self.sealer.print(plain, name)
-        if known is not None and (known.print == print_ or told_ms < known.told_ms):
-            return None
+        if known is not None:
+            is_known = known.print == print_ and now_ms - known.received_ms < KEPT_AGAIN_MS
+            if is_known or told_ms < known.told_ms:
+                return None
         sealed = self.sealer.seal(plain, name)
         return Sealed(connection=name, print=print_, sealed=sealed, told_ms=told_ms, received_ms=now_ms)
 

@@ -30,9 +30,11 @@ class Reseal:
 COLUMNS = "connection, print, sealed, told_ms, received_ms, trouble"
 KEEP = """
     INSERT INTO accounts (connection, print, sealed, told_ms, received_ms) VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET print = excluded.print, sealed = excluded.sealed, trouble = '',
+    ON CONFLICT DO UPDATE SET print = excluded.print, sealed = excluded.sealed,
+        trouble = iif(excluded.print = print, trouble, ''),
         told_ms = excluded.told_ms, received_ms = excluded.received_ms
-    WHERE excluded.told_ms >= told_ms AND excluded.print != print
+    WHERE excluded.told_ms >= told_ms
+    AND (excluded.print != print OR excluded.received_ms >= received_ms + 3600000)
     RETURNING connection
 """
 RELEASE = "UPDATE lanes SET due_ms = 0 WHERE connection = ? AND owner IS NULL AND reason LIKE 'refused%'"

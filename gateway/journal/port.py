@@ -302,7 +302,8 @@ class Journal(Protocol):
         """Store batches durably, with work for these connections; returns how many were new.
 
         With them, settings are kept that are not older than those known of their connection. Where they are others,
-        what waits there because it was refused is due at once.
+        what waits there because it was refused is due at once. The same ones, told again an hour later or more, are
+        only kept for longer.
         """
 
     async def claim(self, connection: str, *, now_ms: int, lanes: int, items: int) -> list[Lane]:

@@ -37,6 +37,16 @@ async def test_trouble_is_noted_of_the_settings_it_was_had_with_and_gone_with_ot
     assert (await journal.sealed(ANN)).trouble == ""
 
 
+async def test_the_same_settings_told_again_are_kept_for_longer_with_their_trouble(journal):
+    await journal.accept([], (ANN,), [sealed(b"a")])
+    await journal.note_trouble(ANN, b"a", "refused")
+    await journal.accept([], (ANN,), [sealed(b"a", 3_600_999)])
+    assert (await journal.sealed(ANN)).received_ms == 1_000
+    await journal.accept([], (ANN,), [sealed(b"a", 3_601_000)])
+    kept = await journal.sealed(ANN)
+    assert (kept.received_ms, kept.trouble) == (3_601_000, "refused")
+
+
 async def test_other_settings_release_what_was_refused_and_nothing_else(journal, make_entry):
     reasons = {"m1": (ANN, "refused: status_401"), "m2": (ANN, "status_503"), "m3": ("loyalty/8", "refused: no")}
     for name, (connection, reason) in reasons.items():

@@ -9,9 +9,11 @@ from gateway.journal.postgres.link import Connection
 
 KEEP = """
     INSERT INTO accounts (connection, print, sealed, told_ms, received_ms) VALUES ($1, $2, $3, $4, $5)
-    ON CONFLICT (connection) DO UPDATE SET print = excluded.print, sealed = excluded.sealed, trouble = '',
+    ON CONFLICT (connection) DO UPDATE SET print = excluded.print, sealed = excluded.sealed,
+        trouble = CASE WHEN excluded.print = accounts.print THEN accounts.trouble ELSE '' END,
         told_ms = excluded.told_ms, received_ms = excluded.received_ms
-    WHERE excluded.told_ms >= accounts.told_ms AND excluded.print <> accounts.print
+    WHERE excluded.told_ms >= accounts.told_ms
+    AND (excluded.print <> accounts.print OR excluded.received_ms >= accounts.received_ms + 3600000)
     RETURNING connection
 """
 RELEASE = """
