@@ -18,8 +18,8 @@ def answers_before_storing() -> None:
     """The endpoint acknowledges what is not durable yet."""
     store: Callable[..., Awaitable[int]] = SqliteJournal.accept
 
-    async def accept(self: SqliteJournal, new: Sequence[Any], connections: Sequence[str]) -> int:
-        tasks.append(asyncio.ensure_future(store(self, new, connections)))
+    async def accept(self: SqliteJournal, new: Sequence[Any], connections: Sequence[str], *more: Any) -> int:
+        tasks.append(asyncio.ensure_future(store(self, new, connections, *more)))
         return len(new)
 
     tasks: list[Any] = []

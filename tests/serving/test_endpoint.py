@@ -212,7 +212,7 @@ class Broken:
 
     salt = b""
 
-    async def accept(self, entries, connections):
+    async def accept(self, entries, connections, sealed):
         raise KeyError("Jo@Example.com")
 
 

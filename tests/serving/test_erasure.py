@@ -165,10 +165,10 @@ def test_identities_of_an_extension_reach_what_was_posted_under_them_alone(gatew
 
 
 def test_the_receipt_tells_what_each_partner_answered_and_everything_that_was_removed(
-    gateway, vendor, email, message, tmp_path
+    gateway, vendor, email, message, stored
 ):
     gateway.start(more=email.connection)
-    gateway.post(message(1, user=MPID, user_identities=IDENTITIES))
+    gateway.post(message(1, user=MPID, user_identities=IDENTITIES, user_attributes={"Colour": "cerulean"}))
     gateway.wait(lambda: gateway.drained("email") and gateway.drained())
     email.faults.append(DOWN)
     gateway.post(message(2, user=MPID, user_identities=IDENTITIES))
@@ -192,5 +192,5 @@ def test_the_receipt_tells_what_each_partner_answered_and_everything_that_was_re
     assert re.search(r"email: receipt of the erasure, documents removed: \d", shown)
     assert "DELETE was answered 200" in shown
     assert gateway.stop() == 0
-    kept = b"".join(path.read_bytes() for path in tmp_path.glob("gateway.db*"))
-    assert (ADDRESS.encode() in kept, b"Colour" in kept) == (False, False)
+    kept = stored()
+    assert [word for word in (ADDRESS, "cerulean") if word.encode() in kept] == []
