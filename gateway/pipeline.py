@@ -219,8 +219,10 @@ class Dispatcher:
         gates, room = self.courier.maker.gates, self._room()
         if room <= 0 or gates.connection.closed(gates.clock()) is not None:
             return 0
-        name = self.connection.name
+        name, pools = self.connection.name, self.courier.pools
+        pools.more = True
         lanes = await self.journal.claim(name, now_ms=now_ms(), lanes=room, items=ITEMS_A_LANE)
+        pools.more = len(lanes) == room and not gates.connection.on_trial
         for lane in lanes:
             task = asyncio.create_task(self._work(lane))
             self.working.add(task)

@@ -52,6 +52,7 @@ class Gathering:
     maker: Maker
     slots: asyncio.Semaphore
     joined: Callable[[], None]
+    is_more: Callable[[], bool]
     group: Group | None = None
     held: int = 0
     weight: int = 0
@@ -90,7 +91,7 @@ class Gathering:
         clock, end = self.maker.gates.clock, group.began + self.pool.longest_s
         known = looks = 0
         while self.group is group and looks < LOOKS and clock() < end and not self.maker.stopping():
-            looks = looks + 1 if known == len(group.riders) else 0
+            looks = looks + 1 if known == len(group.riders) and not self.is_more() else 0
             known = len(group.riders)
             await self.maker.gates.sleep(min(self.pool.quiet_s / LOOKS, end - clock()))
         if self.group is group:
@@ -142,10 +143,14 @@ def _tell(riders: Sequence[Rider], answer: Answer | Wait | None) -> None:
 
 @dataclass(slots=True)
 class Pools:
-    """All pools of one connection, by name; ``joined`` hears of every lane that joins one."""
+    """All pools of one connection, by name; ``joined`` hears of every lane that joins one.
+
+    ``more`` lanes may be about to come: meanwhile no pool is quiet, however long it takes.
+    """
 
     maker: Maker
     joined: Callable[[], None] = lambda: None
+    more: bool = False
     by_name: Mapping[str, Gathering] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -154,7 +159,7 @@ class Pools:
         slots = asyncio.Semaphore(self.maker.delivery.in_flight)
         pools = declared(one.settings) if declared else {}
         self.by_name = {
-            name: Gathering(pool=pool, maker=self.maker, slots=slots, joined=self.joined)
+            name: Gathering(pool=pool, maker=self.maker, slots=slots, joined=self.joined, is_more=lambda: self.more)
             for name, pool in pools.items()
         }
 
