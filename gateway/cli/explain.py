@@ -147,11 +147,14 @@ def _receipt(receipt: Receipt, outcomes: Sequence[Outcome]) -> Row:
 
 
 def _titles(batch: Found) -> dict[str, str]:
-    """What people call the facts of a stored batch, by id; none are known once its document has been removed."""
+    """What people call the facts of a stored batch, by id; none are known without a document that can be read."""
     if not batch.body:
         return {}
-    decoded = decode(batch.dialect, batch.body, message=batch.message, part=batch.part)
-    return {fact.id: title(fact) for fact in facts(decoded)}
+    try:
+        decoded = decode(batch.dialect, batch.body, message=batch.message, part=batch.part)
+        return {fact.id: title(fact) for fact in facts(decoded)}
+    except Exception:  # noqa: BLE001  # whatever it is, what the ledger says can be told without
+        return {}
 
 
 def _fact(said: Row) -> str:

@@ -1,8 +1,10 @@
 """``gateway explain``: found by every id a batch has, and why it waits, in sentences."""
 
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,21 @@ def test_a_batch_is_found_by_each_of_its_ids_and_an_address_by_its_hash_alone(ga
     shown, _ = told(gateway, row["found_by"])
     assert row["found_by"] in shown
     assert "example" not in shown.lower()
+
+
+@pytest.mark.parametrize("engine", ["sqlite"])
+def test_what_became_of_a_batch_is_told_even_where_its_document_cannot_be_read(gateway, vendor, message, tmp_path):
+    gateway.start()
+    gateway.post(message(1))
+    gateway.wait(gateway.drained)
+    assert gateway.stop() == 0
+    with closing(sqlite3.connect(tmp_path / "gateway.db")) as database, database:
+        database.execute("UPDATE batches SET body = x'7b'")
+    (row,) = gateway.explain("e-1-0")
+    assert [(fact["fact"], fact["title"], fact["word"]) for fact in row["facts"]] == [
+        ("attributes", "", "delivered"),
+        ("e-1-0", "", "delivered"),
+    ]
 
 
 def test_who_is_not_known_is_named_by_the_hash_too(gateway, vendor, message):
