@@ -25,7 +25,7 @@ class Poster(threading.Thread):
     """Posts its users' messages, each user's in order, every one until it is acknowledged by any of these gateways."""
 
     def __init__(self, gateways, message, users, rounds):
-        super().__init__()
+        super().__init__(daemon=True)  # or a gateway that never comes back would keep the tests from ending
         self.gateways, self.message, self.users, self.rounds = itertools.cycle(gateways), message, users, rounds
         self.acknowledged = 0
         self.wire = None
