@@ -7,6 +7,7 @@ that answers them is started again.
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 import socket
 import sys
@@ -22,6 +23,8 @@ from gateway.log import logger
 from gateway.settings import ConfigurationError, Settings
 
 BACKLOG = 2048
+PATIENCE_S = 5.0
+BIND_AGAIN_S = 0.05
 FIRST_REST_S = 0.1
 MOST_REST_S = 5.0
 STEADY_S = 10.0
@@ -31,17 +34,41 @@ HANGS_TIMES = 3  # a hook that has run for so many times as long as it may does 
 TRACE_S = 0.2
 
 
-def bind_all(address: str, count: int) -> list[socket.socket]:
-    """Listening sockets that share an address. Raises ConfigurationError where it cannot be had, or is taken."""
-    bind(address, shared=False).close()  # sharing would hide that another gateway listens there
-    first = bind(address)
+def bind_all(address: str, count: int, *, patience_s: float = PATIENCE_S) -> list[socket.socket]:
+    """Listening sockets that share an address. Raises ConfigurationError where it cannot be had, or stays taken.
+
+    For a moment it may be: what a supervisor that was killed leaves behind needs one to end.
+    """
+    first = _first(address, time.monotonic() + patience_s)
     host, port = first.getsockname()[:2]
     same = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return [first, *(bind(same) for _ in range(count - 1))]
+    return [first, *(_had(same) for _ in range(count - 1))]
+
+
+def _first(address: str, until: float) -> socket.socket:
+    while True:
+        try:
+            bind(address, shared=False).close()  # sharing would hide that another gateway listens there
+            return bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > until:
+                raise _refusal(address, error) from error
+        time.sleep(BIND_AGAIN_S)
+
+
+def _had(address: str) -> socket.socket:
+    try:
+        return bind(address)
+    except OSError as error:
+        raise _refusal(address, error) from error
+
+
+def _refusal(address: str, error: OSError) -> ConfigurationError:
+    return ConfigurationError([f"ingress.bind: {address}: {error.strerror or error}"])
 
 
 def bind(address: str, *, shared: bool = True) -> socket.socket:
-    """A listening socket. Raises ConfigurationError where the address cannot be had."""
+    """A listening socket. Raises OSError where the address cannot be had."""
     parts = urlsplit(f"//{address}")
     family = socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -51,9 +78,9 @@ def bind(address: str, *, shared: bool = True) -> socket.socket:
     try:
         listener.bind((parts.hostname, parts.port))
         listener.listen(BACKLOG)
-    except OSError as error:
+    except OSError:
         listener.close()
-        raise ConfigurationError([f"ingress.bind: {address}: {error.strerror or error}"]) from error
+        raise
     listener.settimeout(0)
     return listener
 

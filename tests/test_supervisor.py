@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import sys
+import threading
 
 import pytest
 
@@ -16,9 +17,18 @@ def test_an_address_that_another_listens_on_is_refused():
     first = bind_all("127.0.0.1:0", 2)
     taken = "{}:{}".format(*first[0].getsockname())
     with pytest.raises(ConfigurationError, match=f"ingress.bind: {taken}: Address already in use"):
-        bind_all(taken, 1)
+        bind_all(taken, 1, patience_s=0)
     for listener in first:
         listener.close()
+
+
+def test_an_address_that_is_about_to_be_free_is_waited_for():
+    (before,) = bind_all("127.0.0.1:0", 1)
+    leaving = threading.Timer(0.2, before.close)
+    leaving.start()
+    (after,) = bind_all("{}:{}".format(*before.getsockname()), 1)
+    after.close()
+    leaving.join()
 
 
 @pytest.mark.parametrize(("bind", "family"), [("127.0.0.1:0", socket.AF_INET), ("[::1]:0", socket.AF_INET6)])
