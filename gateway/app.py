@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 LARGE_BYTES = 65_536
 STRANGERS_BODY_BYTES = 65_536
 REGISTRATION = "module_registration_request"
-LATER = {503: "5"}
+LATER = {503: b"5"}
+FULL_S = b"30"
 SHOWN_IDS = 10
 
 
@@ -49,6 +50,7 @@ class Said:
 
     status: int
     body: bytes
+    later: bytes = b""
 
 
 def problem(status: int, text: str, where: str | None = None) -> Said:
@@ -70,6 +72,7 @@ class Endpoint:
         connections: Mapping[str, Connection | Hosted],
         configured: frozenset[str],
         reception: Reception | None = None,
+        pressure: Callable[[], str] = lambda: "",
     ) -> None:
         self._doorkeeper = Doorkeeper(ingress)
         self._most = ingress.max_body_bytes
@@ -79,6 +82,7 @@ class Endpoint:
         self._connections = connections
         self._configured = tuple(sorted(configured))
         self._reception = reception
+        self._pressure = pressure
         self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large-bodies")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,7 +103,7 @@ class Endpoint:
         metrics.answered(said.status, time.perf_counter() - started)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(said.body))]
         if said.status in LATER:
-            headers.append((b"retry-after", LATER[said.status].encode()))
+            headers.append((b"retry-after", said.later or LATER[said.status]))
         await send({"type": "http.response.start", "status": said.status, "headers": headers})
         await send({"type": "http.response.body", "body": said.body})
 
@@ -141,6 +145,8 @@ class Endpoint:
         """Store a message durably, then answer it."""
         if not self._configured:
             return problem(503, "no connection is configured")
+        if entries and self._pressure():
+            return replace(problem(503, f"{self._pressure()}; try again later"), later=FULL_S)
         new = await self._journal.accept(entries, visit.connections, visit.sealed) if entries or visit.sealed else 0
         metrics.accepted(post.kind, len(entries), new)
         ids = [post.id] if post.id else post.accepted[:SHOWN_IDS]
@@ -212,14 +218,15 @@ def create(  # noqa: PLR0913  # an application is made of as much
     configured: frozenset[str],
     problems: tuple[str, ...] = (),
     reception: Reception | None = None,
+    pressure: Callable[[], str] = lambda: "",
 ) -> Starlette:
     """The Starlette application.
 
     ``connections`` are those that can be used; ``configured`` names all, for which work is kept whether they
     can be used now or not; ``problems`` says what keeps the others from it. ``reception`` is there where some of them
-    have their settings from customers' accounts.
+    have their settings from customers' accounts. ``pressure`` says what keeps any more from being taken now, or nothing.
     """
-    endpoint = Endpoint(ingress, journal, connections, configured, reception)
+    endpoint = Endpoint(ingress, journal, connections, configured, reception, pressure)
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -230,7 +237,7 @@ def create(  # noqa: PLR0913  # an application is made of as much
         except JournalUnavailable as error:
             logger.error("journal unavailable", problem=str(error))
             return JSONResponse({"status": "unavailable", "problems": ["the journal cannot be written"]}, 503)
-        return JSONResponse({"status": "ready", "problems": list(problems)})
+        return JSONResponse({"status": "ready", "problems": [*problems, *filter(None, [pressure()])]})
 
     async def metricsz(_: Request) -> Response:
         return Response(metrics.render(await journal.counts()), media_type=metrics.CONTENT_TYPE)

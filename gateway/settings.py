@@ -117,6 +117,12 @@ class Journal(Section):
     lease_s: float = Field(
         15.0, gt=0, description="On a server: how long a process that went silent keeps the lanes it had claimed."
     )
+    max_waiting_facts: int = Field(
+        20_000_000, ge=0, description="Facts waiting to be delivered beyond which posts are answered 503; 0: no bound."
+    )
+    min_free_bytes: int = Field(
+        268_435_456, ge=0, description="Room on a file's disk below which posts are answered 503; 0: no bound."
+    )
     retention_hours: float = Field(
         72.0, gt=0, description="How long finished batches and their ledger are kept, and repeated messages recognised."
     )

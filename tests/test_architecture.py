@@ -37,6 +37,7 @@ FLOORS = {
     "gateway.pipeline": 4,
     "gateway.assembly": 4,
     "gateway.hosting": 4,
+    "gateway.pressure": 4,
     "gateway.metrics": 5,
     "gateway.app": 5,
     "gateway.roles": 5,

@@ -149,6 +149,12 @@ def lane_is_empty(database: sqlite3.Connection, connection: str, user: int, befo
     return database.execute(OLDER, (user, connection, before_seq)).fetchone() is None
 
 
+def free_bytes(database: sqlite3.Connection) -> int:
+    """How much of the file is free."""
+    pages, size = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
+    return int(pages * size)
+
+
 def counts(database: sqlite3.Connection) -> list[Count]:
     """Counts of facts by connection, word and reason."""
     rows = database.execute("SELECT connection, word, reason, facts FROM counts ORDER BY connection, word, reason")

@@ -386,6 +386,9 @@ class Journal(Protocol):
         Returns where to go on, or None once a younger one was met.
         """
 
+    async def room(self) -> int | None:
+        """How many bytes can still be stored, or None where the engine cannot know."""
+
     async def ping(self) -> None:
         """Return if the journal can be written now."""
 

@@ -49,10 +49,14 @@ def path_of(url: str) -> Path:
     return Path(url.removeprefix("sqlite:///"))
 
 
-def connect(path: Path, *, patience_s: float = PATIENCE_S) -> sqlite3.Connection:
-    """A connection as every part of the gateway uses it, waiting so long for others. Raises JournalUnavailable."""
+def connect(path: Path, *, patience_s: float = PATIENCE_S, makes: bool = False) -> sqlite3.Connection:
+    """A connection as every part of the gateway uses it, waiting so long for others; one of them ``makes`` the file.
+
+    Raises JournalUnavailable.
+    """
+    url = f"{path.absolute().as_uri()}?mode={'rwc' if makes else 'rw'}"
     try:
-        database = sqlite3.connect(path, timeout=patience_s, isolation_level=None, check_same_thread=False)
+        database = sqlite3.connect(url, timeout=patience_s, isolation_level=None, check_same_thread=False, uri=True)
     except sqlite3.Error as error:
         raise JournalUnavailable(f"{path}: {error}") from error
     try:
@@ -68,7 +72,7 @@ def prepare(url: str) -> None:
     """Make the journal, or bring an older one up to date. Raises JournalUnusable and JournalUnavailable."""
     path = path_of(url)
     try:
-        with closing(connect(path)) as database, writing(path):
+        with closing(connect(path, makes=True)) as database, writing(path):
             schema.migrate(database)
     except sqlite3.DatabaseError as error:
         raise JournalUnusable(f"{path}: {error}") from error
@@ -120,6 +124,8 @@ class SqliteJournal:
         self._path = path_of(url)
         self._writer = connect(self._path)
         self._reader = connect(self._path)
+        at = self._path.stat()
+        self._file = at.st_dev, at.st_ino
         self._turn = Turn(self._path)
         self._committer = Committer(self._transact)
         self._checkpointer = Checkpointer(self._path, connect, self._turn_of_its_own)
@@ -172,6 +178,14 @@ class SqliteJournal:
     async def crashed(self, connection: str, user: int, seq: int, doing: str) -> None:
         """Count that a process died of a piece of work; see the port."""
         await self._do(lookups.Crashed(connection, user, seq, doing))
+
+    async def room(self) -> int | None:
+        """What is free on the disk, and inside the file; see the port."""
+        try:
+            disk = os.statvfs(self._path.parent)
+        except OSError as error:
+            raise JournalUnavailable(f"{self._path}: {error.strerror}") from error
+        return disk.f_bavail * disk.f_frsize + self._read(lookups.free_bytes)
 
     async def ping(self) -> None:
         """Return if the journal can be written now; see the port."""
@@ -277,8 +291,18 @@ class SqliteJournal:
         except sqlite3.Error as error:
             raise JournalUnavailable(f"{self._path}: {error}") from error
 
+    def _still_there(self) -> None:
+        """Writing to a file that has been taken away succeeds, and is lost. Raises JournalUnavailable."""
+        try:
+            found = self._path.stat()
+        except OSError as error:
+            raise JournalUnavailable(f"{self._path}: {error.strerror}") from error
+        if (found.st_dev, found.st_ino) != self._file:
+            raise JournalUnavailable(f"{self._path}: another file is in its place; restart the gateway")
+
     def _transact(self, operations: Sequence[Any]) -> Sequence[Any]:
         """Run operations of all kinds in one transaction: those of a kind together, where that is cheaper."""
+        self._still_there()
         results: list[Any] = [None] * len(operations)
         with self._turn:
             try:

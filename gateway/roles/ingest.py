@@ -10,6 +10,7 @@ from hypercorn.config import Config
 from gateway import app, destinations
 from gateway.journal.engines import open_journal
 from gateway.journal.port import Journal
+from gateway.pressure import Pressure
 from gateway.reception import Reception
 from gateway.roles import tend_garbage
 from gateway.settings import Settings
@@ -21,6 +22,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, socket: int) -> None:
     """Answer posts on a listening socket (its file descriptor) until told to stop."""
     journal = await open_journal(settings.journal)
     connections, problems = destinations.connect_all(settings.connections)
+    pressure = Pressure(settings.journal, journal)
     application = app.create(
         settings.ingress,
         journal,
@@ -28,6 +30,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, socket: int) -> None:
         configured=frozenset(settings.connections),
         problems=tuple(problems),
         reception=_reception(settings, journal) if settings.hosted else None,
+        pressure=lambda: pressure.problem,
     )
     config = Config()
     config.bind = [f"fd://{socket}"]
@@ -38,9 +41,11 @@ async def run(settings: Settings, stop: asyncio.Event, *, socket: int) -> None:
     config.shutdown_timeout = settings.ingress.shutdown_s
     config.keep_alive_timeout = KEEP_ALIVE_S
     tend_garbage()
+    watching = asyncio.create_task(pressure.watch())
     try:
         await serve(application, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]  # any ASGI application
     finally:
+        watching.cancel()
         await journal.close()
 
 

@@ -330,7 +330,7 @@ async def test_a_plugin_that_asks_to_wait_for_ever_is_asked_again():
     ids=lambda text: text[:9],
 )
 async def test_a_call_that_cannot_be_made_is_dead_and_neither_its_lane_nor_its_connection_waits(path, detail):
-    bench = Bench(patience_s=0.01)
+    bench = Bench(patience_s=0.2)
     await bench.deliver(work(path, "b"))
     assert [(one.word, one.reason) for one in bench.outcomes] == [("dead", "plugin_error"), ("delivered", "")]
     assert bench.outcomes[0].detail.startswith(detail)

@@ -153,3 +153,9 @@ def test_a_database_of_the_first_version_still_opens(url):
     database.close()
     prepare(url)
     assert run(url, "PRAGMA user_version") == [(len(schema.MIGRATIONS),)]
+
+
+async def test_a_journal_that_is_not_there_is_not_made_anew_by_whoever_comes_to_use_it(url):
+    with pytest.raises(JournalUnavailable):
+        SqliteJournal(url)
+    assert not path_of(url).exists()

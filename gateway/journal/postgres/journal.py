@@ -177,6 +177,10 @@ class PostgresJournal:
         """Count that a process died of a piece of work; see the port."""
         await self._aside.run(_execute, CRASHED, user, connection, seq, doing)
 
+    async def room(self) -> int | None:
+        """What is left of its disk is the server's own affair; see the port."""
+        return None
+
     async def ping(self) -> None:
         """Return if the journal can be written now; see the port."""
         await self._aside.run(_execute, PING, str(_now_ms()))
