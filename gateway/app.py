@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from gateway import metrics
 from gateway.auth import Doorkeeper
 from gateway.bodies import Allowance, Body, Gone, Patience, Refused
 from gateway.destinations import Connection, Hosted, declared
+from gateway.journal.backlog import Backlog
 from gateway.journal.port import Entry, Journal, JournalUnavailable, Wish, hash64, hash128, hash_ref
 from gateway.log import logger
 from gateway.mparticle.answers import answer
@@ -41,6 +43,7 @@ STRANGERS_BODY_BYTES = 65_536
 REGISTRATION = "module_registration_request"
 LATER = {503: b"5"}
 FULL_S = b"30"
+LOOK_EVERY_S = 10.0
 SHOWN_IDS = 10
 
 
@@ -65,7 +68,7 @@ class Endpoint:
     answered with another error.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # as many as an application is made of
         self,
         ingress: Ingress,
         journal: Journal,
@@ -146,7 +149,7 @@ class Endpoint:
         if not self._configured:
             return problem(503, "no connection is configured")
         if entries and self._pressure():
-            return replace(problem(503, f"{self._pressure()}; try again later"), later=FULL_S)
+            return dataclasses.replace(problem(503, f"{self._pressure()}; try again later"), later=FULL_S)
         new = await self._journal.accept(entries, visit.connections, visit.sealed) if entries or visit.sealed else 0
         metrics.accepted(post.kind, len(entries), new)
         ids = [post.id] if post.id else post.accepted[:SHOWN_IDS]
@@ -210,6 +213,24 @@ def wish(wished: Wished, received_ms: int, salt: bytes) -> Wish:
     return Wish(names=tuple([hash_ref(name, salt) for name in wished.names]), before_ms=asked_ms)
 
 
+class Waits:
+    """What waits, looked at no more often than every so many seconds: it takes a second where a million lanes do."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._looked = float("-inf")
+        self._backlog: list[Backlog] = []
+        self._turn = asyncio.Lock()
+
+    async def now(self) -> list[Backlog]:
+        """What waits now, or waited a little ago."""
+        async with self._turn:
+            if time.monotonic() - self._looked > LOOK_EVERY_S:
+                self._backlog = await self._journal.backlog()
+                self._looked = time.monotonic()
+            return self._backlog
+
+
 def create(  # noqa: PLR0913  # an application is made of as much
     ingress: Ingress,
     journal: Journal,
@@ -224,9 +245,12 @@ def create(  # noqa: PLR0913  # an application is made of as much
 
     ``connections`` are those that can be used; ``configured`` names all, for which work is kept whether they
     can be used now or not; ``problems`` says what keeps the others from it. ``reception`` is there where some of them
-    have their settings from customers' accounts. ``pressure`` says what keeps any more from being taken now, or nothing.
+    have their settings from customers' accounts. ``pressure`` says what keeps any more from being
+    taken now, or nothing.
     """
     endpoint = Endpoint(ingress, journal, connections, configured, reception, pressure)
+
+    waits = Waits(journal)
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -240,7 +264,8 @@ def create(  # noqa: PLR0913  # an application is made of as much
         return JSONResponse({"status": "ready", "problems": [*problems, *filter(None, [pressure()])]})
 
     async def metricsz(_: Request) -> Response:
-        return Response(metrics.render(await journal.counts()), media_type=metrics.CONTENT_TYPE)
+        backlog = await waits.now()
+        return Response(metrics.render(await journal.counts(), backlog, now_ms()), media_type=metrics.CONTENT_TYPE)
 
     posting = ("/mparticle", "/mparticle/", "/mparticle/{connection}", "/mparticle/{connection}/")
     application = Starlette(

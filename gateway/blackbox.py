@@ -18,7 +18,7 @@ import msgspec
 
 SIZE = 65_536
 RUNS = Struct("=Bd")
-ABOUT = Struct("=q16sqq64s")
+ABOUT = Struct("=q16sqq128s")
 ACCOUNTS_AT = 256
 LENGTH = Struct("=I")
 
@@ -81,7 +81,7 @@ class Blackbox:
         """A connection's plugin has cost all others so much time."""
         accounts = self._accounts()
         accounts[connection] = (self._owed(accounts.get(connection)) + seconds, self._clock())
-        written = msgspec.json.encode(accounts)
+        written = msgspec.json.encode({name: one for name, one in accounts.items() if self._owed(one)})
         if LENGTH.size + len(written) <= SIZE - ACCOUNTS_AT:
             LENGTH.pack_into(self._memory, ACCOUNTS_AT, 0)
             begin = ACCOUNTS_AT + LENGTH.size

@@ -14,9 +14,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram,
 from prometheus_client import Counter as Counted
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from gateway.journal.backlog import Backlog
 from gateway.journal.port import Count
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+MOST_REASONS = 20
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 _registry = CollectorRegistry()
@@ -69,8 +71,39 @@ class _Facts:
         yield from (received, done, in_flight)
 
 
-def render(counts: Iterable[Count]) -> bytes:
+class _Backlog:
+    """What waits, as it was looked at for one answer or shortly before."""
+
+    def __init__(self, backlog: Iterable[Backlog], now_ms: int) -> None:
+        self._backlog = list(backlog)
+        self._now_ms = now_ms
+
+    def collect(self) -> Iterator[Metric]:
+        oldest = GaugeMetricFamily(
+            "gateway_oldest_waiting_seconds", "Age of the oldest batch that waits.", labels=["connection"]
+        )
+        lanes = GaugeMetricFamily(
+            "gateway_lanes_waiting", "Users with work, by what they wait for.", labels=["connection", "reason"]
+        )
+        for one in self._backlog:
+            oldest.add_metric([one.connection], max(0, self._now_ms - one.oldest_ms) / 1000)
+            for reason, count in _by_reason(one).items():
+                lanes.add_metric([one.connection, reason], count)
+        yield from (oldest, lanes)
+
+
+def _by_reason(backlog: Backlog) -> Counter[str]:
+    """Lanes by reason: the first words of the most frequent ones, for plugins may say what they like."""
+    lanes: Counter[str] = Counter()
+    for one in backlog.waiting:
+        reason = "in_hand" if one.claimed else one.reason.partition(" ")[0].rstrip(":")
+        lanes[reason if reason in lanes or len(lanes) < MOST_REASONS else "other"] += one.lanes
+    return lanes
+
+
+def render(counts: Iterable[Count], backlog: Iterable[Backlog], now_ms: int) -> bytes:
     """Everything, as text."""
     facts = CollectorRegistry()
     facts.register(_Facts(counts))
+    facts.register(_Backlog(backlog, now_ms))
     return generate_latest(_registry) + generate_latest(facts)

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from written import PAGES, written
 
+from gateway import metrics
+from gateway.journal.backlog import Backlog
+
 ROOT = Path(__file__).parent.parent
 DOCS = [
     ROOT / "README.md",
@@ -87,3 +90,12 @@ def test_the_readme_has_both_commands_on_its_first_screen():
     first_screen = "\n".join((ROOT / "README.md").read_text().splitlines()[:40])
     assert "nox -s demo" in first_screen
     assert "nox -s tests" in first_screen
+
+
+def test_the_table_of_metrics_has_every_one():
+    backlog = Backlog(connection="c", batches=1, oldest_ms=0, waiting=())
+    text = metrics.render([], [backlog], 0).decode()
+    page = (ROOT / "docs" / "operations.md").read_text()
+    told = re.findall(r"^\| `(gateway_\w+)` \|", page, re.MULTILINE)
+    made = re.findall(r"^# HELP (gateway_\w+?)(?:_total)? ", text, re.MULTILINE)
+    assert sorted(told) == sorted({name for name in made if not name.endswith("_created")})

@@ -17,6 +17,8 @@ COMMANDS = {
     "datapoints": "List the data points that were seen, and what each connection does with them.",
     "filter": "Switch data points on and off in the configuration file.",
     "accounts": "List the customers of a hosted gateway, and whether their settings work.",
+    "status": "Say what waits on each connection, and when it will be caught up.",
+    "drop": "Give up what waits for a connection that is no longer configured.",
     "registration": "Print the registration that mParticle imports.",
     "plugins": "List installed destination plugins.",
 }

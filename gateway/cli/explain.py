@@ -200,6 +200,11 @@ def _detail(fact: Row) -> str:
     return "\n".join([*([fact["detail"]] if fact["detail"] else []), *cause, *left_out, *kept_back])
 
 
+def waits_for(reason: str) -> str:
+    """What a reason to wait means; the reason itself, where it is a plugin's."""
+    return WAITS.get(reason.partition(" ")[0], reason)
+
+
 def waiting(row: Row) -> str:
     """A sentence on why a batch waits, and until when."""
     if row["state"] != "waiting":
@@ -207,6 +212,4 @@ def waiting(row: Row) -> str:
     if row["trouble"] and not row["trouble"].startswith("refused"):
         return f"{row['trouble']}; goes on once a message brings other settings"
     tried = f"tried {row['attempts']} time{'s' if row['attempts'] > 1 else ''}" if row["attempts"] else ""
-    word = row["reason"].partition(" ")[0]
-    known = WAITS.get(word, "")
-    return "; ".join(filter(None, (known, tried, f"goes on from {row['due']}")))
+    return "; ".join(filter(None, (waits_for(row["reason"]), tried, f"goes on from {row['due']}")))

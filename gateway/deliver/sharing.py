@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.deliver.gates import Closed, Gates
-from gateway.journal.port import Closing, JournalUnavailable, Others
+from gateway.journal.closings import Closing, Others
+from gateway.journal.port import JournalUnavailable
 from gateway.log import logger
 
 EVERY_S = 1.0

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from gateway.journal import accounts, erasures, refs
+from gateway.journal.backlog import Backlog, Waiting
 from gateway.journal.port import Count, Found, Outcome, Sighting
 from gateway.journal.settlements import SHARED
 
@@ -72,6 +73,16 @@ PING = """
     ON CONFLICT DO UPDATE SET value = excluded.value
 """
 CRASHED = "UPDATE work SET crashes = crashes + 1, crashed_in = ? WHERE user = ? AND connection = ? AND seq = ?"
+WAITING = """
+    SELECT connection, reason, owner IS NOT NULL AS claimed, count(*), max(due_ms), max(attempts),
+        min(nullif(failing_since_ms, 0))
+    FROM lanes GROUP BY connection, reason, claimed ORDER BY connection, claimed, count(*) DESC
+"""
+OLDEST = """
+    SELECT w.connection, w.batches, (SELECT received_ms FROM batches WHERE seq = w.oldest) FROM (
+        SELECT connection, count(*) AS batches, min(seq) AS oldest FROM work GROUP BY connection
+    ) w ORDER BY connection
+"""
 OLDER = "SELECT 1 FROM work WHERE user = ? AND connection = ? AND seq < ? LIMIT 1"
 OLD = """
     SELECT b.seq, b.received_ms < :before_ms, NOT EXISTS (
@@ -147,6 +158,29 @@ def shared_memory(database: sqlite3.Connection, connection: str) -> dict[str, An
 def lane_is_empty(database: sqlite3.Connection, connection: str, user: int, before_seq: int) -> bool:
     """Whether no work older than ``before_seq`` is left in a lane."""
     return database.execute(OLDER, (user, connection, before_seq)).fetchone() is None
+
+
+def backlog(database: sqlite3.Connection) -> list[Backlog]:
+    """What waits, by connection."""
+    waiting: dict[str, list[Waiting]] = {}
+    for connection, *row in database.execute(WAITING):
+        waiting.setdefault(connection, []).append(_waiting_lanes(row))
+    return [
+        Backlog(connection=c, batches=n, oldest_ms=oldest, waiting=tuple(waiting.get(c, ())))
+        for c, n, oldest in database.execute(OLDEST)
+    ]
+
+
+def _waiting_lanes(row: Sequence[Any]) -> Waiting:
+    reason, claimed, lanes, due_ms, attempts, failing_since_ms = row
+    return Waiting(
+        reason=reason,
+        claimed=bool(claimed),
+        lanes=lanes,
+        due_ms=due_ms,
+        attempts=attempts,
+        failing_since_ms=failing_since_ms or 0,
+    )
 
 
 def free_bytes(database: sqlite3.Connection) -> int:

@@ -13,6 +13,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from gateway.journal.backlog import Backlog
+from gateway.journal.closings import Closing, Others
+
 
 class JournalUnavailable(Exception):
     """The journal cannot be read or written now (disk full, locked, gone); nothing was stored. Try again later."""
@@ -273,21 +276,6 @@ class DataPoint(msgspec.Struct, frozen=True):
     times: int
 
 
-class Closing(msgspec.Struct, frozen=True, kw_only=True):
-    """A destination had a rate-limit scope closed, for so long from now on."""
-
-    scope: str
-    left_ms: int
-    reason: str
-
-
-class Others(msgspec.Struct, frozen=True, kw_only=True):
-    """What a dispatcher hears of the others: how many work on a connection, itself counted, and what they told."""
-
-    dispatchers: int = 1
-    closings: tuple[Closing, ...] = ()
-
-
 class Journal(Protocol):
     """An engine that keeps the journal. All methods raise JournalUnavailable."""
 
@@ -379,6 +367,9 @@ class Journal(Protocol):
 
     async def data_points(self) -> list[DataPoint]:
         """The catalog of data points, by kind, name, attribute, connection and input."""
+
+    async def backlog(self) -> list[Backlog]:
+        """What waits, by connection. Looks at every lane and every piece of work, beside everything else."""
 
     async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
         """Of so many batches behind one, forget those finished that are older than this (the second for dead letters).

@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.journal import accounts, claims, datapoints, entries, erasures, lookups, port, refs, schema, settlements
+from gateway.journal.backlog import Backlog
 from gateway.journal.checkpoint import Checkpointer
+from gateway.journal.closings import Closing, Others
 from gateway.journal.commit import Committer
 from gateway.journal.indexing import Indexer
 from gateway.journal.port import (
-    Closing,
     Count,
     DataPoint,
     Entry,
@@ -28,7 +29,6 @@ from gateway.journal.port import (
     JournalUnavailable,
     JournalUnusable,
     Lane,
-    Others,
     Sealed,
     Settlement,
     hash64,
@@ -179,6 +179,10 @@ class SqliteJournal:
         """Count that a process died of a piece of work; see the port."""
         await self._do(lookups.Crashed(connection, user, seq, doing))
 
+    async def backlog(self) -> list[Backlog]:
+        """What waits, by connection; see the port."""
+        return await asyncio.to_thread(self._look_aside, lookups.backlog)
+
     async def room(self) -> int | None:
         """What is free on the disk, and inside the file; see the port."""
         try:
@@ -290,6 +294,14 @@ class SqliteJournal:
             return look(self._reader, *arguments)
         except sqlite3.Error as error:
             raise JournalUnavailable(f"{self._path}: {error}") from error
+
+    def _look_aside(self, look: Callable[[sqlite3.Connection], T]) -> T:
+        """Look at what takes its time, on a connection of its own."""
+        with closing(connect(self._path)) as database:
+            try:
+                return look(database)
+            except sqlite3.Error as error:
+                raise JournalUnavailable(f"{self._path}: {error}") from error
 
     def _still_there(self) -> None:
         """Writing to a file that has been taken away succeeds, and is lost. Raises JournalUnavailable."""

@@ -6,7 +6,8 @@ import pytest
 
 from gateway.deliver.gates import FAILURES_TO_CLOSE, Closed, Gates
 from gateway.deliver.sharing import share
-from gateway.journal.port import Closing, JournalUnavailable, Others
+from gateway.journal.closings import Closing, Others
+from gateway.journal.port import JournalUnavailable
 from gateway.sdk import Rate, retry
 
 pytestmark = pytest.mark.anyio

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from support.journal_words import BOTH, DELIVERED, claim, find, finish, ref, seq_of, settle
 
+from gateway.journal.backlog import Waiting
 from gateway.journal.engines import open_journal, prepare
 from gateway.journal.port import Count, Memo, Outcome, hash64
 
@@ -315,3 +316,22 @@ async def test_what_an_id_was_found_in_is_dealt_with_once_none_of_it_waits(journ
     assert await journal.is_dealt_with("loyalty", ref("audience:1"), second)
     assert not await journal.is_dealt_with("loyalty", ref("audience:1"), second + 1)
     assert not await journal.is_dealt_with("email", ref("audience:1"), first + 1)
+
+
+async def test_what_waits_is_told_by_connection_and_by_what_it_waits_for(journal, make_entry):
+    assert await journal.backlog() == []
+    for n, user in enumerate(("ann", "bob", "cleo", "dan")):
+        await journal.accept([make_entry(user, user=user, received_ms=1_000 + n)], BOTH)
+    await journal.accept([make_entry("more", user="ann", received_ms=2_000)], ("email",))
+    ann, bob, _ = await claim(journal, lanes=3)
+    for lane, attempts, since_ms in ((ann, 3, 900), (bob, 5, 800)):
+        failed = {"attempts": attempts, "failing_since_ms": since_ms, "reason": "timeout"}
+        await journal.settle(settle(lane, release=True, due_ms=20_000 + attempts, **failed))
+    email, loyalty = await journal.backlog()
+    assert (email.connection, email.batches, email.oldest_ms) == ("email", 5, 1_000)
+    assert [(one.reason, one.claimed, one.lanes) for one in email.waiting] == [("", False, 4)]
+    assert (loyalty.connection, loyalty.batches, loyalty.oldest_ms) == ("loyalty", 4, 1_000)
+    timeout, fresh, claimed = loyalty.waiting
+    assert timeout == Waiting(reason="timeout", claimed=False, lanes=2, due_ms=20_005, attempts=5, failing_since_ms=800)
+    assert (fresh.reason, fresh.claimed, fresh.lanes, fresh.due_ms) == ("", False, 1, 1_003)
+    assert (claimed.reason, claimed.claimed, claimed.lanes) == ("", True, 1)

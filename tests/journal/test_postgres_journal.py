@@ -11,15 +11,14 @@ from support.journal_words import BOTH, DELIVERED, find, finish, settle
 from support.postgres_server import postgres_server
 from support.proxy import proxy
 
+from gateway.journal.closings import Closing, Others
 from gateway.journal.engines import inspect, open_journal, prepare
 from gateway.journal.port import (
-    Closing,
     Count,
     Finished,
     JournalUnavailable,
     JournalUnusable,
     Memo,
-    Others,
     hash64,
 )
 from gateway.settings import Journal

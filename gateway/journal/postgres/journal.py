@@ -14,15 +14,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.journal import port
+from gateway.journal.backlog import Backlog
+from gateway.journal.closings import Closing, Others
 from gateway.journal.port import (
-    Closing,
     Count,
     DataPoint,
     Entry,
     Found,
     JournalUnavailable,
     Lane,
-    Others,
     Sealed,
     Settlement,
 )
@@ -176,6 +176,10 @@ class PostgresJournal:
     async def crashed(self, connection: str, user: int, seq: int, doing: str) -> None:
         """Count that a process died of a piece of work; see the port."""
         await self._aside.run(_execute, CRASHED, user, connection, seq, doing)
+
+    async def backlog(self) -> list[Backlog]:
+        """What waits, by connection; see the port."""
+        return await self._aside.run(looking.backlog)
 
     async def room(self) -> int | None:
         """What is left of its disk is the server's own affair; see the port."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.journal.backlog import Backlog, Waiting
 from gateway.journal.port import Count, Found, Outcome, Sighting
 from gateway.journal.postgres import erasing
 from gateway.journal.postgres.link import Connection
@@ -66,6 +67,16 @@ LEFT_OF = """
 COUNTS = """
     SELECT connection, word, reason, sum(facts)::bigint FROM counts GROUP BY 1, 2, 3
     ORDER BY connection COLLATE "C", word COLLATE "C", reason COLLATE "C"
+"""
+LANES = """
+    SELECT connection, reason, owner IS NOT NULL AS claimed, count(*), max(due_ms), max(attempts),
+        min(nullif(failing_since_ms, 0))
+    FROM lanes GROUP BY 1, 2, 3 ORDER BY connection COLLATE "C", claimed, count(*) DESC
+"""
+OLDEST = """
+    SELECT w.connection, w.batches, (SELECT min(received_ms) FROM batches WHERE seq = w.oldest) FROM (
+        SELECT connection, count(*) AS batches, min(seq) AS oldest FROM work GROUP BY connection
+    ) w ORDER BY connection COLLATE "C"
 """
 FOUND = """
     SELECT seq, user_hash, message, part, dialect, received_ms, body FROM batches WHERE seq = ANY($1) ORDER BY seq
@@ -128,6 +139,25 @@ async def next_due_ms(connection: Connection, connections: Sequence[str]) -> int
     """When a lane of these connections that nobody has claimed is due next; None where there is none."""
     due: int | None = await connection.fetchval(NEXT_DUE, connections)
     return due
+
+
+async def backlog(connection: Connection) -> list[Backlog]:
+    """What waits, by connection."""
+    waiting: dict[str, list[Waiting]] = {}
+    for name, reason, claimed, lanes, due_ms, attempts, since_ms in await connection.fetch(LANES):
+        one = Waiting(
+            reason=reason,
+            claimed=claimed,
+            lanes=lanes,
+            due_ms=due_ms,
+            attempts=attempts,
+            failing_since_ms=since_ms or 0,
+        )
+        waiting.setdefault(name, []).append(one)
+    return [
+        Backlog(connection=name, batches=batches, oldest_ms=oldest_ms, waiting=tuple(waiting.get(name, ())))
+        for name, batches, oldest_ms in await connection.fetch(OLDEST)
+    ]
 
 
 async def counts(connection: Connection) -> list[Count]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.journal.port import Closing, Others
+from gateway.journal.closings import Closing, Others
 from gateway.journal.postgres.claiming import NOW_MS
 from gateway.journal.postgres.link import Connection
 

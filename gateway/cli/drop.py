@@ -1,0 +1,93 @@
+"""``gateway drop``: give up what waits for a connection that is no longer configured."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import click
+
+from gateway.cli import configured
+from gateway.facts import facts
+from gateway.journal.engines import inspect, open_journal
+from gateway.journal.port import (
+    Finished,
+    Item,
+    Journal,
+    JournalUnavailable,
+    JournalUnusable,
+    Lane,
+    Outcome,
+    Settlement,
+)
+from gateway.mparticle.decoding import decode
+from gateway.settings import Journal as JournalSettings
+
+AT_ONCE = 100
+LATEST_MS = 2 * 3600 * 1000  # nothing waits for longer at a time, and no lease of a living process ends so early
+
+
+@click.command("drop")
+@click.argument("connection")
+@configured.option
+@click.option("--yes", is_flag=True, help="Do it; without this it is only said what would be dropped.")
+def command(connection: str, file: Path | None, *, yes: bool) -> None:
+    """Give up what waits for CONNECTION, which must not be configured any more.
+
+    Each of its facts gets the word skipped in the ledger, with the reason connection_removed. Wishes to be forgotten
+    are dropped too: the connection's partner is told nothing any more.
+    """
+    settings = configured.settings(file)
+    if connection.partition("/")[0] in settings.connections:
+        configured.fail(f"{connection!r} is configured, so its work is not dropped; remove it from the configuration")
+    try:
+        dropped = asyncio.run(_drop(settings.journal, connection, does=yes))
+    except (JournalUnavailable, JournalUnusable) as error:
+        configured.fail(str(error))
+    click.echo(f"{dropped} facts {'dropped' if yes else 'would be dropped; do it with --yes'}")
+
+
+async def _drop(of: JournalSettings, connection: str, *, does: bool) -> int:
+    if not await inspect(of):
+        raise JournalUnusable("there is no journal yet")
+    journal = await open_journal(of)
+    try:
+        if not does:
+            return await _waiting(journal, connection)
+        dropped = 0
+        while lanes := await journal.claim(connection, now_ms=_latest_ms(), lanes=AT_ONCE, items=AT_ONCE):
+            for lane in lanes:
+                settlement = given_up(lane)
+                if await journal.settle(settlement):
+                    dropped += sum(len(finished.outcomes) for finished in settlement.finished)
+        return dropped
+    finally:
+        await journal.close()
+
+
+async def _waiting(journal: Journal, connection: str) -> int:
+    counts = [count for count in await journal.counts() if count.connection == connection]
+    return sum(count.facts if count.word == "received" else -count.facts for count in counts)
+
+
+def given_up(lane: Lane) -> Settlement:
+    """What is recorded of a lane of a removed connection."""
+    return Settlement(
+        connection=lane.connection,
+        user=lane.user,
+        fence=lane.fence,
+        finished=tuple(_given_up(item) for item in lane.items),
+        release=True,
+    )
+
+
+def _given_up(item: Item) -> Finished:
+    batch = decode(item.dialect, item.body, message=item.message, part=item.part)
+    words = [Outcome(fact=fact.id, word="skipped", reason="connection_removed") for fact in facts(batch)]
+    unread = [Outcome(fact=q.id, word="dead", reason="malformed", detail=q.problem) for q in batch.quarantined]
+    return Finished(seq=item.seq, facts=item.facts, outcomes=(*unread, *words))
+
+
+def _latest_ms() -> int:
+    return time.time_ns() // 1_000_000 + LATEST_MS

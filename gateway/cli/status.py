@@ -1,0 +1,159 @@
+"""``gateway status``: what waits on each connection, for what, since when, and when it will be caught up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli import configured
+from gateway.cli.explain import waits_for
+from gateway.cli.tables import table
+from gateway.journal.backlog import Backlog, Waiting
+from gateway.journal.engines import inspect, open_journal
+from gateway.journal.port import Count, JournalUnavailable, JournalUnusable
+from gateway.settings import Journal as JournalSettings
+from gateway.settings import Settings
+
+Row = dict[str, Any]
+REMOVED = "not configured: its work waits until it is, or is dropped with gateway drop"
+
+
+@click.command("status")
+@configured.option
+@click.option(
+    "--over", "over_s", type=click.FloatRange(0), default=3.0, help="Seconds over which the rate is measured."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line: a connection.")
+def command(file: Path | None, over_s: float, *, as_json: bool) -> None:
+    """Say what waits on each connection, for what, since when, and when it will be caught up."""
+    settings = configured.settings(file)
+    try:
+        seen = asyncio.run(_look(settings.journal, over_s))
+    except (JournalUnavailable, JournalUnusable) as error:
+        configured.fail(str(error))
+    rows = [_status(seen, name, settings) for name in seen.names(settings.connections)]
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row))
+    else:
+        _show(rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Facts that had come to a word before, and those received and done ``over_s`` later, with what waits then."""
+
+    before: Counter[str]
+    done: Counter[str]
+    received: Counter[str]
+    over_s: float
+    backlog: dict[str, Backlog]
+    now_ms: int
+
+    def names(self, configured: Iterable[str]) -> list[str]:
+        """The connections that are configured, or have work."""
+        return sorted({*configured, *self.backlog})
+
+    def per_second(self, name: str) -> float:
+        """How many facts of a connection come to a word."""
+        return (self.done[name] - self.before[name]) / self.over_s if self.over_s else 0.0
+
+
+async def _look(of: JournalSettings, over_s: float) -> Seen:
+    if not await inspect(of):
+        raise JournalUnusable("there is no journal yet")
+    journal = await open_journal(of)
+    try:
+        before = await journal.counts()
+        await asyncio.sleep(over_s)
+        after = await journal.counts()
+        return Seen(
+            before=_done(before),
+            done=_done(after),
+            received=Counter({count.connection: count.facts for count in after if count.word == "received"}),
+            over_s=over_s,
+            backlog={one.connection: one for one in await journal.backlog()},
+            now_ms=time.time_ns() // 1_000_000,
+        )
+    finally:
+        await journal.close()
+
+
+def _status(seen: Seen, name: str, settings: Settings) -> Row:
+    backlog = seen.backlog.get(name)
+    waiting = backlog.waiting if backlog is not None else ()
+    facts, per_second = seen.received[name] - seen.done[name], seen.per_second(name)
+    left_ms = int(1000 * facts / per_second) if facts and per_second > 0 else None
+    return {
+        "connection": name,
+        "configured": name.partition("/")[0] in settings.connections,  # a customer's is NAME/ACCOUNT
+        "facts_waiting": facts,
+        "batches_waiting": backlog.batches if backlog is not None else 0,
+        "lanes_waiting": sum(one.lanes for one in waiting),
+        "oldest": _time(backlog.oldest_ms) if backlog is not None else None,
+        "facts_per_second": round(per_second, 1),
+        "caught_up": None if left_ms is None else _time(seen.now_ms + left_ms),
+        "waiting": [_wait(one, seen.now_ms) for one in waiting],
+    }
+
+
+def _wait(one: Waiting, now_ms: int) -> Row:
+    is_put_off = not one.claimed and one.due_ms > now_ms
+    return {
+        "state": "in_hand" if one.claimed else "waiting",
+        "reason": one.reason,
+        "lanes": one.lanes,
+        "until": _time(one.due_ms) if is_put_off else None,
+        "attempts": one.attempts,
+        "failing_since": _time(one.failing_since_ms),
+    }
+
+
+def _done(counts: Iterable[Count]) -> Counter[str]:
+    done: Counter[str] = Counter()
+    for count in counts:
+        if count.word != "received":
+            done[count.connection] += count.facts
+    return done
+
+
+def _time(ms: int) -> str | None:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") if ms else None
+
+
+def _show(rows: Iterable[Row]) -> None:
+    rows = list(rows)
+    table(
+        ("connection", "facts waiting", "users", "oldest", "facts a second", "caught up"),
+        [
+            (
+                row["connection"],
+                row["facts_waiting"],
+                row["lanes_waiting"],
+                row["oldest"],
+                row["facts_per_second"],
+                row["caught_up"] or ("" if not row["facts_waiting"] else "never"),
+            )
+            for row in rows
+        ],
+    )
+    waits = [(row["connection"], *_said(one)) for row in rows for one in row["waiting"]]
+    if waits:
+        table(("connection", "users", "why", "until", "tried", "failing since"), waits)
+    for row in rows:
+        if not row["configured"]:
+            click.echo(f"{row['connection']} is {REMOVED}")
+
+
+def _said(one: Row) -> tuple[Any, ...]:
+    why = "being worked on" if one["state"] == "in_hand" else waits_for(one["reason"]) or "their turn"
+    return one["lanes"], why, one["until"], one["attempts"] or None, one["failing_since"]
