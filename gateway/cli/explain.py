@@ -212,4 +212,6 @@ def waiting(row: Row) -> str:
     if row["trouble"] and not row["trouble"].startswith("refused"):
         return f"{row['trouble']}; goes on once a message brings other settings"
     tried = f"tried {row['attempts']} time{'s' if row['attempts'] > 1 else ''}" if row["attempts"] else ""
-    return "; ".join(filter(None, (waits_for(row["reason"]), tried, f"goes on from {row['due']}")))
+    why = waits_for(row["reason"])
+    known = why if why != row["reason"] else ""  # which stands beside it anyway
+    return "; ".join(filter(None, (known, tried, f"goes on from {row['due']}")))
