@@ -135,7 +135,7 @@ class Endpoint:
             visit = Visit(connections=self._configured)
             if self._reception is not None:
                 visit = await self._reception.receive(post, body, only, now_ms())
-                entries = [replace(entry, scope=None) for entry in entries]
+                entries = [_of_account(entry, visit.account) for entry in entries]
             return await self._take_in(post, entries, visit)
 
     async def _taken(self, body: bytes, only: str | None) -> tuple[Post, list[Entry]]:
@@ -166,6 +166,12 @@ class Endpoint:
             return problem(503, "no connection can be registered; see the gateway's log")
         document = registration([declared(one) for one in chosen], request_id=post.id, now_ms=now_ms())
         return Said(status=200, body=msgspec.json.encode(document))
+
+
+def _of_account(entry: Entry, account: str) -> Entry:
+    """What is stored of a customer's message: whatever ids another customer uses, they are another's."""
+    dedupe = hash128(f"{account}\0{entry.dedupe.hex()}") if account else entry.dedupe
+    return replace(entry, scope=None, dedupe=dedupe)
 
 
 def _unknown() -> Said:

@@ -108,7 +108,9 @@ class Hosted:
         joined = connect(
             f"{self.name}/{id}", self.plugin, self.configured.model_copy(update={"settings": settings}), f"account {id}"
         )
-        if not _is_public(joined.base_url, named_in=str(self.configured.settings)):
+        if not _is_public(
+            joined.base_url, ours={value for value in self.configured.settings.values() if isinstance(value, str)}
+        ):
             raise configuration.ConfigurationError([f"account {id}: the destination must be a public address"])
         return joined
 
@@ -246,15 +248,16 @@ def _join(name: str, plugin: Plugin, configured: configuration.ConnectionSetting
     return hosted
 
 
-def _is_public(url: str, *, named_in: str) -> bool:
+def _is_public(url: str, *, ours: Iterable[str]) -> bool:
     """Whether a customer may have their data sent there: nowhere within our own walls but where we say so ourselves."""
-    host = urlsplit(url).hostname or ""
-    if host in named_in:
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if any(host == (urlsplit(one if "://" in one else f"https://{one}").hostname or "") for one in ours):
         return True
     try:
         return ip_address(host).is_global
     except ValueError:
-        return "." in host and not host.endswith((".localhost", ".local", ".internal"))
+        last = host.rpartition(".")[2]  # of digits: an address in one of its older spellings
+        return "." in host and not last[:1].isdigit() and not host.endswith((".localhost", ".local", ".internal"))
 
 
 def _is_safe(url: str) -> bool:

@@ -154,6 +154,7 @@ class Host:
     def _replace(self, old: Dispatcher, new: Dispatcher | None) -> None:
         """Settings have changed: what is in hand is let go; what is known of the destination's limits stays."""
         logger.info("account settings changed", connection=old.connection.name)
+        old.replaced = True
         old.stopped.set()
         self.leaving.append(old)
         if new is not None and new.courier.maker.gates.rates == old.courier.maker.gates.rates:

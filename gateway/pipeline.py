@@ -167,6 +167,7 @@ class Dispatcher:
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     sharing: asyncio.Task[None] | None = None
     freed: asyncio.Event = field(default_factory=asyncio.Event)
+    replaced: bool = False
 
     async def run(self) -> None:
         """Claim lanes and work on them; returns when stopped and what is in hand has been let go."""
@@ -346,9 +347,9 @@ class Dispatcher:
                 return await self.journal.settle(settlement)
             except JournalUnavailable as error:
                 logger.error("journal unavailable", problem=str(error))
-                if self.stopped.is_set():
+                if self.stopped.is_set() and not self.replaced:
                     return False
-                await self._rest(TROUBLE_S)
+                await (asyncio.sleep(TROUBLE_S) if self.replaced else self._rest(TROUBLE_S))
 
     async def _rest(self, seconds: float) -> None:
         """Sleep, or until stopped."""

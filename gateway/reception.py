@@ -24,10 +24,12 @@ MEMBERSHIP = "audience_membership_change_request"
 class Visit:
     """A post received: the connections that it is for, settings to keep with it, and whether to ask for no more.
 
-    ``suspended``: each of these connections is an account's whose settings are not accepted.
+    ``account`` is what the customer is called, empty for none. ``suspended``: each of these connections is an
+    account's whose settings are not accepted.
     """
 
     connections: tuple[str, ...]
+    account: str = ""
     sealed: tuple[Sealed, ...] = ()
     suspended: bool = False
 
@@ -57,7 +59,7 @@ class Reception:
         told = tuple(one for one in found if one is not None)
         changed = any(before is None or before.print != one.print for one in told for before in [known[one.connection]])
         suspended = post.kind == MEMBERSHIP and not changed and _all_in_trouble(names, known)
-        return Visit(connections=names, sealed=told, suspended=suspended)
+        return Visit(connections=names, account=key, sealed=told, suspended=suspended)
 
     def _key(self, of: Account) -> str:
         """What an account is called; one without an id, by its settings. Empty where there is none."""

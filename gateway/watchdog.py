@@ -27,8 +27,9 @@ class _Interrupted(BaseException):
     """Raised inside the hook, where an ``except Exception`` must not stop it."""
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise _Interrupted
+def _interrupt(_signal: int, frame: FrameType | None) -> None:
+    if frame is None or frame.f_code is not Watchdog.__exit__.__code__:  # there the hook has ended already
+        raise _Interrupted
 
 
 class Watchdog:

@@ -1,6 +1,7 @@
 """The watchdog: no hook holds the dispatcher for longer than it may."""
 
 import contextlib
+import signal
 import time
 
 import pytest
@@ -73,3 +74,19 @@ def test_the_black_box_tells_what_runs():
     with watchdog:
         running = box.running()
     assert (running.connection, running.doing, running.user, running.seq) == ("email", "plan", 3, 4)
+
+
+def test_an_alarm_that_comes_when_the_hook_has_just_ended_harms_nobody():
+    watchdog, escaped = Watchdog(0.002), []
+    for lead_us in range(-60, 60):
+        try:
+            with watchdog:
+                end = time.perf_counter() + 0.002 + lead_us / 1e6
+                while time.perf_counter() < end:
+                    pass
+        except TooLong:
+            pass
+        except BaseException as error:  # noqa: BLE001  # that is what must not be
+            escaped.append(error)
+    assert escaped == []
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

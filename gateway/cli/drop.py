@@ -22,9 +22,12 @@ from gateway.journal.port import (
     Settlement,
 )
 from gateway.mparticle.decoding import decode
+from gateway.plan import call_id
+from gateway.sdk import Batch
 from gateway.settings import Journal as JournalSettings
 
 AT_ONCE = 100
+MOST_CALLS = 32
 LATEST_MS = 2 * 3600 * 1000  # nothing waits for longer at a time, and no lease of a living process ends so early
 
 
@@ -55,6 +58,7 @@ async def _drop(of: JournalSettings, connection: str, *, does: bool) -> int:
     try:
         if not does:
             return await _waiting(journal, connection)
+        await journal.take_over()  # where no gateway runs, what a dead one held is free again
         dropped = 0
         while lanes := await journal.claim(connection, now_ms=_latest_ms(), lanes=AT_ONCE, items=AT_ONCE):
             for lane in lanes:
@@ -77,16 +81,25 @@ def given_up(lane: Lane) -> Settlement:
         connection=lane.connection,
         user=lane.user,
         fence=lane.fence,
-        finished=tuple(_given_up(item) for item in lane.items),
+        finished=tuple(_given_up(item, lane.connection) for item in lane.items),
         release=True,
     )
 
 
-def _given_up(item: Item) -> Finished:
+def _given_up(item: Item, connection: str) -> Finished:
     batch = decode(item.dialect, item.body, message=item.message, part=item.part)
-    words = [Outcome(fact=fact.id, word="skipped", reason="connection_removed") for fact in facts(batch)]
+    words = [_word(fact.id, batch, item, connection) for fact in facts(batch)]
     unread = [Outcome(fact=q.id, word="dead", reason="malformed", detail=q.problem) for q in batch.quarantined]
     return Finished(seq=item.seq, facts=item.facts, outcomes=(*unread, *words))
+
+
+def _word(fact: str, batch: Batch, item: Item, connection: str) -> Outcome:
+    """What a fact's calls came to where any has ended, else that it is given up."""
+    ids = (call_id(batch, connection, fact, position) for position in range(MOST_CALLS))
+    ends = [item.progress[id] for id in ids if "word" in item.progress.get(id, ())]
+    for end in sorted(ends, key=lambda end: ("dead", "delivered", "skipped").index(end["word"])):
+        return Outcome(fact=fact, word=end["word"], reason=end.get("reason", ""), detail=end.get("detail", ""))
+    return Outcome(fact=fact, word="skipped", reason="connection_removed")
 
 
 def _latest_ms() -> int:

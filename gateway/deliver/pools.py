@@ -60,7 +60,7 @@ class Gathering:
 
     async def make(self, call: Call, *, attempt: int, weight: int, at: Place = NOWHERE) -> Answer | Wait:
         """Have a call made, with others or by itself; ``weight`` is how many bytes its lane holds."""
-        if self.held >= 2 * self.pool.most or self.weight + weight > 2 * MOST_BYTES:
+        if self.held and (self.held >= 2 * self.pool.most or self.weight + weight > 2 * MOST_BYTES):
             return Wait(seconds=self.pool.quiet_s, reason="pool_full")
         self.held += 1
         self.weight += weight

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -114,12 +115,14 @@ class Step:
     def batch(self, batch: Batch) -> Batch:
         """The batch with the attributes of its user changed."""
         user = batch.user
-        removed = dict.fromkeys(name for removed in user.removed_attributes for name in self._names(removed))
+        sources = self._sources(user.attributes)
+        names = ((old, new) for old in user.removed_attributes for new in self._names(old))
+        removed = dict.fromkeys(new for old, new in names if sources.get(new, old) == old)
         changed = self.values(user.attributes) if user.attributes else {}
         return replace(
             batch,
             user=replace(user, attributes=changed, removed_attributes=tuple(removed)),
-            attribute_changes=tuple(self._each(batch.attribute_changes)),
+            attribute_changes=tuple(self._each(batch.attribute_changes, sources)),
         )
 
     def membership(self, membership: Membership) -> Membership:
@@ -175,14 +178,15 @@ class Step:
         new = self._rename(name)
         return () if new is None else (new,)
 
-    def _each(self, told: Iterable[Told]) -> Iterator[Told]:
-        """Attributes that are told one by one, changed."""
+    def _each(self, told: Iterable[Told], sources: Mapping[str, str] = MappingProxyType({})) -> Iterator[Told]:
+        """Attributes that are told one by one, changed; not where the new name is another's in the profile."""
         for one in told:
             if one.removed or self._set:
                 told_anew = {name: self._set.get(name, one.value) for name in self._names(one.name)}
             else:
                 told_anew = self.values({one.name: one.value})
-            yield from (replace(one, name=name, value=value) for name, value in told_anew.items())
+            own = ((name, value) for name, value in told_anew.items() if sources.get(name, one.name) == one.name)
+            yield from (replace(one, name=name, value=value) for name, value in own)
 
     def _parts(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
         split = self._split.get(name)

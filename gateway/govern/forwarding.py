@@ -122,6 +122,8 @@ def _consented(regulation: str, purpose: str, rule: ConsentRule, refusal: Refusa
     def check(batch: Batch) -> Refusal | None:
         records: Mapping[str, ConsentRecord] = getattr(batch.user.consent, regulation)
         said = next((record.consented for told, record in records.items() if _plain(told) == purpose), None)
+        if said is None and any(q.type == "message" and "consent_state" in q.id for q in batch.quarantined):
+            return refusal  # what was decided cannot be read
         return None if (said is wanted) is only_if else refusal
 
     return check
@@ -132,7 +134,7 @@ def _plain(purpose: str) -> str:
 
 
 def _with(name: str, values: Sequence[Any], *, wanted: bool, refusal: Refusal) -> EventRule:
-    texts = frozenset(map(_text, values))
+    texts = frozenset(text for value in values for text in (_text(value), str(value)))
 
     def rule(event: Event) -> Refusal | None:
         has = name in event.attributes and _text(event.attributes[name]) in texts

@@ -17,12 +17,13 @@ from gateway.journal.shelves import SHELVES, Ids, Run, places
 
 RUN_BITS = 48
 
-NEWEST = "SELECT first_seq, hashes, offsets FROM refs WHERE instr(hashes, ?)"
+NEWEST = "SELECT first_seq, hashes, offsets FROM refs WHERE instr(hashes, :wanted)"
 SHELVED = """
     SELECT r.first_seq, s.hashes, s.offsets FROM ref_shelves s
     JOIN ref_runs r ON r.run = s.place & :mask
     WHERE s.place BETWEEN :shelf AND :shelf | :mask AND instr(s.hashes, :wanted)
 """
+BOTH = f"{NEWEST} UNION ALL {SHELVED}"  # one look: ids move between the two
 MASK = (1 << RUN_BITS) - 1
 WAITING = "SELECT first_seq, hashes, offsets FROM refs ORDER BY first_seq"
 GONE = """
@@ -51,10 +52,9 @@ def seqs(database: sqlite3.Connection, wanted: Sequence[bytes]) -> list[int]:
     found: set[int] = set()
     for ref in wanted:
         given = {"shelf": ref[0] << RUN_BITS, "mask": MASK, "wanted": ref}
-        for rows in (database.execute(NEWEST, (ref,)), database.execute(SHELVED, given)):
-            for first, hashes, offsets in rows:
-                of = memoryview(offsets).cast("I")
-                found.update(first + of[place // 8] for place in places(hashes, ref))
+        for first, hashes, offsets in database.execute(BOTH, given):
+            of = memoryview(offsets).cast("I")
+            found.update(first + of[place // 8] for place in places(hashes, ref))
     return sorted(found)
 
 

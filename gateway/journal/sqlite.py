@@ -325,8 +325,10 @@ class SqliteJournal:
             except BaseException as error:
                 with suppress(sqlite3.Error):
                     self._writer.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise JournalUnavailable(f"{self._path}: {error}") from error
+                if isinstance(
+                    error, (sqlite3.Error, MemoryError)
+                ):  # a hook at its bound leaves others none for a while
+                    raise JournalUnavailable(f"{self._path}: {error or 'no memory'}") from error
                 raise
         return results
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import msgspec
 
-from gateway.mparticle.documents import Malformed, Members, members, opened
+from gateway.mparticle.documents import Malformed, Members, members, opened, sound
 from gateway.mparticle.fields import Fields, Wrong, identifier, mapping, time
 from gateway.mparticle.messages import plain
 
@@ -28,7 +29,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 def account(body: bytes) -> Account:
     """The account of a Firehose message that ``read`` accepted. An id of 0 is none."""
     try:
-        _, document = opened(body)
+        _, document = opened(sound(body))
     except Malformed:
         return Account()
     if isinstance(document, list):
@@ -40,9 +41,14 @@ def account(body: bytes) -> Account:
 
 def _fields(document: Members) -> Fields:
     try:
-        return plain(members(document["account"])) if "account" in document else {}
-    except (msgspec.DecodeError, Wrong):
+        found = members(document["account"]) if "account" in document else {}
+    except msgspec.DecodeError:
         return {}
+    fields: Fields = {}
+    for name, raw in found.items():
+        with suppress(Wrong):  # settings that cannot be read do not make the message nobody's
+            fields |= plain({name: raw})
+    return fields
 
 
 def _id(fields: Fields) -> str | None:

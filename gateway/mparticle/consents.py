@@ -20,7 +20,7 @@ def _state(fields: Fields) -> Consent:
 
 def _records(fields: Fields, regulation: str) -> dict[str, ConsentRecord]:
     """Purposes and records of ``gdpr`` in an Events batch, of ``gdpr_consent_state`` in Firehose."""
-    name = regulation if regulation in fields else f"{regulation}_consent_state"
+    name = regulation if fields.get(regulation) else f"{regulation}_consent_state"
     found = {}
     for purpose, value in mapping(fields, name).items():
         if value is None:

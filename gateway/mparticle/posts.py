@@ -198,7 +198,7 @@ def _set_aside(unreadable: list[msgspec.Raw], wrong: list[Wrong]) -> Part:
 def _storable(raw: msgspec.Raw) -> msgspec.Raw:
     """What was posted as a batch, without the customer's settings."""
     if kind_of(raw) != "object":
-        return raw
+        return BLANK.get(kind_of(raw), raw)  # no batch: it may hold anything
     _, kept = _without_settings(members(raw), bytes(raw))
     return msgspec.Raw(kept)
 

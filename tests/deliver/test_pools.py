@@ -268,3 +268,12 @@ async def test_a_pool_holds_no_more_than_it_may():
     given_back = await bench.deliver(*((user, row(user, body=heavy)) for user in (1, 2, 3, 4)))
     assert [one.reason for one in given_back].count("pool_full") == 1
     assert bench.pools.held == 0
+
+
+async def test_what_came_to_nothing_is_not_begun_anew_for_whom_is_erased():
+    bench = await under_way("failed")
+    item = row(1, progress=bench.progress(1))
+    item.withdraw()
+    await bench.deliver((1, item))
+    assert not any("row1" in str(call) for call in bench.seen)
+    assert [(one.word, one.reason) for one in bench.outcomes(1)] == [("skipped", "erased")]

@@ -199,3 +199,17 @@ def test_a_membership_without_attributes_stays_as_it_is():
 def test_an_attribute_of_a_membership_that_is_dropped_is_named():
     said = batch(memberships=(membership(attributes=(AudienceAttribute(name="tier", value="1"),)),))
     assert changed(said, {"drop": ["tier"]}).kept_back == {"membership:1234:add": (off("0.drop", "tier"),)}
+
+
+def test_what_becomes_of_a_renamed_attribute_never_touches_the_one_that_has_the_name():
+    removed = AttributeChange(name="old", removed=True)
+    result = changed(
+        batch(user=user(attributes={"tier": "gold"}, removed_attributes=("old",)), attribute_changes=(removed,)),
+        {"rename": {"old": "tier"}},
+    )
+    assert (result.batch.user.attributes, result.batch.user.removed_attributes) == ({"tier": "gold"}, ())
+    assert result.batch.attribute_changes == ()
+    told = AttributeChange(name="old", value="bronze")
+    both = batch(user=user(attributes={"old": "bronze", "tier": "gold"}), attribute_changes=(told,))
+    result = changed(both, {"rename": {"old": "tier"}})
+    assert (result.batch.user.attributes, result.batch.attribute_changes) == ({"tier": "gold"}, ())

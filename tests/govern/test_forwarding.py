@@ -3,10 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.facts import facts
 from gateway.govern.rules import Governor
-from gateway.sdk import App, Consent, ConsentRecord, Destination, Device, Settings, User, hookimpl
+from gateway.sdk import App, Consent, ConsentRecord, Destination, Device, Quarantined, Settings, User, hookimpl
 from gateway.settings import ConnectionSettings
 from gateway.testing import batch, connection, custom_event, identity, membership, session, user
 
@@ -202,3 +203,11 @@ def test_a_plugin_sees_no_event_that_a_rule_keeps_back():
     for rule in ({"no_events_with": {"internal": True}}, {"max_age_hours": 1}):
         old = said if "max_age_hours" not in rule else batch(custom_event("b", id="b"), event(time_ms=1))
         assert [one.id for one in governor(**rule).govern(old, facts(old), old.received_ms).batch.events] == ["b"]
+
+
+def test_an_opt_out_that_cannot_be_read_is_one():
+    odd = Quarantined(id="m:consent_state[...]", type="message", problem="consented: expected a boolean, got string")
+    said = replace(told(), quarantined=(odd,))
+    rules = {"ccpa": {"data_sale_opt_out": "unless_true"}}
+    assert refusal(told(), consent=rules) is None
+    assert refusal(said, consent=rules) == ("no_consent", 'consent.ccpa."data_sale_opt_out"')

@@ -295,3 +295,11 @@ def test_a_post_shows_nothing_of_a_body(fixture):
 def test_a_post_without_an_account_is_as_good(decoded):
     (batch,) = decoded(json.dumps({"type": "event_processing_request", "user_attributes": {"a": "b"}}).encode())
     assert (batch.account_id, batch.user.attributes) == (None, {"a": "b"})
+
+
+@pytest.mark.parametrize("odd", [[{"account": {"account_settings": {"k": "hush"}}}], '{"k": "hush"}'])
+def test_what_is_no_batch_at_all_is_told_of_and_nothing_of_it_is_kept(odd):
+    good = {"message_id": "m", "mpid": 1, "events": [{"event_type": "session_start", "data": {"event_id": 1}}]}
+    post = read(json.dumps([odd, good]).encode())
+    assert not any(b"hush" in part.body for part in post.parts)
+    assert sorted(part.facts for part in post.parts) == [1, 1]

@@ -21,6 +21,7 @@ SHELVED = """
     SELECT r.first_seq, s.hashes, s.offsets FROM ref_shelves s JOIN ref_runs r ON r.run = s.run
     WHERE s.shelf = $2 AND position($1::bytea IN s.hashes) > 0
 """
+BOTH = f"{NEWEST} UNION ALL {SHELVED}"  # one look: ids move between the two
 WAITING = "SELECT first_seq, hashes, offsets FROM refs ORDER BY first_seq"
 ADD = "INSERT INTO refs (first_seq, last_seq, hashes, offsets) VALUES ($1, $2, $3, $4)"
 RUN = "INSERT INTO ref_runs (first_seq, last_seq) VALUES ($1, $2) RETURNING run"
@@ -39,8 +40,7 @@ async def seqs(connection: Connection, wanted: Sequence[bytes]) -> list[int]:
     """The batches that one of these ids belongs to, in their order."""
     found: set[int] = set()
     for ref in wanted:
-        rows = [*await connection.fetch(SHELVED, ref, ref[0]), *await connection.fetch(NEWEST, ref)]
-        for first, hashes, offsets in rows:
+        for first, hashes, offsets in await connection.fetch(BOTH, ref, ref[0]):
             of = memoryview(offsets).cast("Q")
             found.update(first + of[place // 8] for place in places(hashes, ref))
     return sorted(found)
