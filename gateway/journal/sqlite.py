@@ -328,7 +328,7 @@ class SqliteJournal:
                 if isinstance(
                     error, (sqlite3.Error, MemoryError)
                 ):  # a hook at its bound leaves others none for a while
-                    raise JournalUnavailable(f"{self._path}: {error or 'no memory'}") from error
+                    raise JournalUnavailable(f"{self._path}: {str(error) or 'no memory'}") from error
                 raise
         return results
 
