@@ -11,6 +11,7 @@ import click
 from gateway.choices import Filter
 from gateway.cli import configured
 from gateway.cli.editing import Uneditable, edit, empty_beside
+from gateway.destinations import PluginError, load
 from gateway.govern.kinds import ATTRIBUTES
 from gateway.settings import ConfigurationError
 
@@ -70,13 +71,18 @@ def unset(connection: str, table: str, names: tuple[str, ...], file: Path | None
 @click.argument("target")
 @configured.option
 def copy(source: str, target: str, file: Path | None) -> None:
-    """Give the connection TARGET the filter of SOURCE, in the place of its own."""
+    """Give the connection TARGET the filter of SOURCE, in the place of its own.
+
+    Where their plugins have other defaults for new_data_points, that of SOURCE is written down: both send the same.
+    """
 
     def change(document: Document) -> None:
         connections = document.get("connections", {})
         if source not in connections:
             raise Uneditable(f"connections.{source} is not in the file")
         copied = _plain(connections[source].get("filter", {}))
+        if (default := _default(connections[source])) != _default(connections.get(target, {})):
+            copied.setdefault("new_data_points", default)
         own = _filter(document, target, (), create=True)
         for name in list(own):
             del own[name]
@@ -84,6 +90,14 @@ def copy(source: str, target: str, file: Path | None) -> None:
             own[name] = value
 
     _edit(file, target, change)
+
+
+def _default(connection: MutableMapping[str, Any]) -> bool:
+    """Whether a connection sends new data points where its filter does not say. Raises Uneditable."""
+    try:
+        return load(str(connection.get("plugin"))).destination.defaults.new_data_points
+    except PluginError as error:
+        raise Uneditable(str(error)) from error
 
 
 def _places(table: str, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
