@@ -142,7 +142,8 @@ class Gateway:
         parts = urlsplit(self.url)
         wire = HTTPConnection(parts.hostname, parts.port, timeout=30)
         try:
-            wire.request(method, path, body=body, headers=headers or {})
+            with contextlib.suppress(BrokenPipeError):  # answered before all of it was sent
+                wire.request(method, path, body=body, headers=headers or {})
             answer = wire.getresponse()
             return answer.status, answer.read()
         finally:
