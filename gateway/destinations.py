@@ -23,15 +23,6 @@ from gateway.sdk import Destination
 from gateway.sdk.hooks import Hooks
 
 GROUP = "gateway.destinations"
-PLANNING_HOOKS = (
-    "on_identity",
-    "on_attributes",
-    "on_event",
-    "on_session",
-    "on_audience",
-    "on_membership",
-    "on_erasure",
-)
 
 
 class PluginError(Exception):

@@ -39,10 +39,13 @@ def bind_all(address: str, count: int, *, patience_s: float = PATIENCE_S) -> lis
 
     For a moment it may be: what a supervisor that was killed leaves behind needs one to end.
     """
-    first = _first(address, time.monotonic() + patience_s)
-    host, port = first.getsockname()[:2]
-    same = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return [first, *(_had(same) for _ in range(count - 1))]
+    try:
+        first = _first(address, time.monotonic() + patience_s)
+        host, port = first.getsockname()[:2]
+        same = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return [first, *(bind(same) for _ in range(count - 1))]
+    except OSError as error:
+        raise ConfigurationError([f"ingress.bind: {address}: {error.strerror or error}"]) from error
 
 
 def _first(address: str, until: float) -> socket.socket:
@@ -52,19 +55,8 @@ def _first(address: str, until: float) -> socket.socket:
             return bind(address)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() > until:
-                raise _refusal(address, error) from error
+                raise
         time.sleep(BIND_AGAIN_S)
-
-
-def _had(address: str) -> socket.socket:
-    try:
-        return bind(address)
-    except OSError as error:
-        raise _refusal(address, error) from error
-
-
-def _refusal(address: str, error: OSError) -> ConfigurationError:
-    return ConfigurationError([f"ingress.bind: {address}: {error.strerror or error}"])
 
 
 def bind(address: str, *, shared: bool = True) -> socket.socket:

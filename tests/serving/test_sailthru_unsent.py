@@ -28,6 +28,12 @@ UNSENT = {
 }
 
 
+@pytest.fixture
+def engine():
+    """One engine will do where the journal is not what is tested."""
+    return "sqlite"
+
+
 @pytest.mark.parametrize("reason", UNSENT)
 def test_an_event_that_is_not_sent_has_its_reason(gateway, email, message, reason):
     connection = email.connection.replace("max_age_hours = 0\n", "") + 'reserved_event_names = "skip"\n'
