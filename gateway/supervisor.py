@@ -94,7 +94,7 @@ class Child:
             started = asyncio.get_running_loop().time()
             try:
                 self.process = await asyncio.create_subprocess_exec(
-                    *self.command, stdin=asyncio.subprocess.PIPE, pass_fds=self.descriptors, start_new_session=True
+                    *self.command, stdin=asyncio.subprocess.PIPE, pass_fds=self.descriptors, process_group=0
                 )
                 code = await self.process.wait()
             except OSError as error:  # no memory or no process to be had now

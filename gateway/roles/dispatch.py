@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import os
 import signal
 import time
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ PRUNE_EVERY_S = 30.0
 PRUNE_AT_ONCE = 500
 PRUNE_PAUSE_S = 0.05
 NOTE_EVERY_S = 5.0
+GIVES_WAY = 10  # niceness: an acknowledgement cannot wait, a delivery can
 CRASH_S = 3.0  # what a plugin is charged for a process that died of it
 
 
@@ -47,6 +49,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, blackbox: int) -> None
     journal = await open_journal(settings.journal)
     while not stop.is_set() and not await _takes_over(journal):
         await _rest(stop, 0.2)
+    _give_way()
     while not stop.is_set() and not await _learns_of_crash(journal, box):
         await _rest(stop, 1.0)
     connections, problems = destinations.connect_all(settings.connections)
@@ -78,6 +81,15 @@ async def run(settings: Settings, stop: asyncio.Event, *, blackbox: int) -> None
     for end in ends:
         if isinstance(end, Exception):
             raise end  # the supervisor starts a process anew that should never have ended
+
+
+def _give_way() -> None:
+    """Let whoever answers mParticle go first where there is too little of the processor for both.
+
+    It is for this thread alone: ingest would wait for the journal's own ones, which hold the writers' lock.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, max(GIVES_WAY, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 async def _takes_over(journal: Journal) -> bool:

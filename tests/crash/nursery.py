@@ -61,9 +61,9 @@ def exit_code(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-async def fork_instead(*command: str, stdin: int, pass_fds: tuple[int, ...], start_new_session: bool) -> Process:
+async def fork_instead(*command: str, stdin: int, pass_fds: tuple[int, ...], process_group: int) -> Process:
     """What the supervisor calls to start a process of a role."""
-    assert (stdin, start_new_session) == (asyncio.subprocess.PIPE, True)
+    assert (stdin, process_group) == (asyncio.subprocess.PIPE, 0)
     arguments = list(command[command.index("gateway") + 1 :])
     theirs, ours = os.pipe()
     pid = forked(arguments, arguments[arguments.index("--role") + 1], stdin=theirs, keep=pass_fds)
