@@ -138,7 +138,9 @@ def test_killing_processes_a_few_dozen_times_loses_nothing_and_never_swaps_two_c
     assert sum(killed.values()) >= 24
 
 
-def test_where_the_processor_is_short_answers_go_before_deliveries_and_nobody_waits_for_the_writers_lock(gateway, engine):
+def test_where_the_processor_is_short_answers_go_before_deliveries_and_nobody_waits_for_the_writers_lock(
+    gateway, engine
+):
     gateway.start()
 
     def niceness(role):
@@ -149,5 +151,7 @@ def test_where_the_processor_is_short_answers_go_before_deliveries_and_nobody_wa
     own = os.getpriority(os.PRIO_PROCESS, 0)
     gateway.wait(lambda: niceness("dispatch")[0] == max(10, own))
     writers = 3 if engine == "sqlite" else 0
-    assert niceness("dispatch")[1 : 1 + writers] == [own] * writers  # who writes, who folds the log, who puts ids on shelves
+    assert (
+        niceness("dispatch")[1 : 1 + writers] == [own] * writers
+    )  # who writes, who folds the log, who puts ids on shelves
     assert set(niceness("ingest")) == {own}
