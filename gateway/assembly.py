@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from gateway.blackbox import Blackbox
 from gateway.catalog import Catalog
+from gateway.clock import Clock
 from gateway.deliver.gates import SLOW, Gates
 from gateway.deliver.lane import Courier
 from gateway.deliver.making import Maker
@@ -19,7 +20,7 @@ from gateway.destinations import Connection
 from gateway.govern.rules import Governor
 from gateway.journal.port import Journal, JournalUnavailable, Settlement
 from gateway.log import logger
-from gateway.pipeline import Dispatcher, Planner, Plans, now_ms
+from gateway.pipeline import Dispatcher, Planner, Plans
 from gateway.rewriting import Rewriter
 from gateway.settings import Delivery
 from gateway.watchdog import Watchdog
@@ -34,6 +35,7 @@ class Shared:
     rules: Rewriter
     catalog: Catalog
     box: Blackbox
+    clock: Clock
 
 
 def dispatcher(connection: Connection, shared: Shared, plans: Plans | None = None) -> Dispatcher:
@@ -58,7 +60,7 @@ def dispatcher(connection: Connection, shared: Shared, plans: Plans | None = Non
     transport = Transport(connect_timeout_s=destination.connect_timeout_s, reply_timeout_s=destination.reply_timeout_s)
     maker = Maker(
         connection=connection,
-        sender=Sender(connection, transport, now_ms=now_ms, guard=watchdog),
+        sender=Sender(connection, transport, now_ms=shared.clock.now_ms, guard=watchdog),
         gates=gates,
         delivery=delivery,
         stopping=stopped.is_set,
@@ -67,24 +69,26 @@ def dispatcher(connection: Connection, shared: Shared, plans: Plans | None = Non
 
     async def rouse(reason: str) -> None:
         with suppress(JournalUnavailable):  # they will ask by themselves
-            await shared.journal.rouse(connection.name, reason, now_ms=now_ms())
+            await shared.journal.rouse(connection.name, reason, now_ms=shared.clock.now_ms())
 
     freed = asyncio.Event()
-    courier = Courier(maker=maker, pools=Pools(maker, freed.set), settle=settle, rouse=rouse, now_ms=now_ms)
-    planner = plans or Planner(
-        connection=connection, governor=Governor(connection), rewriter=shared.rules, guard=watchdog
-    )
+    courier = Courier(maker=maker, pools=Pools(maker, freed.set), settle=settle, rouse=rouse, clock=shared.clock)
     made = Dispatcher(
         connection=connection,
         journal=shared.journal,
         delivery=delivery,
-        planner=planner,
+        planner=plans or _planner(connection, shared, watchdog),
         courier=courier,
         catalog=shared.catalog,
         stopped=stopped,
         freed=freed,
     )
     return made
+
+
+def _planner(connection: Connection, shared: Shared, watchdog: Watchdog) -> Planner:
+    governor = Governor(connection)
+    return Planner(connection=connection, governor=governor, rewriter=shared.rules, guard=watchdog, clock=shared.clock)
 
 
 def _watchdog(connection: Connection, shared: Shared, gates: Gates) -> Watchdog:

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from gateway.clock import now_ms
 from gateway.deliver.progress import Undertaking
 from gateway.destinations import Connection, Hosted, PluginError
 from gateway.facts import facts
 from gateway.journal.port import Item, Journal, JournalUnavailable, Outcome, Sealed
 from gateway.log import logger
-from gateway.pipeline import Dispatcher, Plans, now_ms
+from gateway.pipeline import Dispatcher, Plans
 from gateway.reception import written
 from gateway.sdk import Batch, Memory
 from gateway.sealing import Sealer, Unopenable

@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from gateway.catalog import Catalog
+from gateway.clock import Clock, now_ms
 from gateway.deliver.gates import SLOW
 from gateway.deliver.lane import Courier, StaleClaim
 from gateway.deliver.progress import Undertaking
@@ -53,11 +53,6 @@ RULES = "rules.packages"
 MOST_CRASHES = 3
 
 
-def now_ms() -> int:
-    """The time, in milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
-
-
 class Plans(Protocol):
     """Whatever plans a connection's items."""
 
@@ -73,6 +68,7 @@ class Planner:
     governor: Governor
     rewriter: Rewriter
     guard: Watchdog
+    clock: Clock
 
     def undertake(self, item: Item, batch: Batch, memory: Memory) -> Undertaking:
         """Plan one item. Where its plan has to be discarded, every fact is dead, and says why.
@@ -106,7 +102,7 @@ class Planner:
 
     def _plan(self, batch: Batch, memory: Memory) -> tuple[Governed, list[Planned]]:
         with self.guard:
-            governed = self.governor.govern(batch, facts(batch), now_ms())
+            governed = self.governor.govern(batch, facts(batch), self.clock.ago_ms)
             return governed, plan(governed.batch, self.connection, governed.facts, memory, governed.kept_back)
 
     def _discarded(self, item: Item, batch: Batch, error: Exception) -> list[Outcome]:

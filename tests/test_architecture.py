@@ -20,6 +20,7 @@ FLOORS = {
     "gateway.auth": 1,
     "gateway.log": 1,
     "gateway.blackbox": 1,
+    "gateway.clock": 1,
     "gateway.watchdog": 1,
     "gateway.bodies": 1,
     "gateway.facts": 1,

@@ -12,6 +12,7 @@ import click
 
 from gateway.cli import configured
 from gateway.cli.tables import explained, table
+from gateway.clock import Clock, now_ms
 from gateway.deliver.folding import fold
 from gateway.destinations import Connection, Hosted, PluginError
 from gateway.facts import facts, title
@@ -22,7 +23,7 @@ from gateway.mparticle.decoding import decode
 from gateway.mparticle.documents import Malformed
 from gateway.mparticle.parts import Part
 from gateway.mparticle.posts import Post, read
-from gateway.pipeline import Planner, Plans, now_ms
+from gateway.pipeline import Planner, Plans
 from gateway.rewriting import Rewriter, rewriter
 from gateway.sdk import Call, Memory
 from gateway.settings import ConfigurationError
@@ -80,7 +81,9 @@ def preview(
 ) -> Iterator[Shown]:
     """Each call and each skip of one user's part, in order, as it would be planned now."""
     guard = Watchdog(2.0)
-    planner = plans or Planner(connection=connection, governor=Governor(connection), rewriter=rules, guard=guard)
+    planner = plans or Planner(
+        connection=connection, governor=Governor(connection), rewriter=rules, guard=guard, clock=Clock()
+    )
     item = Item(
         seq=0,
         message=part.message,

@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from gateway.deliver.verdicts import MOST_WAIT_S, asked_wait_s
+from gateway.deliver.verdicts import MOST_WAIT_S, asked_wait_s, told_ms
 from gateway.sdk import Rate, RateHeaders, Reply, Verdict
 
 NO_LIMIT = Rate()
@@ -305,7 +305,7 @@ class Gates:
             )
         except ValueError:
             return None
-        seconds = reset - reply.at_ms / 1000
+        seconds = reset - told_ms(reply) / 1000
         if not (0 < limit <= MOST_CALLS and math.isfinite(remaining) and 0 < seconds <= MOST_WINDOW_S):
             return None
         kept = min(limit * (1 - self.headers.share), limit - 1)

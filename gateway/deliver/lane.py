@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from gateway.clock import Clock
 from gateway.deliver.folding import fold
 from gateway.deliver.judging import numbered
 from gateway.deliver.making import Answer, Maker, Wait
@@ -157,7 +158,7 @@ class Courier:
     pools: Pools
     settle: Callable[[Settlement], Awaitable[bool]]
     rouse: Callable[[str], Awaitable[None]]
-    now_ms: Callable[[], int]
+    clock: Clock
     refusals: dict[int, Refusal] = field(default_factory=dict)
 
     async def deliver(self, lane: Lane, work: Sequence[Undertaking]) -> None:
@@ -170,14 +171,14 @@ class Courier:
         for position, call in enumerate(calls):
             end = await self._make(run, call)
             if isinstance(end, Wait):
-                due_ms = self.now_ms() + int(end.seconds * 1000)
+                due_ms = self.clock.now_ms() + int(end.seconds * 1000)
                 await self._record(run.settlement(touched=run.changed, due_ms=due_ms, reason=end.reason))
                 return
             touched = run.note(call, end)
             if position < len(calls) - 1:
                 await self._record(run.settlement(touched=touched))
         self.refusals.pop(lane.user, None)
-        await self._record(run.settlement(due_ms=self.now_ms()))
+        await self._record(run.settlement(due_ms=self.clock.now_ms()))
 
     async def _record(self, settlement: Settlement) -> None:
         if not await self.settle(settlement):
@@ -298,9 +299,9 @@ class Courier:
 
     def _try_later(self, run: Run, verdict: Verdict) -> Ending | Wait:
         """Spend an attempt and have the lane wait; give up on what has failed for too long."""
-        now_ms = self.now_ms()
-        run.failing_since_ms = run.failing_since_ms or now_ms
-        if now_ms - run.failing_since_ms > self.maker.delivery.give_up_after_hours * HOUR_MS:
+        now_ms = self.clock.now_ms()
+        run.failing_since_ms = min(run.failing_since_ms or now_ms, now_ms)
+        if run.failing_since_ms < self.clock.ago_ms(int(self.maker.delivery.give_up_after_hours * HOUR_MS)):
             return Ending(word="dead", reason="gave_up", detail=verdict.reason)
         run.attempts += 1
         return Wait(seconds=self.maker.backoff_s(run.attempts - 1, verdict), reason=verdict.reason)

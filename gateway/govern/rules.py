@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from gateway.sdk import Audience, Batch, Event, Membership
 
 HOUR_MS = 3_600_000
 ALWAYS = frozenset({"on_erasure", "on_audience"})
+AgoMs = Callable[[int], int]
 
 
 class Governor:
@@ -36,11 +37,14 @@ class Governor:
         self._too_old = Refusal("too_old", f"{key}.max_age_hours")
         self._passes_all = self.filter.passes_all and not self._about_events and self._max_age_ms is None
 
-    def govern(self, batch: Batch, facts: Iterable[Fact], now_ms: int) -> Governed:
-        """Sort a batch's facts into those that may be sent, filtered and changed, and those that may not."""
-        return self._changes.apply(self._governed(batch, facts, now_ms))
+    def govern(self, batch: Batch, facts: Iterable[Fact], ago_ms: AgoMs) -> Governed:
+        """Sort a batch's facts into those that may be sent, filtered and changed, and those that may not.
 
-    def _governed(self, batch: Batch, facts: Iterable[Fact], now_ms: int) -> Governed:
+        ``ago_ms`` tells what time it was so many milliseconds ago.
+        """
+        return self._changes.apply(self._governed(batch, facts, ago_ms))
+
+    def _governed(self, batch: Batch, facts: Iterable[Fact], ago_ms: AgoMs) -> Governed:
         refusal = self._refusal(batch)
         if refusal is None and self._passes_all:
             return Governed(batch=batch, facts=tuple(facts))
@@ -49,7 +53,7 @@ class Governor:
         withheld: list[Withheld] = []
         kept_back: dict[str, Off] = {}
         for fact in facts:
-            refused = self._refused(fact, batch, refusal, now_ms)
+            refused = self._refused(fact, batch, refusal, ago_ms)
             sifted = fact if refused or self.filter.passes_all else self._sifted(fact, batch, seen, kept_back)
             if isinstance(sifted, Fact) and not refused:
                 allowed.append(sifted)
@@ -76,14 +80,14 @@ class Governor:
         rules = self._about_users if batch.memberships else self._about_all
         return next((refusal for rule in rules if (refusal := rule(batch)) is not None), None)
 
-    def _refused(self, fact: Fact, batch: Batch, refusal: Refusal | None, now_ms: int) -> Refusal | None:
+    def _refused(self, fact: Fact, batch: Batch, refusal: Refusal | None, ago_ms: AgoMs) -> Refusal | None:
         """Why a rule keeps a fact from being sent. An erasure is a duty, and an audience is nobody's."""
         if fact.hook in ALWAYS:
             return None
         event: Event | None = fact.arguments.get("event") or fact.arguments.get("session")
         if refusal is None and event is not None and self._about_events:
             refusal = next((refused for rule in self._about_events if (refused := rule(event)) is not None), None)
-        return refusal or (self._too_old if self._is_too_old(event, batch, now_ms) else None)
+        return refusal or (self._too_old if self._is_too_old(event, batch, ago_ms) else None)
 
     def _sifted(self, fact: Fact, batch: Batch, seen: Batch, kept_back: dict[str, Off]) -> Fact | str:
         """The fact as the filter lets it through, or the setting by which it does not; notes what is taken out."""
@@ -109,8 +113,8 @@ class Governor:
             kept_back[fact.id] = off
         return cause or (fact if kept is said else replace(fact, arguments={name: kept}))
 
-    def _is_too_old(self, event: Event | None, batch: Batch, now_ms: int) -> bool:
+    def _is_too_old(self, event: Event | None, batch: Batch, ago_ms: AgoMs) -> bool:
         if self._max_age_ms is None:
             return False
         time_ms = event.time_ms if event is not None and event.time_ms is not None else batch.received_ms
-        return time_ms is not None and now_ms - time_ms > self._max_age_ms
+        return time_ms is not None and time_ms < ago_ms(self._max_age_ms)

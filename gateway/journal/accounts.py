@@ -48,7 +48,7 @@ DUE = """
     )
     SELECT name, a.print FROM names LEFT JOIN accounts a ON a.connection = name
     WHERE (name = :own OR name > :own || '/' AND name < :end)
-    AND EXISTS (SELECT 1 FROM lanes l WHERE l.connection = name AND l.due_ms <= :now_ms)
+    AND EXISTS (SELECT 1 FROM lanes l WHERE l.connection = name AND l.due_ms <= :now_ms AND l.owner IS NULL)
 """
 FORGET = """
     DELETE FROM accounts WHERE received_ms < ?

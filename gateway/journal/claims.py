@@ -27,7 +27,8 @@ class Claim:
 TAKE = """
     UPDATE lanes SET due_ms = :until_ms, owner = 'dispatch', fence = :fence
     WHERE connection = :connection AND user IN (
-        SELECT user FROM lanes WHERE connection = :connection AND due_ms <= :now_ms ORDER BY due_ms LIMIT :lanes
+        SELECT user FROM lanes WHERE connection = :connection AND due_ms <= :now_ms AND owner IS NULL
+        ORDER BY due_ms LIMIT :lanes
     )
     RETURNING user, attempts, failing_since_ms, erased_seq
 """

@@ -40,6 +40,15 @@ class Rouse:
 
 
 @dataclass(frozen=True, slots=True)
+class Recall:
+    """Make up to ``limit`` lanes due that were put off until after then."""
+
+    after_ms: int
+    now_ms: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Crashed:
     """Count that a process died of a piece of work."""
 
@@ -92,17 +101,25 @@ OLD = """
     )
     FROM batches b WHERE b.seq > :after_seq ORDER BY b.seq LIMIT :limit
 """
+ANY_DUE = "SELECT 1 FROM lanes WHERE connection = ? AND due_ms <= ? AND owner IS NULL LIMIT 1"
 FORGETTING = (
     "DELETE FROM ledger WHERE seq IN (SELECT value FROM json_each(:seqs))",
     "DELETE FROM batches WHERE seq IN (SELECT value FROM json_each(:seqs))",
 )
-
-
 ROUSE = """
     UPDATE lanes SET due_ms = min(due_ms, :now_ms) WHERE connection = :connection AND reason = :reason AND owner IS NULL
 """
-
-
+RECALL = """
+    WITH RECURSIVE names (name) AS (
+        SELECT min(connection) FROM lanes
+        UNION ALL
+        SELECT (SELECT min(connection) FROM lanes WHERE connection > name) FROM names WHERE name IS NOT NULL
+    )
+    UPDATE lanes SET due_ms = :now_ms WHERE (connection, user) IN (
+        SELECT l.connection, l.user FROM names JOIN lanes l ON l.connection = name
+        WHERE l.due_ms > :after_ms AND l.owner IS NULL LIMIT :limit
+    ) RETURNING 1
+"""
 LEFT_OF = """
     SELECT 1 FROM json_each(:seqs) s JOIN batches b ON b.seq = s.value
     JOIN work w ON w.user = b.user AND w.connection = :connection AND w.seq = b.seq LIMIT 1
@@ -117,6 +134,9 @@ def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[A
         elif isinstance(operation, Rouse):
             given = {name: getattr(operation, name) for name in ("connection", "reason", "now_ms")}
             database.execute(ROUSE, given)
+        elif isinstance(operation, Recall):
+            given = {name: getattr(operation, name) for name in ("after_ms", "now_ms", "limit")}
+            results[index] = len(database.execute(RECALL, given).fetchall())
         elif isinstance(operation, Crashed):
             database.execute(CRASHED, (operation.doing, operation.user, operation.connection, operation.seq))
         elif isinstance(operation, IsDealtWith):
@@ -143,10 +163,7 @@ def _prune(database: sqlite3.Connection, prune: Prune) -> int | None:
 
 def any_due(database: sqlite3.Connection, connections: Sequence[str], now_ms: int) -> bool:
     """Whether one of these connections has a lane that is due."""
-    return any(
-        database.execute("SELECT 1 FROM lanes WHERE connection = ? AND due_ms <= ? LIMIT 1", (name, now_ms)).fetchone()
-        for name in connections
-    )
+    return any(database.execute(ANY_DUE, (name, now_ms)).fetchone() for name in connections)
 
 
 def shared_memory(database: sqlite3.Connection, connection: str) -> dict[str, Any]:

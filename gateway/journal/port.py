@@ -303,6 +303,12 @@ class Journal(Protocol):
     async def rouse(self, connection: str, reason: str, *, now_ms: int) -> None:
         """Make the lanes due that were given back for this reason. A hint: they are due by themselves one day."""
 
+    async def recall(self, *, after_ms: int, now_ms: int, limit: int) -> int:
+        """Make lanes due, so many at the most, that were put off until after then; returns how many.
+
+        For when a clock was wrong. Nor do claims stay that end later than any claim does.
+        """
+
     async def crashed(self, connection: str, user: int, seq: int, doing: str) -> None:
         """Count that a process died of a piece of work, while ``doing`` was done."""
 

@@ -154,6 +154,11 @@ class SqliteJournal:
         """Make lanes due that wait for a reason; see the port."""
         await self._do(lookups.Rouse(connection, reason, now_ms))
 
+    async def recall(self, *, after_ms: int, now_ms: int, limit: int) -> int:
+        """Make lanes due that were put off for too long; see the port."""
+        recalled: int = await self._do(lookups.Recall(after_ms, now_ms, limit))
+        return recalled
+
     async def is_dealt_with(self, connection: str, ref: bytes, before_seq: int) -> bool:
         """Whether nothing older is left of what an id was found in; see the port."""
         is_done: bool = await self._do(lookups.IsDealtWith(connection, ref, before_seq))

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import faulthandler
 import os
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway import destinations
 from gateway.assembly import Shared, dispatcher
 from gateway.blackbox import Blackbox
 from gateway.catalog import Catalog
+from gateway.clock import Clock
+from gateway.deliver.verdicts import MOST_WAIT_S
 from gateway.destinations import Connection, Hosted
 from gateway.journal.engines import open_journal
 from gateway.journal.port import Journal, JournalUnavailable
 from gateway.log import logger
-from gateway.pipeline import Dispatcher, Plans, now_ms
+from gateway.pipeline import Dispatcher, Plans
 from gateway.rewriting import rewriter
 from gateway.roles import tend_garbage
-from gateway.settings import Settings
+from gateway.settings import Delivery, Settings
 
 if TYPE_CHECKING:
     from gateway.hosting import Host
@@ -34,6 +36,10 @@ PRUNE_AT_ONCE = 500
 PRUNE_PAUSE_S = 0.05
 NOTE_EVERY_S = 5.0
 GIVES_WAY = 10  # niceness: an acknowledgement cannot wait, a delivery can
+LOOK_EVERY_S = 1.0
+RECALL_EVERY_S = 30.0
+RECALL_AT_ONCE = 1000
+LONGER_MS = 60_000
 CRASH_S = 3.0  # what a plugin is charged for a process that died of it
 
 
@@ -56,24 +62,27 @@ async def run(settings: Settings, stop: asyncio.Event, *, blackbox: int) -> None
     for problem in problems:
         logger.error("connection unusable; its work is kept", problem=problem)
     rules = rewriter(settings.rules, box)
-    catalog = Catalog()
-    shared = Shared(journal=journal, delivery=settings.delivery, rules=rules, catalog=catalog, box=box)
+    catalog, clock = Catalog(), Clock()
+    shared = Shared(journal=journal, delivery=settings.delivery, rules=rules, catalog=catalog, box=box, clock=clock)
     own = (one for one in connections.values() if isinstance(one, Connection))
     working: list[Dispatcher | Host] = [dispatcher(one, shared) for one in own]
     working += _hosts(settings, connections, shared)
     tend_garbage()
     tasks = [asyncio.create_task(one.run()) for one in working]
-    pruning = asyncio.create_task(_prune(settings, journal))
-    noting = asyncio.create_task(_note(catalog, journal))
+    aside = [
+        asyncio.create_task(_prune(settings, journal, clock)),
+        asyncio.create_task(_note(catalog, journal)),
+        asyncio.create_task(_keep_time(clock, journal, settings.delivery)),
+    ]
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((stopping, pruning, noting, *tasks), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((stopping, *aside, *tasks), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     for one in working:
         one.stopped.set()
     _, late = await asyncio.wait(tasks, timeout=settings.ingress.shutdown_s) if tasks else (set(), set())
-    for task in (*late, *(lane for one in working for lane in one.working), pruning, noting):
+    for task in (*late, *(lane for one in working for lane in one.working), *aside):
         task.cancel()
-    ends = await asyncio.gather(*tasks, pruning, noting, return_exceptions=True)
+    ends = await asyncio.gather(*tasks, *aside, return_exceptions=True)
     await _write_down(catalog, journal)
     for one in working:
         await one.close()
@@ -88,7 +97,7 @@ def _give_way() -> None:
 
     It is for this thread alone: ingest would wait for the journal's own ones, which hold the writers' lock.
     """
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, max(GIVES_WAY, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
@@ -135,21 +144,49 @@ def _hosts(settings: Settings, connections: Mapping[str, Connection | Hosted], s
     return [hosting.Host(hosted=one, journal=shared.journal, sealer=sealer, dispatcher=made) for one in hosted]
 
 
-async def _prune(settings: Settings, journal: Journal) -> None:
+async def _prune(settings: Settings, journal: Journal, clock: Clock) -> None:
     """Forget what is old, a little at a time, for as long as the process runs."""
     kept_ms = int(settings.journal.retention_hours * HOUR_MS)
     while True:
         reached: int | None = 0
-        with contextlib.suppress(JournalUnavailable):
+        with suppress(JournalUnavailable):
             while reached is not None:
                 reached = await journal.prune(
-                    before_ms=now_ms() - kept_ms,
-                    dead_before_ms=now_ms() - kept_ms * DEAD_KEPT_TIMES,
+                    before_ms=clock.ago_ms(kept_ms),
+                    dead_before_ms=clock.ago_ms(kept_ms * DEAD_KEPT_TIMES),
                     after_seq=reached,
                     limit=PRUNE_AT_ONCE,
                 )
                 await asyncio.sleep(PRUNE_PAUSE_S)
         await asyncio.sleep(PRUNE_EVERY_S)
+
+
+async def _keep_time(clock: Clock, journal: Journal, delivery: Delivery) -> None:
+    """See the clock being set, for as long as the process runs; what waits is tried in time nevertheless.
+
+    After a jump into the past all that waits is due at once. Whatever else waits for longer than anything is ever
+    put off was put off by a clock that was wrong.
+    """
+    longest_ms = int(1000 * max(MOST_WAIT_S, delivery.retry_most_s, delivery.pause_s)) + LONGER_MS
+    heeded, recalled = 0, -RECALL_EVERY_S
+    while True:
+        clock.look()
+        seen = clock.set_back
+        if seen > heeded or time.monotonic() > recalled + RECALL_EVERY_S:
+            with suppress(JournalUnavailable):
+                await _recall(journal, clock.now_ms(), put_off_ms=0 if seen > heeded else longest_ms)
+                heeded, recalled = seen, time.monotonic()
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _recall(journal: Journal, now_ms: int, *, put_off_ms: int) -> None:
+    """Make due what is put off for longer than this, a little at a time."""
+    total, recalled = 0, RECALL_AT_ONCE
+    while recalled == RECALL_AT_ONCE:
+        recalled = await journal.recall(after_ms=now_ms + put_off_ms, now_ms=now_ms, limit=RECALL_AT_ONCE)
+        total += recalled
+    if total:
+        logger.warning("waited for what a wrong clock said; tried now", lanes=total)
 
 
 async def _note(catalog: Catalog, journal: Journal) -> None:
@@ -170,5 +207,5 @@ async def _write_down(catalog: Catalog, journal: Journal) -> None:
 
 
 async def _rest(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
+    with suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)

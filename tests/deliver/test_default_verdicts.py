@@ -21,6 +21,16 @@ TABLE = [
     (429, {"retry-after": "7"}, retry("status_429", after_s=7.0, holds="scope")),
     (429, {"retry-after": "Wed, 01 May 2024 12:15:06 GMT"}, retry("status_429", after_s=10.0, holds="scope")),
     (429, {"retry-after": "Wed, 01 May 2024 12:00:00 GMT"}, retry("status_429", after_s=0.0, holds="scope")),
+    (
+        429,
+        {"retry-after": "Wed, 01 May 2024 09:00:10 GMT", "date": "Wed, 01 May 2024 09:00:00 GMT"},  # by its own clock
+        retry("status_429", after_s=10.0, holds="scope"),
+    ),
+    (
+        429,
+        {"retry-after": "Wed, 01 May 2024 12:15:06 GMT", "date": "yesterday"},
+        retry("status_429", after_s=10.0, holds="scope"),
+    ),
     (429, {"retry-after": "soon"}, retry("status_429", holds="scope")),
     (429, {"retry-after": "inf"}, retry("status_429", holds="scope")),
     (429, {"retry-after": "nan"}, retry("status_429", holds="scope")),

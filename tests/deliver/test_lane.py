@@ -7,6 +7,7 @@ import httpx
 import msgspec
 import pytest
 
+from gateway.clock import Clock
 from gateway.deliver.gates import Gates
 from gateway.deliver.lane import MOST_FOLLOW_UPS, Courier, StaleClaim
 from gateway.deliver.making import Maker
@@ -94,6 +95,7 @@ class Bench:
         self.settled = []
         self.roused = []
         self.now = 1_000_000
+        self.clock = Clock(lambda: self.now, lambda: self.now / 1000)
         self.stopping = False
         self.held = held
         one = connection(Plugin(), {})
@@ -107,9 +109,7 @@ class Bench:
             stopping=lambda: self.stopping,
             guard=guard,
         )
-        self.courier = Courier(
-            maker=maker, pools=Pools(maker), settle=self.settle, rouse=self.rouse, now_ms=lambda: self.now
-        )
+        self.courier = Courier(maker=maker, pools=Pools(maker), settle=self.settle, rouse=self.rouse, clock=self.clock)
 
     def partner(self, request):
         self.headers.append(request.headers)
@@ -215,6 +215,26 @@ async def test_a_call_that_failed_for_too_long_is_given_up():
     bench.answers = [503]
     await bench.deliver(work("a"), failing_since_ms=1)
     assert bench.outcomes == [Outcome("a", "dead", "gave_up", (), "status_503")]
+
+
+async def test_a_clock_that_jumps_gives_nothing_up():
+    bench = Bench(503, 503, 503, give_up_after_hours=1)
+    bench.passed_s = 0.0
+    bench.courier = replace(bench.courier, clock=Clock(lambda: bench.now, lambda: bench.passed_s))
+    last = await bench.deliver(work("a"))
+    bench.now += 99 * 3_600_000
+    last = await bench.deliver(work("a"), attempts=1, failing_since_ms=last.failing_since_ms)
+    assert (last.attempts, last.reason, bench.outcomes) == (2, "status_503", [])
+    bench.passed_s += 3_601
+    bench.now += 3_601_000
+    await bench.deliver(work("a"), attempts=2, failing_since_ms=last.failing_since_ms)
+    assert bench.outcomes == [Outcome("a", "dead", "gave_up", (), "status_503")]
+
+
+async def test_what_fails_since_a_time_yet_to_come_fails_since_now():
+    bench = Bench(503)
+    last = await bench.deliver(work("a"), attempts=1, failing_since_ms=bench.now + 3_600_000)
+    assert (last.failing_since_ms, last.attempts) == (bench.now, 2)
 
 
 @pytest.mark.parametrize("answer", [503, {"word": "oops"}], ids=["given up", "misjudged"])

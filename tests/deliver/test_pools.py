@@ -6,6 +6,7 @@ import httpx
 import msgspec
 import pytest
 
+from gateway.clock import Clock
 from gateway.deliver.gates import Gates
 from gateway.deliver.lane import MOST_SILENCE_S, Courier
 from gateway.deliver.making import Maker
@@ -82,7 +83,8 @@ class Bench:
             guard=guard,
         )
         self.pools = Pools(maker)
-        self.courier = Courier(maker=maker, pools=self.pools, settle=self.settle, rouse=self.rouse, now_ms=self.now_ms)
+        clock = Clock(self.now_ms, lambda: self.now)
+        self.courier = Courier(maker=maker, pools=self.pools, settle=self.settle, rouse=self.rouse, clock=clock)
 
     def now_ms(self):
         return int(self.now * 1000)

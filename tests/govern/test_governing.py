@@ -46,7 +46,7 @@ def governor(*, platforms=None, defaults=None, **configured):
 
 
 def govern(said, *, now_ms=TIME_MS, **configured):
-    return governor(**configured).govern(said, facts(said), now_ms)
+    return governor(**configured).govern(said, facts(said), lambda span_ms: now_ms - span_ms)
 
 
 def withheld(said, **configured):

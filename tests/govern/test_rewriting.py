@@ -6,6 +6,7 @@ from contextlib import nullcontext
 import pytest
 from msgspec.structs import replace
 
+from gateway.clock import Clock
 from gateway.facts import facts
 from gateway.govern.rules import Governor
 from gateway.journal.port import Item, Outcome
@@ -80,7 +81,7 @@ class Post:
 
 def undertaken(rules):
     post = connection(Post(), {}, name="post")
-    planner = Planner(connection=post, governor=Governor(post), rewriter=rules, guard=nullcontext())
+    planner = Planner(connection=post, governor=Governor(post), rewriter=rules, guard=nullcontext(), clock=Clock())
     item = Item(seq=1, message=SAID.id, part=0, dialect="firehose", received_ms=0, facts=3, body=b"")
     return planner.undertake(item, SAID, Memory())
 

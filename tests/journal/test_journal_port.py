@@ -1,6 +1,7 @@
 """What every engine must keep of the journal's port."""
 
 import asyncio
+import time
 
 import pytest
 from support.journal_words import BOTH, DELIVERED, claim, find, finish, ref, seq_of, settle
@@ -292,6 +293,34 @@ async def test_lanes_that_wait_for_a_reason_can_be_roused(journal, make_entry):
     await journal.rouse("email", "shared 2", now_ms=20_000)
     assert [lane.user for lane in await claim(journal, now_ms=20_000)] == [ann.user]
     assert await claim(journal, now_ms=80_000) == []
+
+
+async def test_lanes_that_were_put_off_for_too_long_are_recalled_a_few_at_a_time(journal, make_entry):
+    for user in ("ann", "bob", "cleo", "dan"):
+        await journal.accept([make_entry(user, user=user)], BOTH)
+    due_ms = {"ann": 30_000, "bob": 30_001, "cleo": 2**45, "dan": 0}
+    lanes = {lane.items[0].message: lane for name in BOTH for lane in await claim(journal, name)}
+    for user in ("ann", "bob", "cleo"):
+        await journal.settle(settle(lanes[user], release=True, due_ms=due_ms[user], attempts=2, reason="timeout"))
+    assert await journal.recall(after_ms=30_000, now_ms=20_000, limit=1) == 1
+    assert await journal.recall(after_ms=30_000, now_ms=20_000, limit=10) == 1
+    assert await journal.recall(after_ms=30_000, now_ms=20_000, limit=10) == 0
+    recalled = await claim(journal, "email", now_ms=20_000)
+    assert {lane.items[0].message: lane.attempts for lane in recalled} == {"bob": 2, "cleo": 2}
+    assert await claim(journal, "email", now_ms=29_999) == []
+    assert len(await claim(journal, "email", now_ms=30_000)) == 1
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+async def test_what_is_in_hand_is_not_claimed_again_however_late_it_is(journal, make_entry):
+    await journal.accept([make_entry("m1")], BOTH)
+    (lane,) = await claim(journal)
+    assert await claim(journal, now_ms=2**50) == []
+    assert await journal.due("loyalty", 2**50) == []
+    before = time.monotonic()
+    await journal.wait(["loyalty"], now_ms=2**50, timeout_s=0.05)
+    assert time.monotonic() - before >= 0.05
+    assert await journal.settle(finish(lane, *lane.items, release=True))
 
 
 async def test_processes_that_died_of_a_piece_of_work_are_counted_there_and_nowhere_else(journal, make_entry):

@@ -98,6 +98,46 @@ async def test_what_a_dead_dispatcher_had_is_taken_over_once_its_lease_ends(othe
     assert [count.facts for count in await first.counts() if count.word == "delivered"] == [2]
 
 
+SET_BACK = "UPDATE lanes SET due_ms = due_ms + 36000000 WHERE owner IS NOT NULL"
+
+
+async def test_leases_given_before_the_servers_clock_was_set_back_begin_anew(others, make_entry, sql):
+    first, second = await others(), await others()
+    await first.accept([make_entry("m1", user="ann")], ("loyalty",))
+    (dead,) = await claim(first)
+    die(first)
+    await second.accept([make_entry("m2", user="bob")], ("loyalty",))
+    (alive,) = await claim(second)
+    sql(SET_BACK)
+    third = await others()
+    await third.recall(after_ms=FAR_MS, now_ms=FAR_MS, limit=10)
+    assert await claim(third) == []
+    (taken,) = await until(lambda: claim(third))
+    assert taken.user == dead.user
+    assert await second.settle(finish(alive, *alive.items, release=True)) is True
+
+
+async def test_a_node_whose_clock_is_behind_takes_over_all_the_same(others, make_entry):
+    first, second = await others(), await others()
+    await first.accept([make_entry("m1", received_ms=2**45)], ("loyalty",))  # by a clock that is ahead
+    assert len(await first.claim("loyalty", now_ms=int(time.time() * 1000), lanes=1, items=1)) == 1
+    die(first)
+    assert len(await until(lambda: second.claim("loyalty", now_ms=5_000, lanes=1, items=1))) == 1
+
+
+async def test_what_dispatchers_told_before_the_servers_clock_was_set_back_is_not_heeded(others, sql):
+    first, second = await others(), await others()
+    await first.exchange("loyalty", [Closing(scope="users", left_ms=60_000, reason="too_many")])
+    assert len((await second.exchange("loyalty", [])).closings) == 1
+    sql("UPDATE gates SET until_ms = until_ms + 36000000; UPDATE dispatchers SET seen_ms = seen_ms + 36000000")
+    assert (await second.exchange("loyalty", [])).closings == ()
+    await second.prune(before_ms=0, dead_before_ms=0, after_seq=0, limit=1)
+    assert await second.exchange("loyalty", []) == Others(dispatchers=1)
+    await first.exchange("loyalty", [Closing(scope="users", left_ms=60_000, reason="too_many")])
+    heard = await second.exchange("loyalty", [])
+    assert (heard.dispatchers, [one.scope for one in heard.closings]) == (2, ["users"])
+
+
 async def test_a_dispatcher_keeps_what_it_works_on_for_long(others, make_entry):
     first, second = await others(), await others()
     await first.accept([make_entry("m1")], ("loyalty",))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from gateway.journal.port import Entry, Sealed
 from gateway.journal.postgres import accounts, erasing
+from gateway.journal.postgres.claiming import NOW_MS
 from gateway.journal.postgres.link import Connection
 
 
@@ -25,7 +26,7 @@ class Accept:
 
 # A lane that is there already is locked, not changed. Whoever empties it meanwhile holds it, looks for work only
 # then, and so either sees this work or has taken the lane away before it is made anew here.
-ACCEPT = """
+ACCEPT = f"""
     WITH base AS MATERIALIZED (SELECT nextval('batches_seq') AS seq),
     given AS MATERIALIZED (
         SELECT base.seq + g.n - 1 AS seq, g.*
@@ -48,7 +49,7 @@ ACCEPT = """
     worked AS (INSERT INTO work (user_hash, connection, seq) SELECT user_hash, connection, seq FROM wanted),
     opened AS (
         INSERT INTO lanes (user_hash, connection, due_ms)
-        SELECT user_hash, connection, min(received_ms) FROM wanted GROUP BY 1, 2 ORDER BY 1, 2
+        SELECT user_hash, connection, least(min(received_ms), {NOW_MS}) FROM wanted GROUP BY 1, 2 ORDER BY 1, 2
         ON CONFLICT (user_hash, connection) DO UPDATE SET due_ms = excluded.due_ms WHERE false
         RETURNING 1
     ),
@@ -64,7 +65,7 @@ ACCEPT = """
         SELECT seq, seq + $12, $13, $14 FROM base WHERE length($13::bytea) > 0
     )
     SELECT seq, dedupe FROM stored
-"""
+"""  # noqa: S608
 
 
 async def accept(connection: Connection, accepts: Sequence[Accept], shard: int) -> list[int]:

@@ -29,12 +29,12 @@ Key = tuple[int, str, int]
 """A claimed lane: its user, its connection, its fence."""
 
 NOW_MS = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+BEGUN_MS = "(extract(epoch FROM now()) * 1000)::bigint"  # the same for a whole statement, so an index may serve
 TAKE = f"""
     WITH due AS MATERIALIZED (
         SELECT user_hash, connection FROM lanes
-        WHERE connection = $1 AND due_ms <= $2 AND (
-            owner IS NULL OR ($3 AND due_ms <= {NOW_MS} AND NOT (owner = $6 AND user_hash = ANY($8::bigint[])))
-        )
+        WHERE connection = $1 AND due_ms <= greatest($2, {BEGUN_MS}) AND CASE WHEN owner IS NULL THEN due_ms <= $2
+            ELSE $3 AND due_ms <= {NOW_MS} AND NOT (owner = $6 AND user_hash = ANY($8::bigint[])) END
         ORDER BY due_ms LIMIT $4 FOR UPDATE SKIP LOCKED
     )
     UPDATE lanes SET due_ms = {NOW_MS} + $5, owner = $6, fence = $7
@@ -86,6 +86,28 @@ ROUSE = """
         ORDER BY user_hash, connection FOR UPDATE SKIP LOCKED
     ) r WHERE lanes.user_hash = r.user_hash AND lanes.connection = r.connection
 """
+NAMES = """
+    WITH RECURSIVE names (name) AS (
+        (SELECT connection FROM lanes ORDER BY connection LIMIT 1)
+        UNION ALL
+        SELECT (SELECT connection FROM lanes WHERE connection > name ORDER BY connection LIMIT 1)
+        FROM names WHERE name IS NOT NULL
+    )
+"""
+RECALL = f"""{NAMES}, late AS MATERIALIZED (
+        SELECT l.user_hash, l.connection FROM names JOIN lanes l ON l.connection = name
+        WHERE l.due_ms > $1 AND l.owner IS NULL LIMIT $3 FOR UPDATE OF l SKIP LOCKED
+    )
+    UPDATE lanes SET due_ms = $2 FROM late
+    WHERE lanes.user_hash = late.user_hash AND lanes.connection = late.connection RETURNING 1
+"""  # noqa: S608
+SHORTEN = f"""{NAMES}, late AS MATERIALIZED (
+        SELECT l.user_hash, l.connection FROM names JOIN lanes l ON l.connection = name
+        WHERE l.due_ms > {NOW_MS} + 10 * $1::bigint AND l.owner IS NOT NULL FOR UPDATE OF l SKIP LOCKED
+    )
+    UPDATE lanes SET due_ms = {NOW_MS} + $1 FROM late
+    WHERE lanes.user_hash = late.user_hash AND lanes.connection = late.connection
+"""  # noqa: S608
 
 
 async def claim(connection: Connection, order: Claim, *, takes_over: bool, held: Sequence[int]) -> list[Lane]:
@@ -141,6 +163,16 @@ async def retry_refused(connection: Connection) -> None:
 async def rouse(connection: Connection, name: str, reason: str, now_ms: int) -> None:
     """Make the lanes of the connection of that name due that wait for this reason."""
     await connection.execute(ROUSE, name, reason, now_ms)
+
+
+async def recall(connection: Connection, after_ms: int, now_ms: int, limit: int, lease_ms: int) -> int:
+    """Make lanes due that were put off until after then.
+
+    A lease that ends much later than those of ``lease_ms`` do was given before the server's clock was set back: it
+    begins anew, so that whoever lives renews it, and what a dead one held is taken over.
+    """
+    await connection.execute(SHORTEN, lease_ms)
+    return len(await connection.fetch(RECALL, after_ms, now_ms, limit))
 
 
 def _columns(keys: Iterable[Key]) -> list[list[Any]]:

@@ -154,6 +154,10 @@ class PostgresJournal:
         await self._aside.run(claiming.rouse, connection, reason, now_ms)
         self._hints.give()
 
+    async def recall(self, *, after_ms: int, now_ms: int, limit: int) -> int:
+        """Make lanes due that were put off for too long; see the port."""
+        return await self._aside.run(claiming.recall, after_ms, now_ms, limit, self._lease_ms)
+
     async def is_dealt_with(self, connection: str, ref: bytes, before_seq: int) -> bool:
         """Whether nothing older is left of what an id was found in; see the port."""
         return await self._aside.run(looking.is_dealt_with, connection, ref, before_seq)

@@ -8,6 +8,8 @@ from gateway.journal.closings import Closing, Others
 from gateway.journal.postgres.claiming import NOW_MS
 from gateway.journal.postgres.link import Connection
 
+MOST_MS = 3_660_000  # no gate is closed for longer: what says so was written before the server's clock was set back
+
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
@@ -35,12 +37,12 @@ TELL = f"""
 COUNT = f"SELECT count(*) FROM dispatchers WHERE connection = $1 AND seen_ms > {NOW_MS} - $2"  # noqa: S608
 HEAR = f"""
     SELECT scope, until_ms - {NOW_MS}, reason FROM gates
-    WHERE connection = $1 AND owner <> $2 AND until_ms > {NOW_MS}
+    WHERE connection = $1 AND owner <> $2 AND until_ms BETWEEN {NOW_MS} + 1 AND {NOW_MS} + {MOST_MS}
 """  # noqa: S608
 LEAVE = "DELETE FROM dispatchers WHERE owner = $1"
 FORGET = (
-    f"DELETE FROM dispatchers WHERE seen_ms < {NOW_MS} - 86400000",  # noqa: S608
-    f"DELETE FROM gates WHERE until_ms < {NOW_MS}",  # noqa: S608
+    f"DELETE FROM dispatchers WHERE seen_ms NOT BETWEEN {NOW_MS} - 86400000 AND {NOW_MS} + 1000",  # noqa: S608
+    f"DELETE FROM gates WHERE until_ms NOT BETWEEN {NOW_MS} AND {NOW_MS} + {MOST_MS}",  # noqa: S608
 )
 
 
@@ -64,6 +66,6 @@ async def leave(connection: Connection, owner: str) -> None:
 
 
 async def forget(connection: Connection) -> None:
-    """Forget dispatchers of long ago, and gates that are open again."""
+    """Forget dispatchers of long ago, gates that are open again, and what is said of a time that has yet to come."""
     for statement in FORGET:
         await connection.execute(statement)
