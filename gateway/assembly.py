@@ -6,15 +6,17 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.blackbox import Blackbox
 from gateway.catalog import Catalog
 from gateway.clock import Clock
-from gateway.deliver.gates import SLOW, Gates
+from gateway.deliver.gates import SLOW, Gates, Sleep
 from gateway.deliver.lane import Courier
 from gateway.deliver.making import Maker
 from gateway.deliver.pools import Pools
 from gateway.deliver.sending import Sender
+from gateway.deliver.suspects import Suspects
 from gateway.deliver.transport import Transport
 from gateway.destinations import Connection
 from gateway.govern.rules import Governor
@@ -50,12 +52,7 @@ def dispatcher(connection: Connection, shared: Shared, plans: Plans | None = Non
     async def settle(settlement: Settlement) -> bool:
         return await made.settle(settlement)
 
-    gates = Gates(
-        rates=destination.rates(connection.settings) if destination.rates else {},
-        headers=destination.rate_headers(connection.settings) if destination.rate_headers else None,
-        clock=time.monotonic,
-        sleep=sleep,
-    )
+    gates = _gates(connection, sleep)
     watchdog = _watchdog(connection, shared, gates)
     transport = Transport(connect_timeout_s=destination.connect_timeout_s, reply_timeout_s=destination.reply_timeout_s)
     maker = Maker(
@@ -72,7 +69,13 @@ def dispatcher(connection: Connection, shared: Shared, plans: Plans | None = Non
             await shared.journal.rouse(connection.name, reason, now_ms=shared.clock.now_ms())
 
     freed = asyncio.Event()
-    courier = Courier(maker=maker, pools=Pools(maker, freed.set), settle=settle, rouse=rouse, clock=shared.clock)
+    courier = Courier(
+        maker=maker,
+        pools=Pools(maker, freed.set, _suspects(connection, shared)),
+        settle=settle,
+        rouse=rouse,
+        clock=shared.clock,
+    )
     made = Dispatcher(
         connection=connection,
         journal=shared.journal,
@@ -86,9 +89,23 @@ def dispatcher(connection: Connection, shared: Shared, plans: Plans | None = Non
     return made
 
 
+def _gates(connection: Connection, sleep: Sleep) -> Gates:
+    destination = connection.plugin.destination
+    return Gates(
+        rates=destination.rates(connection.settings) if destination.rates else {},
+        headers=destination.rate_headers(connection.settings) if destination.rate_headers else None,
+        clock=time.monotonic,
+        sleep=sleep,
+    )
+
+
 def _planner(connection: Connection, shared: Shared, watchdog: Watchdog) -> Planner:
     governor = Governor(connection)
     return Planner(connection=connection, governor=governor, rewriter=shared.rules, guard=watchdog, clock=shared.clock)
+
+
+def _suspects(connection: Connection, shared: Shared) -> Suspects:
+    return Suspects(shared.box.suspects(connection.name), partial(shared.box.suspect, connection.name))
 
 
 def _watchdog(connection: Connection, shared: Shared, gates: Gates) -> Watchdog:

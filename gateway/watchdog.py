@@ -6,7 +6,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -62,10 +62,10 @@ class Watchdog:
         if self._watches:
             signal.signal(signal.SIGALRM, _interrupt)
 
-    def about(self, doing: bytes, user: int, seq: int) -> None:
+    def about(self, doing: bytes, user: int, seq: int, riders: Sequence[int] = ()) -> None:
         """Say what the next hook works on; see Blackbox."""
         if self._box is not None:
-            self._box.about(self._name, doing, user, seq)
+            self._box.about(self._name, doing, user, seq, riders)
 
     def __enter__(self) -> None:
         if not self._watches:

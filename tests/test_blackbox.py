@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gateway.blackbox import AT_ONCE_S, MOST_REST_S, SHARE, Blackbox, Running, memory
+from gateway.blackbox import AT_ONCE_S, MOST_REST_S, MOST_RIDERS, SHARE, Blackbox, Running, memory
 
 
 @pytest.fixture
@@ -34,6 +34,29 @@ def test_it_tells_of_the_hook_that_runs_and_of_none_once_that_has_ended(box):
     assert box.running() == said
     box.ended()
     assert box.running() is None
+
+
+def test_it_tells_of_all_whose_call_it_is(box):
+    box.about(b"loyalty", b"sign", 7, 2, (7, -8, 2**62))
+    box.begins(1.0)
+    assert box.running().riders == (7, -8, 2**62)
+    box.about(b"loyalty", b"sign", 7, 2)
+    assert box.running().riders == ()
+    everybody = tuple(range(MOST_RIDERS))
+    box.about(b"loyalty", b"sign", 0, 2, everybody)
+    assert box.running().riders == everybody
+
+
+def test_it_knows_the_suspects_of_each_connection(box):
+    assert box.suspects("loyalty") == frozenset()
+    many = range(-MOST_RIDERS // 2, MOST_RIDERS // 2)
+    box.suspect("loyalty", [2**60 + one for one in many])
+    box.suspect("email", (7, 8))
+    assert (len(box.suspects("loyalty")), box.suspects("email")) == (MOST_RIDERS, {7, 8})
+    box.about(b"email", b"sign", 1, 2, tuple(many))
+    box.charge("email", 30.0)
+    box.suspect("loyalty", ())
+    assert (box.suspects("loyalty"), box.suspects("email")) == (frozenset(), {7, 8})
 
 
 def test_it_outlives_the_process_that_wrote_it():

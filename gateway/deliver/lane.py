@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from gateway.clock import Clock
 from gateway.deliver.folding import fold
 from gateway.deliver.judging import numbered
-from gateway.deliver.making import Answer, Maker, Wait
+from gateway.deliver.making import Answer, Maker, Place, Wait
 from gateway.deliver.pools import Pools
 from gateway.deliver.progress import Chain, Ending, Undertaking
 from gateway.deliver.verdicts import MOST_WAIT_S
@@ -224,7 +224,7 @@ class Courier:
 
     async def _answer(self, run: Run, call: Call, item: Item) -> Answer | Wait:
         """Make a call, with those of other lanes where it has a pool and no process has died of it."""
-        attempt, at = run.attempts + 1, (run.lane.user, item.seq)
+        attempt, at = run.attempts + 1, Place(run.lane.user, item.seq)
         if call.pool and not item.crashes:
             call = replace(call, lane=f"{run.lane.user:x}")
             return await self.pools.make(call, attempt=attempt, weight=run.weight, at=at)

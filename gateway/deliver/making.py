@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.deliver.gates import LOOK_S, SLOW, Gates
 from gateway.deliver.judging import judge
@@ -18,9 +19,16 @@ from gateway.sdk import Call, Reply, Verdict
 from gateway.settings import Delivery
 from gateway.watchdog import Watchdog
 
-Place = tuple[int, int]
-"""Where the batch lies that a call is made for: its user and its seq."""
-NOWHERE: Place = (0, 0)
+
+class Place(NamedTuple):
+    """Where the batch lies that a call is made for: its user and its seq. ``riders``: the users who share the call."""
+
+    user: int
+    seq: int
+    riders: tuple[int, ...] = ()
+
+
+NOWHERE = Place(0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 """Pools: calls of many lanes gathered, folded into fewer, and made once for all whose they are.
 
 A lane in a pool has its call made for it, and nothing else changes: it records by itself what became of the call and
-what is to follow, so a restart, an erasure or a lost claim is its own affair. What is pooled is never written down.
+what is to follow, so a restart, an erasure or a lost claim is its own affair. What is pooled is never written down, but
+in the black box: lanes that shared a call which killed a process gather apart from all others (see ``suspects``).
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from gateway.blackbox import MOST_RIDERS
 from gateway.deliver.folding import fold
 from gateway.deliver.making import NOWHERE, Answer, Maker, Place, Wait
+from gateway.deliver.suspects import Suspects
 from gateway.log import logger
 from gateway.sdk import Call, Pool
 
@@ -40,6 +43,7 @@ class Group:
     """What gathers until it goes on."""
 
     began: float
+    suspected: bool
     riders: list[Rider] = field(default_factory=list)
     weight: int = 0
 
@@ -53,7 +57,8 @@ class Gathering:
     slots: asyncio.Semaphore
     joined: Callable[[], None]
     is_more: Callable[[], bool]
-    group: Group | None = None
+    suspects: Suspects
+    groups: dict[bool, Group] = field(default_factory=dict)
     held: int = 0
     weight: int = 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -73,16 +78,21 @@ class Gathering:
         if answer is not None:
             return answer
         async with self.slots:
-            return await self.maker.make(call, attempt=attempt, at=at)
+            answer = await self.maker.make(call, attempt=attempt, at=at)
+        if isinstance(answer, Answer):
+            self.suspects.clear([at.user])
+        return answer
 
     def _join(self, rider: Rider, weight: int) -> asyncio.Future[Answer | Wait | None]:
-        if self.group is None:
-            self.group = Group(began=self.maker.gates.clock())
-            self._start(self._gather(self.group))
-        group = self.group
+        suspected = rider.at.user in self.suspects.lanes
+        if suspected not in self.groups:
+            self.groups[suspected] = Group(began=self.maker.gates.clock(), suspected=suspected)
+            self._start(self._gather(self.groups[suspected]))
+        group = self.groups[suspected]
         group.riders.append(rider)
         group.weight += weight
-        if len(group.riders) >= self.pool.most or group.weight >= MOST_BYTES:
+        most = min(self.pool.most, self.suspects.most if suspected else MOST_RIDERS)
+        if len(group.riders) >= most or group.weight >= MOST_BYTES:
             self._go_on(group)
         return rider.turn
 
@@ -90,15 +100,18 @@ class Gathering:
         """See a group off when nobody joins it any more."""
         clock, end = self.maker.gates.clock, group.began + self.pool.longest_s
         known = looks = 0
-        while self.group is group and looks < LOOKS and clock() < end and not self.maker.stopping():
+        while self._gathers(group) and looks < LOOKS and clock() < end and not self.maker.stopping():
             looks = looks + 1 if known == len(group.riders) and not self.is_more() else 0
             known = len(group.riders)
             await self.maker.gates.sleep(min(self.pool.quiet_s / LOOKS, end - clock()))
-        if self.group is group:
+        if self._gathers(group):
             self._go_on(group)
 
+    def _gathers(self, group: Group) -> bool:
+        return self.groups.get(group.suspected) is group
+
     def _go_on(self, group: Group) -> None:
-        self.group = None
+        del self.groups[group.suspected]
         self._start(self._make(group.riders))
 
     async def _make(self, riders: Sequence[Rider]) -> None:
@@ -107,7 +120,7 @@ class Gathering:
             by_id = {rider.call.id: rider for rider in riders}
             offered = [replace(rider.call, covers=()) for rider in riders]
             shared = []
-            self.maker.guard.about(b"coalesce", *riders[0].at)
+            self.maker.guard.about(b"coalesce", *_place(riders))
             for call in fold(self.maker.connection, offered, self.maker.guard):
                 covered = [by_id[id] for id in call.covers or (call.id,)]
                 if len(covered) > 1:
@@ -121,10 +134,11 @@ class Gathering:
 
     async def _share(self, call: Call, riders: Sequence[Rider]) -> None:
         """Make one call for these lanes, and tell each of them."""
-        answer = await self.maker.make(call, attempt=max(rider.attempt for rider in riders), at=riders[0].at)
+        answer = await self.maker.make(call, attempt=max(rider.attempt for rider in riders), at=_place(riders))
         if isinstance(answer, Wait):
             _tell(riders, answer)
             return
+        self.suspects.clear(rider.at.user for rider in riders)
         logger.info("shared call", connection=self.maker.connection.name, call=call.id, lanes=len(riders))
         _tell(riders[:1], dataclasses.replace(answer, by=call.id))
         _tell(riders[1:], dataclasses.replace(answer, by=call.id, first=False))
@@ -133,6 +147,12 @@ class Gathering:
         task = asyncio.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+
+def _place(riders: Sequence[Rider]) -> Place:
+    """What riders share lies with the first of them; where there is but one, it is not shared."""
+    users = tuple(rider.at.user for rider in riders) if len(riders) > 1 else ()
+    return riders[0].at._replace(riders=users)
 
 
 def _tell(riders: Sequence[Rider], answer: Answer | Wait | None) -> None:
@@ -150,6 +170,7 @@ class Pools:
 
     maker: Maker
     joined: Callable[[], None] = lambda: None
+    suspects: Suspects = field(default_factory=Suspects)
     more: bool = False
     by_name: Mapping[str, Gathering] = field(init=False)
 
@@ -159,7 +180,14 @@ class Pools:
         slots = asyncio.Semaphore(self.maker.delivery.in_flight)
         pools = declared(one.settings) if declared else {}
         self.by_name = {
-            name: Gathering(pool=pool, maker=self.maker, slots=slots, joined=self.joined, is_more=lambda: self.more)
+            name: Gathering(
+                pool=pool,
+                maker=self.maker,
+                slots=slots,
+                joined=self.joined,
+                is_more=lambda: self.more,
+                suspects=self.suspects,
+            )
             for name, pool in pools.items()
         }
 

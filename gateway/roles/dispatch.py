@@ -117,13 +117,17 @@ async def _learns_of_crash(journal: Journal, box: Blackbox) -> bool:
     died = box.running()
     if died is None:
         return True
-    try:
-        await journal.crashed(died.connection, died.user, died.seq, died.doing)
-    except JournalUnavailable as error:
-        logger.error("journal unavailable", problem=str(error))
-        return False
+    if died.riders:  # one of them is why: nobody else may suffer for it
+        box.suspect(died.connection, died.riders)
+    else:
+        try:
+            await journal.crashed(died.connection, died.user, died.seq, died.doing)
+        except JournalUnavailable as error:
+            logger.error("journal unavailable", problem=str(error))
+            return False
+    about = {"connection": died.connection, "doing": died.doing, "users": len(died.riders) or 1}
     ago_s = round(time.monotonic() - died.since, 1)
-    logger.error("a process died in a plugin", connection=died.connection, doing=died.doing, began_s_ago=ago_s)
+    logger.error("a process died in a plugin", **about, began_s_ago=ago_s)
     box.charge(died.connection, CRASH_S)
     box.ended()
     return True

@@ -13,6 +13,7 @@ from gateway.deliver.making import Maker
 from gateway.deliver.pools import MOST_BYTES, Pools
 from gateway.deliver.progress import Undertaking
 from gateway.deliver.sending import Sender
+from gateway.deliver.suspects import Suspects
 from gateway.journal.port import Item, Lane, Outcome
 from gateway.plan import Planned
 from gateway.sdk import Call, Destination, Pool, Settings, delivered, hookimpl, rejected, retry
@@ -63,7 +64,7 @@ class Plugin:
 class Bench:
     """A courier with a clock of its own, a partner whose answers are listed, and what each lane recorded."""
 
-    def __init__(self, *answers):
+    def __init__(self, *answers, suspects=()):
         self.answers = list(answers)
         self.seen = []
         self.settled = {}
@@ -82,7 +83,8 @@ class Bench:
             stopping=lambda: self.stopping,
             guard=guard,
         )
-        self.pools = Pools(maker)
+        self.kept = []
+        self.pools = Pools(maker, suspects=Suspects(frozenset(suspects), self.kept.append))
         clock = Clock(self.now_ms, lambda: self.now)
         self.courier = Courier(maker=maker, pools=self.pools, settle=self.settle, rouse=self.rouse, clock=clock)
 
@@ -188,6 +190,26 @@ async def test_what_follows_in_a_lane_waits_for_what_was_pooled():
     assert bench.seen == ["POST jobs"]
     await bench.deliver((1, row(1, "then", progress=bench.progress(1))))
     assert bench.seen == ["POST jobs", "GET jobs/1", "POST then1"]
+
+
+async def test_lanes_suspected_of_a_death_share_among_themselves_alone_and_half_as_many_at_once():
+    bench = Bench({}, {}, {}, suspects=range(1, 7))
+    await bench.deliver(*((user, row(user)) for user in (1, 7, 2, 8, 3, 9, 4, 5, 6)))
+    shared = [bench.progress(user)[f"{user}row"]["by"] for user in range(1, 10)]
+    assert shared == ["1row"] * 3 + ["4row"] * 3 + ["7row"] * 3
+    assert [sorted(one) for one in bench.kept] == [[4, 5, 6], []]
+    await bench.deliver(*((user, row(user)) for user in (1, 7, 4)))
+    assert bench.seen == ["POST jobs"] * 4
+
+
+async def test_whoever_alone_is_suspected_is_cleared_by_a_call_of_their_own_and_by_no_call_that_was_not_made():
+    bench = Bench(suspects=[1])
+    bench.gates.connection.close(bench.now + 30, "unreachable")
+    await bench.deliver((1, row(1)))
+    assert bench.kept == []
+    bench.now += 30
+    await bench.deliver((1, row(1)))
+    assert (bench.seen, bench.kept) == (["PUT row1"], [frozenset()])
 
 
 async def test_too_few_are_made_one_by_one():

@@ -1,5 +1,6 @@
 """Plugins that misbehave: each costs its own batch, and nobody else anything that matters."""
 
+import json
 import re
 import time
 
@@ -67,6 +68,34 @@ def test_what_kills_the_process_is_set_aside_alone(gateway, partner, does, deed,
     assert order == sorted(order)
     assert gateway.facts()["bad", "dead"] == (2 if deed.endswith("@plan") else 1)  # no plan: all that it told
     assert gateway.log.count("a process died in a plugin") == 3
+
+
+ALONE = """
+[ingress]
+bind = "127.0.0.1:0"
+authorization = ["Token test"]
+[journal]
+url = "sqlite:///{directory}/gateway.db"
+"""  # with one connection nobody rests for what a plugin costs the others
+
+
+@ON_A_FILE
+@pytest.mark.parametrize(("deed", "alone"), [("exits@sign", [1, 1, 1]), ("exits@coalesce", [])])
+def test_whose_part_of_a_shared_call_kills_the_process_is_found_by_halves(gateway, partner, does, deed, alone):
+    one_connection = ALONE.format(directory=gateway.directory) + CONNECTION.format(url=partner.url)
+    gateway.config.write_text(one_connection)
+    gateway.start_as_it_is()
+    for number in range(1, 9):
+        gateway.post(does(number, f"shared {deed if number == 6 else 'Signup'}", user=100 + number))
+    gateway.wait(lambda: gateway.drained("bad"), seconds=90)
+    sent = [event.decode() for target, _ in partner.seen for event in re.findall(rb"e-\d+-0", target)]
+    poison = {6} if alone else set()
+    assert sorted(sent) == sorted(f"e-{number}-0" for number in {*range(1, 9)} - poison)
+    assert gateway.facts().get(("bad", "dead"), 0) == len(poison)
+    deaths = [json.loads(line) for line in gateway.log.splitlines() if "a process died in a plugin" in line]
+    assert [death["users"] for death in deaths] == [8, 4, 2, *alone]
+    if alone:
+        assert word(gateway, 6) == ("dead", "crashed", "misbehaving 1.0 sign: the process died of it 3 times")
 
 
 @ON_A_FILE

@@ -1,9 +1,12 @@
-"""A destination plugin that does whatever an event asks it to, however bad; installed where Python will find it."""
+"""A destination plugin that does whatever an event asks it to, however bad; installed where Python will find it.
+
+Events whose names begin with ``shared`` are sent in one call for all users whose calls have gathered.
+"""
 
 PLUGIN = """
 import collections, ctypes, itertools, os, socket, time
 from pydantic import Field
-from gateway.sdk import Call, Destination, Settings, delivered, hookimpl
+from gateway.sdk import Call, Destination, Pool, Settings, delivered, hookimpl
 
 class MySettings(Settings):
     base_url: str = Field(description="Where it is.")
@@ -34,23 +37,37 @@ DEEDS = {
 }
 
 def do(text, where):
+    for one in [text] if isinstance(text, str) else text:
+        do_one(one.removeprefix("shared "), where)
+
+def do_one(text, where):
     deed, _, place = text.partition("@")
     if place == where:
         DEEDS[deed]()
 
 @hookimpl
 def destination():
-    return Destination(title="Misbehaving", settings=MySettings, base_url=lambda settings: settings.base_url)
+    return Destination(
+        title="Misbehaving",
+        settings=MySettings,
+        base_url=lambda settings: settings.base_url,
+        pools=lambda _: {"shared": Pool(most=8, quiet_s=1)},
+    )
 
 @hookimpl
 def on_event(event):
     do(event.name, "plan")
-    return Call(method="POST", path=f"events/{event.id}", json={"name": event.name}, memo=event.name)
+    pool = "shared" if event.name.startswith("shared") else ""
+    return Call(method="POST", path=f"events/{event.id}", json={"name": event.name}, memo=event.name, pool=pool)
 
 @hookimpl
 def coalesce(calls):
     for call in calls:
         do(call.memo, "coalesce")
+    if all(call.pool for call in calls):
+        named = {"path": "events/" + "+".join(call.path.removeprefix("events/") for call in calls)}
+        memo = [call.memo for call in calls]
+        return [Call(method="POST", id=calls[0].id, covers=tuple(call.id for call in calls), memo=memo, **named)]
 
 @hookimpl
 def sign(call):
