@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
+from gateway.journal.port import Item, Journal, Outcome, hash_ref
+from gateway.mparticle.parts import meant
 from gateway.sdk import Batch
+
+
+async def told_late(
+    journal: Journal, connection: str, item: Item, batch: Batch
+) -> tuple[Batch, Sequence[Outcome] | None]:
+    """A batch without what happened before its user asked to be forgotten; and words for that, None for all of it.
+
+    What was accepted before then and is sent again now is late as a whole.
+    """
+    if batch.erasure is not None:
+        return batch, ()
+    names = [hash_ref(name, journal.salt) for name in meant(batch.user)]
+    before_ms = await journal.erased_before(connection, names) if names else 0
+    if not before_ms:
+        return batch, ()
+    if is_late(batch, before_ms) or (item.again is not None and item.again.accepted_ms < before_ms):
+        return batch, None
+    batch, late = without_late(batch, before_ms)
+    return batch, [Outcome(fact=event, word="skipped", reason="erased") for event in late]
 
 
 def is_late(batch: Batch, before_ms: int) -> bool:

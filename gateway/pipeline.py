@@ -34,10 +34,11 @@ from gateway.facts import facts
 from gateway.govern.governed import Governed
 from gateway.govern.rules import Governor
 from gateway.journal.port import Item, Journal, JournalUnavailable, Lane, Outcome, Settlement, hash64, hash_ref
-from gateway.lateness import is_late, without_late
+from gateway.journal.replays import ABORTED
+from gateway.lateness import told_late
 from gateway.log import logger
 from gateway.mparticle.decoding import decode
-from gateway.mparticle.parts import called, meant
+from gateway.mparticle.parts import called
 from gateway.plan import Planned, PluginFault, plan
 from gateway.rewriting import RewriteFault, Rewriter
 from gateway.sdk import Batch, Memory
@@ -83,9 +84,9 @@ class Planner:
         try:
             said = self.rewriter.rewrite(batch)
             try:
-                governed, planned = self._plan(said, memory)
+                governed, planned = self._plan(item, said, memory)
             except TooLong:  # or the machine stood still for a while
-                governed, planned = self._plan(said, memory)
+                governed, planned = self._plan(item, said, memory)
         except Exception as error:  # noqa: BLE001  # a rule or a plugin may have made anything of the batch
             return Undertaking(item=item, settled=[*unread, *self._discarded(item, batch, error)], batch=batch)
         undertaking = Undertaking(
@@ -100,10 +101,13 @@ class Planner:
             undertaking.abandon("crashed", crashed)
         return undertaking
 
-    def _plan(self, batch: Batch, memory: Memory) -> tuple[Governed, list[Planned]]:
+    def _plan(self, item: Item, batch: Batch, memory: Memory) -> tuple[Governed, list[Planned]]:
+        again = item.again
+        asked = facts(batch) if again is None else (fact for fact in facts(batch) if fact.id in again.facts)
+        replay = "" if again is None else again.replay
         with self.guard:
-            governed = self.governor.govern(batch, facts(batch), self.clock.ago_ms)
-            return governed, plan(governed.batch, self.connection, governed.facts, memory, governed.kept_back)
+            governed = self.governor.govern(batch, asked, self.clock.ago_ms)
+            return governed, plan(governed.batch, self.connection, governed.facts, memory, governed.kept_back, replay)
 
     def _discarded(self, item: Item, batch: Batch, error: Exception) -> list[Outcome]:
         """The words of a batch whose plan could not be made; said in the log too."""
@@ -262,7 +266,7 @@ class Dispatcher:
     def _note(self, undertakings: Sequence[Undertaking]) -> None:
         """Have what was finished in the catalog: there, and once only."""
         for undertaking in undertakings:
-            if undertaking.told and undertaking.batch is not None:
+            if undertaking.told and undertaking.batch is not None and undertaking.item.again is None:
                 self.catalog.note(self.connection.configured_as, undertaking.batch, now_ms())
 
     def _done(self, task: asyncio.Task[None]) -> None:
@@ -277,19 +281,21 @@ class Dispatcher:
             if self._plugin_rests_ms():
                 break
             batch = decode(item.dialect, item.body, message=item.message, part=item.part)
-            batch, late = await self._without_late(lane, batch)
-            is_erased = batch.erasure is None and (late is None or item.seq <= lane.erased_seq)
-            if not is_erased and not await self._is_its_turn(lane, item, batch):
+            batch, late = await self._without_late(lane, item, batch)
+            withdrawn = await self._withdrawn(lane, item, batch, late)
+            if not withdrawn and not await self._is_its_turn(lane, item, batch):
                 break
             shared = await self.journal.shared_memory(lane.connection)  # read after what it had to wait for
             self.courier.maker.guard.about(b"plan", lane.user, item.seq)
             undertaking = self.planner.undertake(item, batch, Memory(user=dict(known), shared=shared))
             undertaking.settled = [*undertaking.settled, *(late or ())]
+            if item.again is not None:
+                undertaking.only(item.again.facts)
             undertakings.append(undertaking)
+            if withdrawn:
+                undertaking.withdraw(withdrawn)
             if batch.erasure is not None:
                 break
-            if is_erased:
-                undertaking.withdraw()
             known.update((memo.key, memo.value) for memo in undertaking.expected())  # as if all goes well
         return undertakings
 
@@ -299,18 +305,16 @@ class Dispatcher:
         closed = self.courier.maker.gates.connection.closed(now)
         return 0 if closed is None or closed.reason != SLOW else 1 + int(1000 * (closed.until - now))
 
-    async def _without_late(self, lane: Lane, batch: Batch) -> tuple[Batch, Sequence[Outcome] | None]:
+    async def _without_late(self, lane: Lane, item: Item, batch: Batch) -> tuple[Batch, Sequence[Outcome] | None]:
         """A batch without what happened before its user asked to be forgotten; and words for that, None for all."""
-        if not lane.wishes or batch.erasure is not None:
-            return batch, ()
-        names = [hash_ref(name, self.journal.salt) for name in meant(batch.user)]
-        before_ms = await self.journal.erased_before(lane.connection, names) if names else 0
-        if not before_ms:
-            return batch, ()
-        if is_late(batch, before_ms):
-            return batch, None
-        batch, late = without_late(batch, before_ms)
-        return batch, [Outcome(fact=event, word="skipped", reason="erased") for event in late]
+        return await told_late(self.journal, lane.connection, item, batch) if lane.wishes else (batch, ())
+
+    async def _withdrawn(self, lane: Lane, item: Item, batch: Batch, late: Sequence[Outcome] | None) -> str:
+        """Why nothing of an item is to be sent any more; empty where it is."""
+        why = "" if item.again is None else await self.journal.withdrawn(lane.user, item.again)
+        if batch.erasure is not None:
+            return why if why == ABORTED else ""
+        return why or ("erased" if late is None or item.seq <= lane.erased_seq else "")
 
     async def _is_its_turn(self, lane: Lane, item: Item, batch: Batch) -> bool:
         """Whether nothing in another lane has to be dealt with before this."""

@@ -57,14 +57,17 @@ class Planned:
     kept_back: tuple[KeptBack, ...] = ()
 
 
-def plan(
+def plan(  # noqa: PLR0913  # a plan is made of as much
     batch: Batch,
     connection: Connection,
     facts: Iterable[Fact],
     memory: Memory = NOTHING,
     kept_back: Mapping[str, tuple[KeptBack, ...]] = MappingProxyType({}),
+    replay: str = "",
 ) -> list[Planned]:
     """Ask the connection's plugin about each fact of the batch; ``kept_back`` says what was taken out of it before.
+
+    ``replay`` is the one by which it is sent again, if it is.
 
     Raises PluginFault where a hook raises or returns what is no plan; then nothing of the batch is sent.
     """
@@ -77,7 +80,7 @@ def plan(
             continue
         answer = ask(connection, fact.hook, {**common, **fact.arguments})
         calls = tuple(
-            msgspec.structs.replace(call, id=call_id(batch, connection.name, fact.id, position))
+            msgspec.structs.replace(call, id=call_id(batch, connection.name, fact.id, position, replay))
             for position, call in enumerate(answer.calls)
         )
         skips = answer.skips or (() if calls else (Skip(reason="nothing_to_send"),))
@@ -100,9 +103,10 @@ def _cause(connection: Connection, skips: Iterable[Skip]) -> str:
     return f"{connection.key}.settings.{setting}" if setting else ""
 
 
-def call_id(batch: Batch, connection: str, fact: str, position: int) -> str:
-    """32 hexadecimal digits, equal whenever the same fact is planned for the same connection."""
-    text = "\0".join((batch.id, str(batch.part), batch.user.mpid or "", connection, fact, str(position)))
+def call_id(batch: Batch, connection: str, fact: str, position: int, replay: str = "") -> str:
+    """32 hexadecimal digits, equal whenever the same fact is planned for the same connection, and the same replay."""
+    names = [batch.id, str(batch.part), batch.user.mpid or "", connection, fact, str(position)]
+    text = "\0".join([*names, replay] if replay else names)
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 

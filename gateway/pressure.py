@@ -26,12 +26,13 @@ class Pressure:
         """Look for as long as nobody stops it."""
         while True:
             try:
-                self._found(await self._look())
+                self._found(await self.look())
             except JournalUnavailable:  # which is answered 503 by itself
                 self._found("")
             await asyncio.sleep(EVERY_S)
 
-    async def _look(self) -> str:
+    async def look(self) -> str:
+        """What keeps more from being taken just now, or nothing. Raises JournalUnavailable."""
         room = await self._journal.room() if self._limits.min_free_bytes else None
         if room is not None and room < self._limits.min_free_bytes:
             return "the journal's disk is almost full"

@@ -39,6 +39,7 @@ FLOORS = {
     "gateway.assembly": 4,
     "gateway.hosting": 4,
     "gateway.pressure": 4,
+    "gateway.replaying": 4,
     "gateway.metrics": 5,
     "gateway.app": 5,
     "gateway.roles": 5,

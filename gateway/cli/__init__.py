@@ -18,6 +18,7 @@ COMMANDS = {
     "filter": "Switch data points on and off in the configuration file.",
     "accounts": "List the customers of a hosted gateway, and whether their settings work.",
     "status": "Say what waits on each connection, and when it will be caught up.",
+    "replay": "Send again what has had its word: dead letters, above all.",
     "drop": "Give up what waits for a connection that is no longer configured.",
     "registration": "Print the registration that mParticle imports.",
     "plugins": "List installed destination plugins.",

@@ -90,15 +90,24 @@ def _given_up(item: Item, connection: str) -> Finished:
     batch = decode(item.dialect, item.body, message=item.message, part=item.part)
     words = [_word(fact.id, batch, item, connection) for fact in facts(batch)]
     unread = [Outcome(fact=q.id, word="dead", reason="malformed", detail=q.problem) for q in batch.quarantined]
-    return Finished(seq=item.seq, facts=item.facts, outcomes=(*unread, *words))
+    told = [*unread, *words]
+    if item.again is not None:
+        known = {word.fact: word for word in told}
+        told = [known.get(fact) or _removed(fact) for fact in item.again.facts]
+    return Finished(seq=item.seq, facts=item.facts, outcomes=tuple(told))
 
 
 def _word(fact: str, batch: Batch, item: Item, connection: str) -> Outcome:
     """What a fact's calls came to where any has ended, else that it is given up."""
-    ids = (call_id(batch, connection, fact, position) for position in range(MOST_CALLS))
+    replay = "" if item.again is None else item.again.replay
+    ids = (call_id(batch, connection, fact, position, replay) for position in range(MOST_CALLS))
     ends = [item.progress[id] for id in ids if "word" in item.progress.get(id, ())]
     for end in sorted(ends, key=lambda end: ("dead", "delivered", "skipped").index(end["word"])):
         return Outcome(fact=fact, word=end["word"], reason=end.get("reason", ""), detail=end.get("detail", ""))
+    return _removed(fact)
+
+
+def _removed(fact: str) -> Outcome:
     return Outcome(fact=fact, word="skipped", reason="connection_removed")
 
 

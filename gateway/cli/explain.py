@@ -17,6 +17,7 @@ from gateway.cli.tables import explained, table
 from gateway.facts import facts, title
 from gateway.journal import engines
 from gateway.journal.port import Found, JournalUnavailable, JournalUnusable, Outcome, Receipt, Sighting, hash_ref
+from gateway.journal.replays import Replayed
 from gateway.mparticle.decoding import decode
 from gateway.settings import Journal
 
@@ -124,8 +125,14 @@ def _row(batch: Found, sighting: Sighting, found_by: str) -> Row:
         "reason": sighting.reason,
         "trouble": sighting.trouble,
         "document": "kept" if batch.body else "removed",
+        "replay": None if batch.replayed is None else _replayed(batch.replayed),
         "receipt": None if sighting.receipt is None else _receipt(sighting.receipt, sighting.outcomes),
     }
+
+
+def _replayed(replayed: Replayed) -> Row:
+    """By which replay a batch is sent again, and when that began."""
+    return {"id": replayed.replay, "at": _time(replayed.at_ms)}
 
 
 def _receipt(receipt: Receipt, outcomes: Sequence[Outcome]) -> Row:
@@ -168,6 +175,8 @@ def _time(ms: int | None) -> str | None:
 def _show(row: Row) -> None:
     """One batch on one connection, as a table."""
     title = f"{row['connection']}: message {row['message']} part {row['part']}, received {row['received']}"
+    if row["replay"]:
+        title += f", sent again by replay {row['replay']['id']} of {row['replay']['at']}"
     if "#" in row["found_by"]:
         title += f", found by {row['found_by']}"
     shown = [(_fact(fact), fact["word"], fact["reason"], _detail(fact)) for fact in row["facts"]]

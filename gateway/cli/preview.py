@@ -97,7 +97,7 @@ def preview(
     undertaking = planner.undertake(item, batch, Memory())
     base = {"connection": connection.name, "plugin": connection.plugin.name}
     for call in fold(connection, list(undertaking.open_calls()), guard):
-        yield {**base, **_call(call, connection, lane=part.user_key)}
+        yield {**base, **shown_call(call, connection, lane=part.user_key)}
     titles = {fact.id: title(fact) for fact in facts(batch)}
     for outcome in undertaking.settled:
         kind = {"skipped": "skip", "dead": "dead"}[outcome.word]
@@ -128,7 +128,8 @@ def _kept_back(fact: str, kept_back: tuple[KeptBack, ...]) -> Iterator[Shown]:
         yield {"kind": "skip", "reason": "filtered", "what": fact, "cause": off.cause, **names}
 
 
-def _call(call: Call, connection: Connection, *, lane: str) -> Shown:
+def shown_call(call: Call, connection: Connection, *, lane: str) -> Shown:
+    """A call as it is shown: unsigned, and with the connection's secrets masked."""
     shown: Shown = {
         "kind": "call",
         "method": call.method,
@@ -153,10 +154,11 @@ def _print(rows: list[Shown], *, as_json: bool) -> None:
         return
     if not rows:
         click.echo("nothing: the message holds no facts", file=sys.stderr)
-    table(("connection", "", "what"), [(row["connection"], row["kind"], _sentence(row)) for row in rows])
+    table(("connection", "", "what"), [(row["connection"], row["kind"], sentence(row)) for row in rows])
 
 
-def _sentence(row: Shown) -> str:
+def sentence(row: Shown) -> str:
+    """A call or a skip, for people."""
     if row["kind"] != "call":
         return explained(row)
     body = row.get("form", row.get("json"))

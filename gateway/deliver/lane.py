@@ -214,8 +214,9 @@ class Courier:
                 return Wait(seconds=MOST_SILENCE_S, reason=answer_to(by)) if _another_asks(chain, answer) else after
             if isinstance(after, Ending):
                 return replace(after, by=by) if by != call.id else after
-            if run.owners[call.id].withdrawn and not after.is_under_way:  # nothing new is begun for whom is erased
-                return Ending(word="skipped", reason="erased")
+            withdrawn = run.owners[call.id].withdrawn
+            if withdrawn and not after.is_under_way:  # nothing new is begun, for whom is erased above all
+                return Ending(word="skipped", reason=withdrawn)
             chain, item = after, run.go_on(call, after)
             if chain.is_under_way:
                 run.changed = (item,)

@@ -54,7 +54,7 @@ class Undertaking:
     """One item in hand: what was planned for each of its facts, and how far that has come.
 
     ``settled`` are the words of facts that nothing is planned for. ``erases``: it is a user's wish to be forgotten.
-    ``batch`` is what it was planned from, before the filter.
+    ``batch`` is what it was planned from, before the filter. ``withdrawn`` is why nothing of it is begun any more.
     """
 
     item: Item
@@ -65,7 +65,7 @@ class Undertaking:
     told: bool = False
     erases: bool = False
     batch: Batch | None = None
-    withdrawn: bool = False
+    withdrawn: str = ""
 
     def __post_init__(self) -> None:
         planned = {call.id for fact in self.planned for call in fact.calls}
@@ -104,14 +104,22 @@ class Undertaking:
             if self._outcome(fact).word != "dead":
                 yield from fact.memories
 
-    def withdraw(self) -> None:
-        """Begin nothing that is left, and remember nothing: the user asked to be forgotten."""
-        self.withdrawn = True
+    def only(self, facts: Sequence[str]) -> None:
+        """Have a word for each of these facts, and for no other: for them alone the item was stored again."""
+        self.planned = [one for one in self.planned if one.fact in facts]
+        settled = [one for one in self.settled if one.fact in facts]
+        told = {one.fact for one in self.planned} | {one.fact for one in settled}
+        gone = [Outcome(fact=fact, word="skipped", reason="not_in_document") for fact in facts if fact not in told]
+        self.settled = [*settled, *gone]
+
+    def withdraw(self, reason: str) -> None:
+        """Begin nothing that is left, and remember nothing: the user asked to be forgotten, or a replay was aborted."""
+        self.withdrawn = reason
         self.planned = [replace(fact, memories=()) for fact in self.planned]
         self.chains = {head: chain for head, chain in self.chains.items() if chain.is_under_way}
         going_on = {id for head, chain in self.chains.items() for id in (head, *chain.covers)}
-        erased = Ending(word="skipped", reason="erased")
-        self.ends |= {call.id: erased for call in self.open_calls() if call.id not in going_on}
+        ended = Ending(word="skipped", reason=reason)
+        self.ends |= {call.id: ended for call in self.open_calls() if call.id not in going_on}
 
     def abandon(self, reason: str, detail: str) -> None:
         """Make none of the calls that are left: they are dead letters."""
@@ -125,15 +133,22 @@ class Undertaking:
         outcomes = (*self.settled, *made)
         words = Counter(outcome.word for outcome in outcomes)
         logger.info("finished", connection=connection, message=self.item.message, part=self.item.part, **words)
-        is_wish = self.erases and bool(made) and all(outcome.word != "dead" for outcome in made)
+        is_wish = self.erases and not self.withdrawn and bool(made) and all(outcome.word != "dead" for outcome in made)
         return Finished(
             seq=self.item.seq,
             facts=self.item.facts,
             outcomes=outcomes,
             erased=is_wish and any(outcome.word == "delivered" for outcome in made),
             is_wish=is_wish,
-            unkept=is_wish or self.withdrawn,
+            unkept=is_wish or bool(self.withdrawn),
         )
+
+    def unsent(self) -> Iterator[Outcome]:
+        """The words of facts for which no call is made, whatever becomes of the others."""
+        yield from self.settled
+        for fact in self.planned:
+            if all(call.id in self.ends for call in fact.calls):
+                yield self._outcome(fact)
 
     def _outcome(self, fact: Planned) -> Outcome:
         """One fact's word: dead if any of its calls is, else delivered if any is, else skipped."""

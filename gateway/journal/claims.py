@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway.journal.port import Item, Lane
+from gateway.journal.replays import unwrapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ def _claim(database: sqlite3.Connection, claim: Claim) -> list[Lane]:
 
 def _item(row: Sequence[Any]) -> Item:
     seq, message, part, dialect, received_ms, facts, body, progress, crashes, crashed_in = row
+    dialect, body, again = unwrapped(dialect, body)
     return Item(
         seq=seq,
         message=message,
@@ -99,4 +101,5 @@ def _item(row: Sequence[Any]) -> Item:
         progress=msgspec.json.decode(progress) if progress else {},
         crashes=crashes,
         crashed_in=crashed_in,
+        again=again,
     )

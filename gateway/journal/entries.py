@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal import accounts, erasures, refs
+from gateway.journal import accounts, erasures, picking, refs
 from gateway.journal.port import Entry, Sealed
 
 MOST_ROWS = 64
@@ -78,6 +78,9 @@ def _store(database: sqlite3.Connection, entries: Sequence[Entry], connections: 
     wishing = [(seq, entry) for seq, entry in numbered if entry.wish is not None and seq in new]
     if wishing:
         erasures.begin(database, wishing, connections)
+    again = [(seq, entry, entry.again) for seq, entry in numbered if entry.again is not None and seq in new]
+    if again:
+        picking.add(database, again)
     return set(new.values())
 
 

@@ -11,14 +11,16 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal import accounts, erasures, refs
+from gateway.journal import accounts, erasures, picking, refs
 from gateway.journal.backlog import Backlog, Waiting
 from gateway.journal.port import Count, Found, Outcome, Sighting
+from gateway.journal.replays import Replayed, unwrapped
 from gateway.journal.settlements import SHARED
 
 FOUND = """
-    SELECT seq, user, message, part, dialect, received_ms, body FROM batches
-    WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq
+    SELECT b.seq, b.user, b.message, b.part, b.received_ms, b.dialect, b.body, r.replay, p.created_ms FROM batches b
+    LEFT JOIN replayed r ON r.seq = b.seq LEFT JOIN replays p ON p.id = r.replay
+    WHERE b.seq IN (SELECT value FROM json_each(?)) ORDER BY b.seq
 """
 OUTCOMES = msgspec.json.Decoder(tuple[Outcome, ...])
 
@@ -157,6 +159,7 @@ def _prune(database: sqlite3.Connection, prune: Prune) -> int | None:
             database.execute(statement, {"seqs": msgspec.json.encode(forgotten).decode()})
         refs.forget(database, max(forgotten))
     erasures.forget(database, forgotten, prune.dead_before_ms)
+    picking.forget(database, forgotten, prune.dead_before_ms)
     accounts.forget(database, prune.before_ms)
     return old[-1][0] if len(old) == prune.limit else None
 
@@ -216,18 +219,22 @@ def find(database: sqlite3.Connection, wanted: Sequence[bytes], limit: int) -> l
     """The newest batches that one of these ids was found in, oldest first."""
     known = refs.seqs(database, wanted)[-limit:]
     rows = database.execute(FOUND, (msgspec.json.encode(known).decode(),)).fetchall()
-    return [
-        Found(
-            seq=seq,
-            message=message,
-            part=part,
-            dialect=dialect,
-            received_ms=received_ms,
-            body=body,
-            sightings=(*_finished(database, seq), *_waiting(database, seq, user)),
-        )
-        for seq, user, message, part, dialect, received_ms, body in rows
-    ]
+    return [_found(database, row) for row in rows]
+
+
+def _found(database: sqlite3.Connection, row: Sequence[Any]) -> Found:
+    seq, user, message, part, received_ms, dialect, body, replay, at_ms = row
+    dialect, body, _ = unwrapped(dialect, body)
+    return Found(
+        seq=seq,
+        message=message,
+        part=part,
+        dialect=dialect,
+        received_ms=received_ms,
+        body=body,
+        sightings=(*_finished(database, seq), *_waiting(database, seq, user)),
+        replayed=None if replay is None else Replayed(replay=replay, at_ms=at_ms),
+    )
 
 
 def _finished(database: sqlite3.Connection, seq: int) -> list[Sighting]:

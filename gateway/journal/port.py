@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.journal.backlog import Backlog
 from gateway.journal.closings import Closing, Others
+from gateway.journal.replays import Again, Replayed, Replays
 
 
 class JournalUnavailable(Exception):
@@ -55,6 +56,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     ``refs`` are the hashed ids by which it shall be found. A batch whose ``dedupe`` is stored already is
     passed over. ``wish``: the user asks to be forgotten, so what waits in the lane before it need not be sent.
+    ``again``: it was stored before (see ``replays``).
     """
 
     dedupe: bytes
@@ -68,6 +70,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     scope: str | None = None
     wish: Wish | None = None
+    again: Again | None = None
 
 
 class Sealed(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +92,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     """A stored batch waiting in a lane. ``progress`` is what was recorded of it so far, by call id.
 
     ``crashes`` counts the processes that died of it, the last one while ``crashed_in`` (see Blackbox) was done.
+    ``again``: it is stored again, for some of its facts.
     """
 
     seq: int
@@ -101,6 +105,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     progress: dict[str, Any] = {}
     crashes: int = 0
     crashed_in: str = ""
+    again: Again | None = None
 
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True):
@@ -234,7 +239,7 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored batch that an id was found in. ``body`` is empty where it has been removed."""
+    """A stored batch that an id was found in. ``body`` is empty where it was removed; ``replayed``: stored again."""
 
     seq: int
     message: str
@@ -243,6 +248,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     received_ms: int
     body: bytes
     sightings: tuple[Sighting, ...]
+    replayed: Replayed | None = None
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
@@ -276,7 +282,7 @@ class DataPoint(msgspec.Struct, frozen=True):
     times: int
 
 
-class Journal(Protocol):
+class Journal(Replays, Protocol):
     """An engine that keeps the journal. All methods raise JournalUnavailable."""
 
     @property

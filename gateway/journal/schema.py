@@ -136,6 +136,26 @@ MIGRATIONS = (
         trouble TEXT NOT NULL DEFAULT ''        -- why they cannot be used or are not accepted
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE replays (                      -- what was selected to be sent again
+        id TEXT PRIMARY KEY,
+        created_ms INTEGER NOT NULL,
+        selection TEXT NOT NULL,
+        rate REAL NOT NULL,                     -- facts a second
+        upto INTEGER NOT NULL,                  -- it is about no newer batch
+        cursor INTEGER NOT NULL DEFAULT 0,      -- up to where what was selected is stored again
+        state TEXT NOT NULL                     -- open, done, aborted
+    ) WITHOUT ROWID;
+    CREATE TABLE replayed (                     -- the batches that were stored again
+        seq INTEGER PRIMARY KEY,
+        of_seq INTEGER NOT NULL,                -- the one that was stored first
+        connection TEXT NOT NULL,
+        replay TEXT NOT NULL,
+        facts INTEGER NOT NULL
+    );
+    CREATE INDEX replayed_of ON replayed (of_seq);
+    CREATE INDEX replayed_by ON replayed (replay);
+    """,
 )
 
 

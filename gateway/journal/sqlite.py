@@ -10,12 +10,25 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.journal import accounts, claims, datapoints, entries, erasures, lookups, port, refs, schema, settlements
+from gateway.journal import (
+    accounts,
+    claims,
+    datapoints,
+    entries,
+    erasures,
+    lookups,
+    picking,
+    port,
+    refs,
+    schema,
+    settlements,
+)
 from gateway.journal.backlog import Backlog
 from gateway.journal.checkpoint import Checkpointer
 from gateway.journal.closings import Closing, Others
@@ -34,10 +47,20 @@ from gateway.journal.port import (
     hash64,
     hash_ref,
 )
+from gateway.journal.replays import Again, Picked, Replay, Selection
 
 T = TypeVar("T")
 LOOK_AGAIN_S = 0.005
-RUNS = (entries.run, settlements.run, claims.run, erasures.run, accounts.run, lookups.run, datapoints.run)
+RUNS = (
+    entries.run,
+    settlements.run,
+    claims.run,
+    erasures.run,
+    accounts.run,
+    lookups.run,
+    datapoints.run,
+    picking.run,
+)
 FREE = "UPDATE lanes SET due_ms = 0, owner = NULL WHERE owner IS NOT NULL OR reason LIKE 'refused%'"
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0", "cache_size = -16384")
 PATIENCE_S = 2.0  # for whoever else has the file open; the gateway's own processes take turns
@@ -131,6 +154,7 @@ class SqliteJournal:
         self._checkpointer = Checkpointer(self._path, connect, self._turn_of_its_own)
         self._owner: int | None = None
         self._indexer: Indexer | None = None
+        self._aside: sqlite3.Connection | None = None
         self.salt: bytes = self._read(refs.salt)
 
     async def accept(self, new: Sequence[Entry], connections: Sequence[str], sealed: Sequence[Sealed] = ()) -> int:
@@ -244,6 +268,37 @@ class SqliteJournal:
         """The catalog of data points; see the port."""
         return self._read(datapoints.all_points)
 
+    async def pick(
+        self, selection: Selection, *, after_seq: int, upto: int, limit: int, surveys: bool = False
+    ) -> tuple[list[Picked], int | None]:
+        """What a selection is about; see the port. What a survey needs is put together once, beside the file."""
+        if self._aside is None:
+            self._aside = connect(self._path)
+        look = partial(picking.pick, surveys=surveys)
+        return await asyncio.to_thread(self._read_on, self._aside, look, selection, self.salt, (after_seq, upto, limit))
+
+    async def begin_replay(self, replay: Replay) -> None:
+        """Note a new replay; see the port."""
+        await self._do(picking.Begin(replay))
+
+    async def replays(self) -> list[Replay]:
+        """Every replay that is known; see the port."""
+        return await asyncio.to_thread(self._look_aside, picking.replays)
+
+    async def advance_replay(self, id: str, *, cursor: int, done: bool) -> bool:
+        """Note how far a replay has come; see the port."""
+        goes_on: bool = await self._do(picking.Advance(id, cursor, done))
+        return goes_on
+
+    async def abort_replay(self, id: str) -> bool:
+        """Have nothing more sent of a replay; see the port."""
+        is_known: bool = await self._do(picking.Abort(id))
+        return is_known
+
+    async def withdrawn(self, user: int, again: Again) -> str:  # noqa: ARG002  # batches are found without it
+        """Why what was stored again is not sent; see the port."""
+        return self._read(picking.withdrawn, again)
+
     async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
         """Return once a lane may be due; see the port."""
         start = time.monotonic()
@@ -279,6 +334,8 @@ class SqliteJournal:
         self._checkpointer.close()
         self._writer.close()
         self._reader.close()
+        if self._aside is not None:
+            self._aside.close()
         self._turn.close()
         if self._owner is not None:
             os.close(self._owner)
@@ -295,18 +352,18 @@ class SqliteJournal:
         return await self._committer.submit(operation)
 
     def _read(self, look: Callable[..., T], *arguments: Any) -> T:
+        return self._read_on(self._reader, look, *arguments)
+
+    def _read_on(self, database: sqlite3.Connection, look: Callable[..., T], *arguments: Any) -> T:
         try:
-            return look(self._reader, *arguments)
+            return look(database, *arguments)
         except sqlite3.Error as error:
             raise JournalUnavailable(f"{self._path}: {error}") from error
 
     def _look_aside(self, look: Callable[[sqlite3.Connection], T]) -> T:
         """Look at what takes its time, on a connection of its own."""
         with closing(connect(self._path)) as database:
-            try:
-                return look(database)
-            except sqlite3.Error as error:
-                raise JournalUnavailable(f"{self._path}: {error}") from error
+            return self._read_on(database, look)
 
     def _still_there(self) -> None:
         """Writing to a file that has been taken away succeeds, and is lost. Raises JournalUnavailable."""

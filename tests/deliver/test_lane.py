@@ -540,7 +540,7 @@ async def test_of_a_withdrawn_item_nothing_is_sent_or_remembered():
     item = work("a", "b")
     item.planned = [replace(fact, memories=(Remember(key=fact.fact, value=1),)) for fact in item.planned]
     item.ends["1a"] = Ending(word="delivered")
-    item.withdraw()
+    item.withdraw("erased")
     last = await bench.deliver(item)
     assert (bench.seen, last.memos) == ([], ())
     assert bench.outcomes == [Outcome("a", "delivered"), Outcome("b", "skipped", "erased")]

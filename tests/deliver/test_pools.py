@@ -268,12 +268,12 @@ async def test_a_lane_that_lost_its_claim_costs_the_others_nothing():
 async def test_what_the_destination_is_still_at_is_seen_to_its_end_before_its_user_is_erased():
     bench = await under_way("pending")
     item = row(1, "then", progress=bench.progress(1))
-    item.withdraw()
+    item.withdraw("erased")
     (given_back,) = await bench.deliver((1, item))
     assert (bench.seen, given_back.reason, bench.outcomes(1)) == (["GET jobs/1"], "pending", [])
     bench.answers = ["done"]
     item = row(1, "then", progress=bench.progress(1))
-    item.withdraw()
+    item.withdraw("erased")
     await bench.deliver((1, item))
     assert bench.outcomes(1) == [Outcome("1row", "delivered"), Outcome("1then", "skipped", "erased")]
     assert bench.seen == ["GET jobs/1", "GET jobs/1"]
@@ -297,7 +297,7 @@ async def test_a_pool_holds_no_more_than_it_may():
 async def test_what_came_to_nothing_is_not_begun_anew_for_whom_is_erased():
     bench = await under_way("failed")
     item = row(1, progress=bench.progress(1))
-    item.withdraw()
+    item.withdraw("erased")
     await bench.deliver((1, item))
     assert not any("row1" in str(call) for call in bench.seen)
     assert [(one.word, one.reason) for one in bench.outcomes(1)] == [("skipped", "erased")]

@@ -13,6 +13,7 @@ from contextlib import closing
 import pytest
 
 from gateway.testing import running
+from gateway.testing.vendor import Action, Fault, Match
 from gateway_sessionm.fake import FakeSessionM
 
 OLD_KEY, NEW_KEY, OTHER_KEY = (b64encode(letter * 32).decode() for letter in (b"o", b"n", b"x"))
@@ -437,3 +438,23 @@ def test_no_secret_is_found_anywhere_that_the_gateway_writes(gateway, host, part
     assert b"Colour" in everything
     secrets = [*SECRETS, *SECRETS.values(), "hush", NEW_KEY, "key-odd", "n" * 32]
     assert [secret for secret in secrets if secret.encode() in everything] == []
+
+
+@EITHER_ENGINE
+def test_a_customers_facts_are_replayed_with_their_own_credentials(gateway, host, partner, said):
+    host(NEW_KEY)
+    partner.faults.append(Fault(action=Action(status=400), match=Match(path_regex="/events$"), times=10**6))
+    gateway.post(said(1, ANN, "key-ann", "hush-ann", user=101))
+    gateway.post(said(2, BOB, "key-bob", "hush-bob", user=102))
+    gateway.wait(gateway.drained)
+    partner.faults.clear()
+    survey = json.loads(run(gateway, "replay", "--connection", "loyalty", "--json")[1])
+    assert [row["connection"] for row in survey["selected"]] == ["loyalty/7", "loyalty/8"]
+    assert [row["connection"] for row in survey["calls"]] == ["loyalty/7", "loyalty/8"]
+    assert "hush" not in json.dumps(survey)
+    assert run(gateway, "replay", "--connection", "loyalty/8", "--yes")[0] == 0
+    gateway.wait(gateway.drained)
+    assert (partner.taken(), partner.refused()) == (["2"], 0)
+    assert run(gateway, "replay", "--connection", "loyalty", "--yes")[0] == 0
+    gateway.wait(gateway.drained)
+    assert (partner.taken(), partner.refused()) == (["2", "1"], 0)

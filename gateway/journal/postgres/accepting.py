@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.journal.port import Entry, Sealed
-from gateway.journal.postgres import accounts, erasing
+from gateway.journal.postgres import accounts, erasing, replaying
 from gateway.journal.postgres.claiming import NOW_MS
 from gateway.journal.postgres.link import Connection
 
@@ -91,13 +91,17 @@ async def _store(
 ) -> set[bytes]:
     """Store batches and their work; returns the ``dedupe`` of those that were new."""
     given = (*_columns(entries), connections, shard, *_index(entries))
-    if all(entry.wish is None for entry in entries):
+    if all(entry.wish is None and entry.again is None for entry in entries):
         return {dedupe for _, dedupe in await connection.fetch(ACCEPT, *given)}
     async with connection.transaction():
         new = {dedupe: seq for seq, dedupe in await connection.fetch(ACCEPT, *given)}
-        wishing = [(new[one.dedupe], one) for one in entries if one.wish is not None and one.dedupe in new]
+        stored = [(new[one.dedupe], one) for one in entries if one.dedupe in new]
+        wishing = [(seq, one) for seq, one in stored if one.wish is not None]
         if wishing:
             await erasing.begin(connection, wishing, connections)
+        again = [(seq, one, one.again) for seq, one in stored if one.again is not None]
+        if again:
+            await replaying.add(connection, again)
     return set(new)
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.journal.port import Item, Lane
 from gateway.journal.postgres.link import Connection
+from gateway.journal.replays import unwrapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,7 @@ def _columns(keys: Iterable[Key]) -> list[list[Any]]:
 
 def _item(row: Sequence[Any]) -> Item:
     _, seq, message, part, dialect, received_ms, facts, body, progress, crashes, crashed_in, _ = row
+    dialect, body, again = unwrapped(dialect, body)
     return Item(
         seq=seq,
         message=message,
@@ -192,4 +194,5 @@ def _item(row: Sequence[Any]) -> Item:
         progress=msgspec.json.decode(progress) if progress else {},
         crashes=crashes,
         crashed_in=crashed_in,
+        again=again,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import takewhile
 
-from gateway.journal.postgres import accounts, erasing, sharing, shelving
+from gateway.journal.postgres import accounts, erasing, replaying, sharing, shelving
 from gateway.journal.postgres.link import Connection
 
 TURN = 7_166_405_236_113  # of the advisory lock under which one node at a time forgets
@@ -33,7 +33,7 @@ OLD = """
 FORGETTING = tuple(
     f"DELETE FROM {table} t USING unnest($1::bigint[], $2::bigint[]) f (user_hash, seq) "  # noqa: S608
     "WHERE t.user_hash = f.user_hash AND t.seq = f.seq"
-    for table in ("ledger", "batches")
+    for table in ("ledger", "batches", "replayed")
 )
 
 
@@ -53,5 +53,6 @@ async def prune(connection: Connection, order: Prune) -> int | None:
         if order.after_seq == 0:
             await sharing.forget(connection)
         await erasing.forget(connection, [seq for _, seq in forgotten], order.dead_before_ms)
+        await replaying.forget(connection, order.dead_before_ms)
         await accounts.forget(connection, order.before_ms)
         return old[-1]["seq"] if len(old) == order.limit else None

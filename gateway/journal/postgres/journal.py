@@ -34,6 +34,7 @@ from gateway.journal.postgres import (
     erasing,
     forgetting,
     looking,
+    replaying,
     schema,
     settling,
     sharing,
@@ -43,6 +44,7 @@ from gateway.journal.postgres.address import Address
 from gateway.journal.postgres.grouping import Grouped
 from gateway.journal.postgres.hints import Hints
 from gateway.journal.postgres.link import TROUBLE, Connection, Link, connect, described
+from gateway.journal.replays import Again, Picked, Replay, Selection
 
 T = TypeVar("T")
 LEASE_S = 15.0
@@ -239,6 +241,34 @@ class PostgresJournal:
     async def data_points(self) -> list[DataPoint]:
         """The catalog of data points; see the port."""
         return await self._aside.run(cataloguing.data_points)
+
+    async def pick(
+        self, selection: Selection, *, after_seq: int, upto: int, limit: int, surveys: bool = False
+    ) -> tuple[list[Picked], int | None]:
+        """What a selection is about; see the port."""
+        return await self._aside.run(replaying.pick, selection, self.salt, (after_seq, upto, limit), surveys)
+
+    async def begin_replay(self, replay: Replay) -> None:
+        """Note a new replay; see the port."""
+        await self._aside.run(replaying.begin, replay)
+
+    async def replays(self) -> list[Replay]:
+        """Every replay that is known; see the port."""
+        return await self._aside.run(replaying.replays)
+
+    async def advance_replay(self, id: str, *, cursor: int, done: bool) -> bool:
+        """Note how far a replay has come; see the port."""
+        return await self._aside.run(replaying.advance, id, cursor, done)
+
+    async def abort_replay(self, id: str) -> bool:
+        """Have nothing more sent of a replay; see the port."""
+        is_known = await self._aside.run(replaying.abort, id)
+        self._hints.give()
+        return is_known
+
+    async def withdrawn(self, user: int, again: Again) -> str:
+        """Why what was stored again is not sent; see the port."""
+        return await self._reading.run(replaying.withdrawn, user, again)
 
     async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
         """Return once a lane may be due; see the port."""

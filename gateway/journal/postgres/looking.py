@@ -14,6 +14,7 @@ from gateway.journal.postgres import erasing
 from gateway.journal.postgres.link import Connection
 from gateway.journal.postgres.settling import SHARED
 from gateway.journal.postgres.shelving import seqs
+from gateway.journal.replays import Replayed, unwrapped
 
 OUTCOMES = msgspec.json.Decoder(tuple[Outcome, ...])
 
@@ -79,7 +80,9 @@ OLDEST = """
     ) w ORDER BY connection COLLATE "C"
 """
 FOUND = """
-    SELECT seq, user_hash, message, part, dialect, received_ms, body FROM batches WHERE seq = ANY($1) ORDER BY seq
+    SELECT b.seq, b.user_hash, b.message, b.part, b.received_ms, b.dialect, b.body, r.replay, p.created_ms
+    FROM batches b LEFT JOIN replayed r ON r.user_hash = b.user_hash AND r.seq = b.seq
+    LEFT JOIN replays p ON p.id = r.replay WHERE b.seq = ANY($1) ORDER BY b.seq
 """
 FINISHED = """
     SELECT connection, at_ms, outcomes FROM ledger WHERE user_hash = $1 AND seq = $2 ORDER BY connection COLLATE "C"
@@ -175,18 +178,22 @@ async def is_dealt_with(connection: Connection, name: str, ref: bytes, before_se
 async def find(connection: Connection, wanted: Sequence[bytes], limit: int) -> list[Found]:
     """The newest batches that one of these ids was found in, oldest first."""
     known = (await seqs(connection, wanted))[-limit:]
-    return [
-        Found(
-            seq=seq,
-            message=message,
-            part=part,
-            dialect=dialect,
-            received_ms=received_ms,
-            body=body,
-            sightings=(*await _finished(connection, user, seq), *await _waiting(connection, user, seq)),
-        )
-        for seq, user, message, part, dialect, received_ms, body in await connection.fetch(FOUND, known)
-    ]
+    return [await _found(connection, row) for row in await connection.fetch(FOUND, known)]
+
+
+async def _found(connection: Connection, row: Sequence[Any]) -> Found:
+    seq, user, message, part, received_ms, dialect, body, replay, at_ms = row
+    dialect, body, _ = unwrapped(dialect, body)
+    return Found(
+        seq=seq,
+        message=message,
+        part=part,
+        dialect=dialect,
+        received_ms=received_ms,
+        body=body,
+        sightings=(*await _finished(connection, user, seq), *await _waiting(connection, user, seq)),
+        replayed=None if replay is None else Replayed(replay=replay, at_ms=at_ms),
+    )
 
 
 async def _finished(connection: Connection, user: int, seq: int) -> list[Sighting]:

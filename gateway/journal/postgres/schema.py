@@ -162,8 +162,29 @@ MIGRATIONS = (
         trouble text NOT NULL DEFAULT ''        -- why they cannot be used or are not accepted
     );
     """,
+    """
+    CREATE TABLE replays (                      -- what was selected to be sent again
+        id text PRIMARY KEY,
+        created_ms bigint NOT NULL,
+        selection text NOT NULL,
+        rate double precision NOT NULL,         -- facts a second
+        upto bigint NOT NULL,                   -- it is about no newer batch
+        cursor bigint NOT NULL DEFAULT 0,       -- up to where what was selected is stored again
+        state text NOT NULL                     -- open, done, aborted
+    );
+    CREATE TABLE replayed (                     -- the batches that were stored again
+        user_hash bigint NOT NULL,
+        of_seq bigint NOT NULL,                 -- the one that was stored first
+        seq bigint NOT NULL,
+        connection text NOT NULL,
+        replay text NOT NULL,
+        facts integer NOT NULL,
+        PRIMARY KEY (user_hash, of_seq, seq)
+    );
+    CREATE INDEX replayed_by ON replayed (replay);
+    """,
 )
-OLDEST = (1, 1, 1, 1, 1)
+OLDEST = (1, 1, 1, 1, 1, 1)
 VERSIONS = """
     CREATE TABLE IF NOT EXISTS journal_versions (
         version integer PRIMARY KEY,

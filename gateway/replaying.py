@@ -1,0 +1,155 @@
+"""Replays: facts that have had their word, stored again to be sent anew, no faster than they should.
+
+What is stored again is selected anew when a replay is resumed, and nothing is stored twice: each batch is one of the
+replay's on its connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
+
+from gateway.journal.port import Entry, Journal, hash128, hash_ref
+from gateway.journal.replays import DIALECT, Again, Picked, Replay, wrapped
+from gateway.mparticle.posts import Malformed, read
+
+WINDOW = 500
+"""So many batches of the journal are looked at in one step."""
+GROUP_S = 0.25
+"""What is stored in one commit is what the rate allows for so long, and one batch at least."""
+PRESSED_S = 1.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Pace:
+    """So many facts a second, by a clock in seconds."""
+
+    rate: float
+    clock: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]]
+    free_at: float = float("-inf")
+
+    async def take(self, facts: int) -> None:
+        """Wait until so many facts may go on."""
+        await self.sleep(max(0.0, self.free_at - self.clock()))
+        self.free_at = max(self.free_at, self.clock()) + facts / self.rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """Where can be sent to now: the ``configured`` connections, and which of them are ``hosted``."""
+
+    journal: Journal
+    configured: frozenset[str]
+    hosted: frozenset[str]
+
+    async def unable(self, one: Picked) -> str:
+        """Why facts cannot be replayed, in a word; empty where they can."""
+        name, _, account = one.connection.partition("/")
+        if name not in self.configured or (account and name not in self.hosted):
+            return "not_configured"
+        if one.waiting:
+            return "waiting"
+        if not one.body:
+            return "document_removed"
+        return "no_settings" if account and await self.journal.sealed(one.connection) is None else ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Pump:
+    """Stores again what a replay selects. ``tell`` hears, after each step, how many facts were and could not be.
+
+    ``pressure`` says why the journal should take no more for now, or nothing.
+    """
+
+    journal: Journal
+    replay: Replay
+    targets: Targets
+    pace: Pace
+    now_ms: Callable[[], int]
+    pressure: Callable[[], Awaitable[str]]
+    tell: Callable[[int, int, str], None]
+    stored: int = field(default=0, init=False)
+    unable: int = field(default=0, init=False)
+
+    async def run(self) -> bool:
+        """Store all that is selected; False where the replay was aborted meanwhile. Raises JournalUnavailable."""
+        of, after = self.replay, self.replay.cursor
+        while True:
+            picked, reached = await self.journal.pick(of.selection, after_seq=after, upto=of.upto, limit=WINDOW)
+            for group in _groups(picked, most=max(1, int(of.rate * GROUP_S))):
+                if not await self._store(group):
+                    return False
+            after = of.upto if reached is None else reached
+            goes_on = await self.journal.advance_replay(of.id, cursor=after, done=reached is None)
+            if reached is None or not goes_on:
+                return goes_on
+
+    async def _store(self, group: list[Picked]) -> bool:
+        entries = []
+        for one in group:
+            if await self.targets.unable(one):
+                self.unable += len(one.outcomes)
+            else:
+                entries.append(entry(one, self.replay.id, self.journal.salt, self.now_ms()))
+        if entries:
+            await self._put(entries)
+        self.tell(self.stored, self.unable, "")
+        return await self.journal.advance_replay(self.replay.id, cursor=group[-1].seq, done=False)
+
+    async def _put(self, entries: list[Entry]) -> None:
+        """Store these once their turn has come and the journal has room."""
+        while pressed := await self.pressure():
+            self.tell(self.stored, self.unable, pressed)
+            await self.pace.sleep(PRESSED_S)
+        facts = sum(one.facts for one in entries)
+        await self.pace.take(facts)
+        await self.journal.accept(entries, sorted({one.scope for one in entries if one.scope}))
+        self.stored += facts
+
+
+def _groups(picked: Iterable[Picked], *, most: int) -> Iterator[list[Picked]]:
+    """What to store in one commit each: no batch is torn apart."""
+    group: list[Picked] = []
+    for _, of_one in groupby(picked, key=attrgetter("seq")):
+        group.extend(of_one)
+        if sum(len(one.outcomes) for one in group) >= most:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def marked(one: Picked, replay: str) -> Again:
+    """What facts are that are stored again."""
+    facts = tuple(outcome.fact for outcome in one.outcomes)
+    return Again(replay=replay, of=one.seq, accepted_ms=one.received_ms, dialect=one.dialect, facts=facts)
+
+
+def entry(one: Picked, replay: str, salt: bytes, now_ms: int) -> Entry:
+    """Facts as they are stored again: in their user's lane, for their connection alone, found by the same ids."""
+    again = marked(one, replay)
+    return Entry(
+        dedupe=hash128(f"replay\0{replay}\0{one.seq}\0{one.connection}"),
+        user=one.user,
+        message=one.message,
+        part=one.part,
+        dialect=DIALECT,
+        received_ms=now_ms,
+        facts=len(again.facts),
+        refs=tuple(hash_ref(id, salt) for id in _ids(one)),
+        body=wrapped(again, one.body),
+        scope=one.connection,
+        again=again,
+    )
+
+
+def _ids(one: Picked) -> list[str]:
+    """The ids by which a batch is found, read from its document; its message's, where that cannot be read."""
+    try:
+        parts = read(one.body).parts
+    except Malformed:
+        parts = ()
+    return list(dict.fromkeys([one.message, *(id for part in parts for id in part.refs)]))
