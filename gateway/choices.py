@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from gateway.mparticle.names import PLATFORMS
+
 
 class Section(BaseModel):
     """A table of the configuration file; a key it does not know is an error that names the key."""
@@ -113,5 +115,15 @@ VERBS = ("rename", "spell", "case", "set", "drop", "split")
 
 
 AttributeValues = dict[str, Annotated[tuple[Scalar, ...], BeforeValidator(_values)]]
+
+
+def _platform(value: str) -> str:
+    known = {*PLATFORMS, *PLATFORMS.values()}
+    if value.lower() not in known:
+        raise ValueError(f"is no platform; there are {', '.join(sorted(known))}")
+    return value
+
+
+Platform = Annotated[str, AfterValidator(_platform)]
 Version = Annotated[str, AfterValidator(_version)]
 Percent = Annotated[float, Field(ge=0, le=100)]

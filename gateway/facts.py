@@ -31,7 +31,12 @@ def facts(batch: Batch) -> Iterator[Fact]:
     seen: dict[str, int] = {}
     for fact in _facts(batch):
         seen[fact.id] = count = seen.get(fact.id, 0) + 1
-        yield fact if count == 1 else replace(fact, id=f"{fact.id}#{count}")
+        yield fact if count == 1 else replace(fact, id=numbered(fact.id, count))
+
+
+def numbered(id: str, count: int) -> str:
+    """The id of what repeats one for the so many-th time."""
+    return id if count == 1 else f"{id}#{count}"
 
 
 def _facts(batch: Batch) -> Iterator[Fact]:

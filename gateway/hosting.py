@@ -132,8 +132,6 @@ class Host:
             made.trouble = "; ".join(error.problems)
         except Exception as error:  # noqa: BLE001  # whatever it is, it must not stop the other customers
             made.trouble = f"these settings cannot be used: {type(error).__name__}"
-        if made.dispatcher is not None:
-            made.dispatcher.share()
         before = "" if kept is None else kept.trouble
         if made.trouble:
             logger.error("account unusable; its work is kept", connection=name, problem=made.trouble)
@@ -144,6 +142,8 @@ class Host:
         if known is not None and known.dispatcher is not None:
             self._replace(known.dispatcher, made.dispatcher)
         self.tenants[name] = made
+        if made.dispatcher is not None:
+            made.dispatcher.share()
         return made
 
     def _made(self, name: str, kept: Sealed | None) -> Dispatcher:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from gateway.facts import numbered
 from gateway.journal.port import Item, Journal, Outcome, hash_ref
 from gateway.mparticle.parts import meant
 from gateway.sdk import Batch
@@ -40,9 +42,16 @@ def is_late(batch: Batch, before_ms: int) -> bool:
 
 
 def without_late(batch: Batch, before_ms: int) -> tuple[Batch, list[str]]:
-    """A batch without the events that happened before then, and the ids of these."""
+    """A batch without the events that happened before then, and the ids of these.
+
+    Of events with one id those that are left count first, as they do in what is planned of them.
+    """
     late = [event for event in batch.events if event.time_ms is not None and event.time_ms < before_ms]
     if not late:
         return batch, []
     kept = tuple(event for event in batch.events if event not in late)
-    return replace(batch, events=kept), [event.id for event in late]
+    seen, names = Counter(event.id for event in kept), []
+    for event in late:
+        seen[event.id] += 1
+        names.append(numbered(event.id, seen[event.id]))
+    return replace(batch, events=kept), names

@@ -24,7 +24,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from gateway.choices import AttributeValues, Change, ConsentRules, Filter, Percent, Section, Version
+from gateway.choices import AttributeValues, Change, ConsentRules, Filter, Percent, Platform, Section, Version
 
 
 class ConfigurationError(Exception):
@@ -197,7 +197,7 @@ class ConnectionSettings(Section):
     max_age_hours: float | None = Field(
         None, ge=0, description="Events older than this are not sent; 0 sends all; left out: the plugin's default."
     )
-    platforms: tuple[str, ...] | None = Field(
+    platforms: tuple[Platform, ...] | None = Field(
         None, description="Only data from these platforms is sent; `unknown` is what does not say its own."
     )
     environments: tuple[Literal["production", "development", "unknown"], ...] | None = Field(

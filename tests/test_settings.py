@@ -116,6 +116,14 @@ def test_everything_may_come_from_the_environment(monkeypatch):
             ],
         ),
         (GOOD + '\n[journal]\nurl = "sqlite:///"', ["journal.url: names no file"]),
+        (
+            GOOD.replace('plugin = "sessionm"', 'plugin = "sessionm"\nplatforms = ["Android", "iphone"]'),
+            [
+                "connections.loyalty.platforms.1: is no platform; there are alexa, android, desktop, fire_tv, firetv, "
+                "ios, mobileweb, out_of_band, outofband, roku, smart_tv, smarttv, tvos, unityandroid, unityios, "
+                "unknown, web, windowsphone, xbox"
+            ],
+        ),
         (GOOD + "\n[delivery]\nin_flight = 0", ["delivery.in_flight: Input should be greater than or equal to 1"]),
     ],
 )

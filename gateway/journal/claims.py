@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.journal.port import Item, Lane
 from gateway.journal.replays import unwrapped
+from gateway.journal.settlements import plain_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def _claim(database: sqlite3.Connection, claim: Claim) -> list[Lane]:
         items.setdefault(user, []).append(_item(row))
     memory: dict[int, dict[str, Any]] = {}
     for user, key, value in database.execute(MEMORY, given).fetchall():
-        memory.setdefault(user, {})[key] = msgspec.json.decode(value)
+        memory.setdefault(user, {})[plain_key(key)] = msgspec.json.decode(value)
     wishes = bool(database.execute(WISHES).fetchone()[0])
     return [
         Lane(

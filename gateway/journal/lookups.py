@@ -15,7 +15,7 @@ from gateway.journal import accounts, erasures, picking, refs
 from gateway.journal.backlog import Backlog, Waiting
 from gateway.journal.port import Count, Found, Outcome, Sighting
 from gateway.journal.replays import Replayed, unwrapped
-from gateway.journal.settlements import SHARED
+from gateway.journal.settlements import SHARED, plain_key
 
 FOUND = """
     SELECT b.seq, b.user, b.message, b.part, b.received_ms, b.dialect, b.body, r.replay, p.created_ms FROM batches b
@@ -172,7 +172,7 @@ def any_due(database: sqlite3.Connection, connections: Sequence[str], now_ms: in
 def shared_memory(database: sqlite3.Connection, connection: str) -> dict[str, Any]:
     """What a plugin remembers for its whole connection."""
     rows = database.execute("SELECT key, value FROM memory WHERE user = ? AND connection = ?", (SHARED, connection))
-    return {key: msgspec.json.decode(value) for key, value in rows.fetchall()}
+    return {plain_key(key): msgspec.json.decode(value) for key, value in rows.fetchall()}
 
 
 def lane_is_empty(database: sqlite3.Connection, connection: str, user: int, before_seq: int) -> bool:

@@ -14,6 +14,7 @@ import msgspec
 from gateway.journal import erasures
 from gateway.journal.port import Finished, Settlement
 
+ESCAPED = "\x1a"  # what a memory key begins with that is stored as JSON
 SHARED = 0  # the user under which a connection's shared memory is kept
 
 
@@ -140,9 +141,24 @@ def _release_row(settle: Settle) -> tuple[Any, ...]:
     return *_key(settle), of.due_ms, of.attempts, of.failing_since_ms, of.reason
 
 
+def stored_key(key: str) -> str:
+    """A plugin's memory key as it is stored: SQLite's JSON functions end a text where it has a NUL."""
+    return ESCAPED + msgspec.json.encode(key).decode() if "\0" in key or key.startswith(ESCAPED) else key
+
+
+def plain_key(stored: str) -> str:
+    """The memory key that is stored so."""
+    return msgspec.json.decode(stored[1:], type=str) if stored.startswith(ESCAPED) else stored
+
+
 def _remember(database: sqlite3.Connection, settles: Sequence[Settle]) -> None:
     rows = [
-        (SHARED if memo.shared else settle.settlement.user, settle.settlement.connection, memo.key, memo.value)
+        (
+            SHARED if memo.shared else settle.settlement.user,
+            settle.settlement.connection,
+            stored_key(memo.key),
+            memo.value,
+        )
         for settle in settles
         for memo in settle.settlement.memos
     ]

@@ -272,12 +272,16 @@ async def test_ids_of_any_letters_are_kept(journal, make_entry):
     await journal.accept([make_entry("m\0ö\U0001f600", refs=("r",))], BOTH)
     (lane,) = await claim(journal)
     outcomes = (Outcome("a\0", "skipped", "b\0"),)
-    memos = (Memo(key="kö", value={"v\0": 1}), Memo(key="s", value=1, shared=True))
+    shared = {"s\0\x1a": 1, "\x1as": 2}
+    memos = (
+        Memo(key="k\0ö", value={"v\0": 1}),
+        *(Memo(key=key, value=value, shared=True) for key, value in shared.items()),
+    )
     await journal.settle(settle(lane, memos=memos, progress={lane.items[0].seq: {"c\0": "d\0"}}))
     await journal.settle(settle(lane, release=True))
     (lane,) = await claim(journal)
-    assert (lane.memory, lane.items[0].progress) == ({"kö": {"v\0": 1}}, {"c\0": "d\0"})
-    assert await journal.shared_memory("loyalty") == {"s": 1}
+    assert (lane.memory, lane.items[0].progress) == ({"k\0ö": {"v\0": 1}}, {"c\0": "d\0"})
+    assert await journal.shared_memory("loyalty") == shared
     await journal.settle(finish(lane, *lane.items, outcomes=outcomes, release=True))
     (found,) = await find(journal, "r")
     assert found.sightings[0].outcomes == outcomes or found.sightings[1].outcomes == outcomes
