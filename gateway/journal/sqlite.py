@@ -8,8 +8,8 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,6 +48,7 @@ from gateway.journal.port import (
     hash_ref,
 )
 from gateway.journal.replays import Again, Picked, Replay, Selection
+from gateway.journal.turns import Turn, writing
 
 T = TypeVar("T")
 LOOK_AGAIN_S = 0.005
@@ -110,34 +111,6 @@ def inspect(url: str) -> bool:
     if path.exists():
         prepare(url)
     return path.exists()
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Wait for one's turn to write. SQLite's own waiting polls, and starves one of two busy processes."""
-    descriptor = os.open(f"{path}-writer.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-class Turn:
-    """The lock behind ``writing``, kept open for a connection that writes often."""
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(f"{path}-writer.lock", os.O_RDWR | os.O_CREAT, 0o600)
-
-    def __enter__(self) -> None:
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-
-    def __exit__(self, *_: object) -> None:
-        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        """Give the lock up for good."""
-        os.close(self._descriptor)
 
 
 class SqliteJournal:
@@ -310,17 +283,26 @@ class SqliteJournal:
     async def take_over(self) -> bool:
         """Become the one dispatcher of this journal; see the port. What a dead one held is free again."""
         if self._owner is None:
-            descriptor = os.open(f"{self._path}-dispatch.lock", os.O_RDWR | os.O_CREAT, 0o600)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._owner = self._own()
             except BlockingIOError:
-                os.close(descriptor)
                 return False
-            self._owner = descriptor
+            except (OSError, sqlite3.Error) as error:
+                raise JournalUnavailable(f"{self._path}: {error}") from error
+        return True
+
+    def _own(self) -> int:
+        """Lock out other dispatchers and free what a dead one held; returns the descriptor that has the lock."""
+        descriptor = os.open(f"{self._path}-dispatch.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with self._turn_of_its_own():
                 self._reader.execute(FREE)
             self._indexer = Indexer(connect(self._path), self._turn_of_its_own)
-        return True
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
 
     async def exchange(self, connection: str, closings: Sequence[Closing]) -> Others:  # noqa: ARG002
         """Hear of other dispatchers; see the port. There are none."""

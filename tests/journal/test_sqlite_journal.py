@@ -14,7 +14,8 @@ import pytest
 from gateway.journal import schema
 from gateway.journal.checkpoint import Checkpointer, Limits
 from gateway.journal.port import JournalUnavailable, JournalUnusable
-from gateway.journal.sqlite import SqliteJournal, connect, path_of, prepare, writing
+from gateway.journal.sqlite import SqliteJournal, connect, path_of, prepare
+from gateway.journal.turns import writing
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.fast_vendor import fast_vendor
-from support.postgres_server import QUOTED, postgres_server
+from support.postgres_server import QUOTED, PostgresServer, postgres_server
 from support.posting import Poster, check
 
 from gateway.testing.vendor import Action, Fault, Match
@@ -123,13 +123,16 @@ def test_what_a_partner_asks_of_one_node_all_of_them_do(pair, vendor, message):
     assert len(sent(vendor)) == 21
 
 
-def test_the_database_restarts_while_posts_arrive(node, vendor, message):
+@pytest.mark.parametrize(
+    "end", [lambda server: server.stop(signal.SIGQUIT), PostgresServer.kill], ids=["crash", "kill"]
+)
+def test_the_database_restarts_while_posts_arrive(node, vendor, message, end):
     with postgres_server() as server:
         gateway = node()
         gateway.start(journal=f'url = "{server.url(server.new_database())}"\nlease_s = 2')
         assert gateway.post(message(0))[0] == 200
         gateway.wait(gateway.drained)
-        server.stop(signal.SIGQUIT)
+        end(server)
         status, answer = gateway.post(message(1))
         assert (status, answer) == (503, {"error": "the message cannot be stored now; try again"})
         assert gateway.get("/healthz")[0] == 200

@@ -1,13 +1,18 @@
 """The journal under stress: no room, a disk that is full, a file that is taken away. Nothing acknowledged is lost."""
 
 import json
+import os
 import resource
+import shutil
+import signal
 import subprocess
+import time
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from support.failing_disk import FailingDisk
 
 from gateway.testing.vendor import Action, Fault
 
@@ -121,6 +126,37 @@ def test_a_full_disk_is_answered_503_and_what_was_acknowledged_arrives(gateway, 
     gateway.wait(lambda: answer(gateway, large(message, 99))[0] == 200)
     gateway.wait(gateway.drained, seconds=60)
     assert {"e-1000-0", "e-99-0", *(f"e-{number}-0" for number in taken)} <= sent(vendor)
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="making a disk fail under open files needs a C compiler")
+def test_a_disk_that_turns_read_only_is_answered_503_and_what_was_acknowledged_arrives(
+    gateway, vendor, message, tmp_path, monkeypatch
+):
+    disk = FailingDisk(tmp_path / "disk", monkeypatch)
+    monkeypatch.setenv("GATEWAY_JOURNAL__URL", f"sqlite:///{disk.directory}/gateway.db")
+    vendor.faults.append(Fault(action=Action(status=500), times=10**6))
+    gateway.start()
+    for number in range(1, 4):
+        assert answer(gateway, message(number, user=number))[0] == 200
+    children = gateway.children()
+    disk.turn_read_only()
+    vendor.faults.clear()
+    for number in range(4, 7):
+        assert answer(gateway, message(number, user=number)) == (503, "5")
+    assert gateway.get("/healthz")[0] == 200
+    status, said = gateway.get("/readyz")
+    assert (status, json.loads(said)["problems"]) == (503, ["the journal cannot be written"])
+    assert "journal unavailable" in gateway.log
+    time.sleep(1)
+    assert gateway.children() == children
+    os.kill(children["dispatch"], signal.SIGKILL)  # nor does whoever starts meanwhile give up
+    gateway.wait(lambda: gateway.log.count("journal unavailable") > 6)
+    disk.turn_writable()
+    gateway.wait(lambda: answer(gateway, message(4, user=4))[0] == 200)
+    gateway.wait(gateway.drained)
+    assert sent(vendor) == {f"e-{number}-0" for number in range(1, 5)}
+    assert gateway.get("/readyz")[0] == 200
+    assert gateway.children()["ingest"] == children["ingest"]
 
 
 def test_a_file_that_is_taken_away_is_missed_and_found_again(gateway, vendor, message):
