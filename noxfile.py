@@ -142,6 +142,8 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure: one table, in ratios where it can."""
+    """Measure: one table, in ratios where it can; or what another program of tests/bench does (``-- fairness``)."""
     install_all(session, "bench", "postgres")
-    session.run("python", "tests/bench/run.py", *session.posargs)
+    is_named = session.posargs[:1] and not session.posargs[0].startswith("-")
+    name, *options = session.posargs if is_named else ("run", *session.posargs)
+    session.run("python", f"tests/bench/{name}.py", *options)
