@@ -96,6 +96,7 @@ def _gates(connection: Connection, sleep: Sleep) -> Gates:
         headers=destination.rate_headers(connection.settings) if destination.rate_headers else None,
         clock=time.monotonic,
         sleep=sleep,
+        paused=True,  # for all that is known before the journal is asked
     )
 
 

@@ -86,7 +86,8 @@ class _Backlog:
             "gateway_lanes_waiting", "Users with work, by what they wait for.", labels=["connection", "reason"]
         )
         for one in self._backlog:
-            oldest.add_metric([one.connection], max(0, self._now_ms - one.oldest_ms) / 1000)
+            if one.batches:
+                oldest.add_metric([one.connection], max(0, self._now_ms - one.oldest_ms) / 1000)
             for reason, count in _by_reason(one).items():
                 lanes.add_metric([one.connection, reason], count)
         yield from (oldest, lanes)

@@ -50,6 +50,7 @@ IDLE_S = 0.5
 BARRIER_MS = 200
 MOST_PATIENCE_MS = 10_000
 TROUBLE_S = 1.0
+PAUSED_S = 0.1
 RULES = "rules.packages"
 MOST_CRASHES = 3
 
@@ -209,6 +210,9 @@ class Dispatcher:
             return
         gates = self.courier.maker.gates
         closed = gates.connection.closed(gates.clock())
+        if gates.paused:
+            await self._rest(PAUSED_S)
+            return
         if closed is not None:
             await self._rest(closed.until - gates.clock())
             return
@@ -218,7 +222,7 @@ class Dispatcher:
     async def take_up(self) -> int:
         """Claim what there is room for now, and begin to work on it; returns how many lanes."""
         gates, room = self.courier.maker.gates, self._room()
-        if room <= 0 or gates.connection.closed(gates.clock()) is not None:
+        if room <= 0 or gates.paused or gates.connection.closed(gates.clock()) is not None:
             return 0
         name, pools = self.connection.name, self.courier.pools
         pools.more = True

@@ -19,6 +19,8 @@ COMMANDS = {
     "accounts": "List the customers of a hosted gateway, and whether their settings work.",
     "status": "Say what waits on each connection, and when it will be caught up.",
     "replay": "Send again what has had its word: dead letters, above all.",
+    "pause": "Send nothing on a connection for a while; what is posted is kept.",
+    "resume": "Send again what waits on a connection that was paused.",
     "drop": "Give up what waits for a connection that is no longer configured.",
     "registration": "Print the registration that mParticle imports.",
     "plugins": "List installed destination plugins.",

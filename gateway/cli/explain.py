@@ -35,6 +35,7 @@ WAITS = {
     "limit_reached": "the rate limit is used up",
     "unreachable": "the destination cannot be reached",
     "plugin_slow": "its plugin has taken too much time from the other connections, and rests",
+    "paused": "an operator has paused the connection",
     "failed": "the gateway itself failed; see its log",
 }
 

@@ -17,7 +17,7 @@ import click
 from gateway.cli import configured
 from gateway.cli.explain import waits_for
 from gateway.cli.tables import table
-from gateway.journal.backlog import Backlog, Waiting
+from gateway.journal.backlog import Backlog, Gate, Waiting
 from gateway.journal.engines import inspect, open_journal
 from gateway.journal.port import Count, JournalUnavailable, JournalUnusable
 from gateway.settings import Journal as JournalSettings
@@ -103,7 +103,13 @@ def _status(seen: Seen, name: str, settings: Settings) -> Row:
         "facts_per_second": round(per_second, 1),
         "caught_up": None if left_ms is None else _time(seen.now_ms + left_ms),
         "waiting": [_wait(one, seen.now_ms) for one in waiting],
+        "closed": [_gate(one) for one in backlog.gates] if backlog is not None else [],
+        "trouble": backlog.trouble if backlog is not None else "",
     }
+
+
+def _gate(one: Gate) -> Row:
+    return {"scope": one.scope, "reason": one.reason, "until": _time(one.until_ms)}
 
 
 def _wait(one: Waiting, now_ms: int) -> Row:
@@ -146,14 +152,28 @@ def _show(rows: Iterable[Row]) -> None:
             for row in rows
         ],
     )
-    waits = [(row["connection"], *_said(one)) for row in rows for one in row["waiting"]]
+    waits = [(row["connection"], *_said(one, row)) for row in rows for one in row["waiting"]]
     if waits:
         table(("connection", "users", "why", "until", "tried", "failing since"), waits)
+    closed = [(row["connection"], *_shut(one)) for row in rows for one in row["closed"]]
+    if closed:
+        table(("connection", "closed", "why", "until"), closed)
     for row in rows:
         if not row["configured"]:
             click.echo(f"{row['connection']} is {REMOVED}")
 
 
-def _said(one: Row) -> tuple[Any, ...]:
-    why = "being worked on" if one["state"] == "in_hand" else waits_for(one["reason"]) or "their turn"
+def _said(one: Row, row: Row) -> tuple[Any, ...]:
+    why = "being worked on" if one["state"] == "in_hand" else waits_for(one["reason"]) or _turn(row)
     return one["lanes"], why, one["until"], one["attempts"] or None, one["failing_since"]
+
+
+def _turn(row: Row) -> str:
+    """What lanes wait for that nobody has begun to work on: what keeps all of them, or nothing but their turn."""
+    whole = next((waits_for(one["reason"]) for one in row["closed"] if one["scope"] is None), "")
+    return row["trouble"] or whole or "their turn"
+
+
+def _shut(one: Row) -> tuple[Any, ...]:
+    what = "all of it" if one["scope"] is None else f"the calls of {one['scope']!r}" if one["scope"] else "its calls"
+    return what, waits_for(one["reason"]), one["until"] or "resumed"

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from gateway.deliver.verdicts import MOST_WAIT_S, asked_wait_s, told_ms
+from gateway.journal.closings import PAUSED
 from gateway.sdk import Rate, RateHeaders, Reply, Verdict
 
 NO_LIMIT = Rate()
@@ -41,7 +42,7 @@ class Door:
     until: float = 0.0
     reason: str = ""
     known: float = 0.0
-    """Up to when other dispatchers know that it is closed."""
+    """Up to when it is on record that it is closed."""
 
     def close(self, until: float, reason: str) -> None:
         """Stay closed until then; never shortens a longer wait."""
@@ -209,7 +210,8 @@ class ConnectionGate(Door):
 class Gates:
     """All gates of one connection. ``clock`` gives seconds; ``sleep`` waits for some.
 
-    ``dispatchers`` is how many work on the connection, whose limits they share.
+    ``dispatchers`` is how many work on the connection, whose limits they share. ``paused``: an operator wants nothing
+    to be sent. Nothing is claimed then, so what is given back may be due at once.
     """
 
     rates: Mapping[str, Rate]
@@ -219,6 +221,7 @@ class Gates:
     connection: ConnectionGate = field(default_factory=ConnectionGate)
     scopes: dict[str, Scope] = field(default_factory=dict)
     dispatchers: int = 1
+    paused: bool = False
 
     def scope(self, name: str) -> Scope:
         """The gate of a scope; one that no rate is declared for has no limit."""
@@ -266,20 +269,24 @@ class Gates:
         now = self.clock()
         if stopping():
             return Closed(until=now, reason="")
+        if self.paused:
+            return Closed(until=now, reason=PAUSED)
         return self.connection.closed(now) or scope.closed(now)
 
-    def untold(self) -> dict[str, Closed]:
-        """The scopes that the destination had closed, as far as other dispatchers have yet to hear of it.
+    def untold(self) -> dict[str | None, Closed]:
+        """The scopes that are closed, and whether the whole connection is (None), as far as that is not on record yet.
 
-        Of the whole connection nobody is told: what cannot be reached from here may be reached from elsewhere.
+        That the connection is, no other dispatcher heeds: what cannot be reached from here may be from elsewhere.
         """
         now = self.clock()
-        closed = {name: scope.closed(now) for name, scope in self.scopes.items() if scope.until > scope.known}
+        doors: list[tuple[str | None, Door]] = [(None, self.connection), *self.scopes.items()]
+        closed = {name: door.closed(now) for name, door in doors if door.until > door.known}
         return {name: how for name, how in closed.items() if how is not None}
 
-    def told(self, name: str, until: float) -> None:
-        """Other dispatchers know now that a scope is closed until then."""
-        self.scope(name).known = until
+    def told(self, name: str | None, until: float) -> None:
+        """It is on record now that a scope, or the connection, is closed until then."""
+        door = self.connection if name is None else self.scope(name)
+        door.known = until
 
     def hear(self, name: str, closed: Closed) -> None:
         """Close a scope, as another dispatcher had to."""

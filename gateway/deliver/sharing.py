@@ -29,7 +29,7 @@ async def share_limits(gates: Gates, exchange: Exchange, every_s: float = EVERY_
 
 
 async def share(gates: Gates, exchange: Exchange) -> None:
-    """Tell others what the destination had closed here, close what it had closed there, and share its rates."""
+    """Tell others what is closed here, close what the destination had closed there, share its rates, heed operators."""
     now, untold = gates.clock(), gates.untold()
     others = await exchange(
         [
@@ -37,8 +37,9 @@ async def share(gates: Gates, exchange: Exchange) -> None:
             for scope, closed in untold.items()
         ]
     )
-    gates.dispatchers = others.dispatchers
+    gates.dispatchers, gates.paused = others.dispatchers, others.paused
     for scope, closed in untold.items():
         gates.told(scope, closed.until)
     for one in others.closings:
-        gates.hear(one.scope, Closed(until=gates.clock() + one.left_ms / 1000, reason=one.reason))
+        if one.scope is not None:
+            gates.hear(one.scope, Closed(until=gates.clock() + one.left_ms / 1000, reason=one.reason))

@@ -20,10 +20,27 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     failing_since_ms: int
 
 
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """A rate-limit scope that is closed, or a whole connection that rests (``scope`` is None).
+
+    It opens at ``until_ms``; 0: when an operator says so.
+    """
+
+    scope: str | None
+    until_ms: int
+    reason: str
+
+
 class Backlog(msgspec.Struct, frozen=True, kw_only=True):
-    """What waits on a connection: so many batches, the oldest of ``oldest_ms``, and what their lanes wait for."""
+    """What waits on a connection: so many batches, the oldest of ``oldest_ms``, and what their lanes wait for.
+
+    ``gates`` are those that are closed now, whether a lane has come to one or not. ``trouble`` is what is wrong with
+    the settings of an account's connection.
+    """
 
     connection: str
-    batches: int
-    oldest_ms: int
-    waiting: tuple[Waiting, ...]
+    batches: int = 0
+    oldest_ms: int = 0
+    waiting: tuple[Waiting, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    trouble: str = ""

@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal import accounts, erasures, picking, refs
+from gateway.clock import now_ms as the_time
+from gateway.journal import accounts, erasures, gates, picking, refs
 from gateway.journal.backlog import Backlog, Waiting
 from gateway.journal.port import Count, Found, Outcome, Sighting
 from gateway.journal.replays import Replayed, unwrapped
@@ -94,6 +95,7 @@ OLDEST = """
         SELECT connection, count(*) AS batches, min(seq) AS oldest FROM work GROUP BY connection
     ) w ORDER BY connection
 """
+TROUBLE = "SELECT connection, trouble FROM accounts WHERE trouble <> ''"
 OLDER = "SELECT 1 FROM work WHERE user = ? AND connection = ? AND seq < ? LIMIT 1"
 OLD = """
     SELECT b.seq, b.received_ms < :before_ms, NOT EXISTS (
@@ -161,6 +163,7 @@ def _prune(database: sqlite3.Connection, prune: Prune) -> int | None:
     erasures.forget(database, forgotten, prune.dead_before_ms)
     picking.forget(database, forgotten, prune.dead_before_ms)
     accounts.forget(database, prune.before_ms)
+    gates.forget(database, the_time())
     return old[-1][0] if len(old) == prune.limit else None
 
 
@@ -180,14 +183,23 @@ def lane_is_empty(database: sqlite3.Connection, connection: str, user: int, befo
     return database.execute(OLDER, (user, connection, before_seq)).fetchone() is None
 
 
-def backlog(database: sqlite3.Connection) -> list[Backlog]:
-    """What waits, by connection."""
+def backlog(database: sqlite3.Connection, now_ms: int) -> list[Backlog]:
+    """What waits or is closed, by connection."""
     waiting: dict[str, list[Waiting]] = {}
     for connection, *row in database.execute(WAITING):
         waiting.setdefault(connection, []).append(_waiting_lanes(row))
+    oldest = {connection: (batches, at_ms) for connection, batches, at_ms in database.execute(OLDEST)}
+    closed, trouble = gates.closed(database, now_ms), dict(database.execute(TROUBLE).fetchall())
     return [
-        Backlog(connection=c, batches=n, oldest_ms=oldest, waiting=tuple(waiting.get(c, ())))
-        for c, n, oldest in database.execute(OLDEST)
+        Backlog(
+            connection=name,
+            batches=oldest.get(name, (0, 0))[0],
+            oldest_ms=oldest.get(name, (0, 0))[1],
+            waiting=tuple(waiting.get(name, ())),
+            gates=tuple(closed.get(name, ())),
+            trouble=trouble.get(name, ""),
+        )
+        for name in sorted({*oldest, *closed})
     ]
 
 

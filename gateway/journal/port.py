@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from gateway.journal.backlog import Backlog
-from gateway.journal.closings import Closing, Others
+from gateway.journal.closings import Closings
 from gateway.journal.replays import Again, Replayed, Replays
 
 
@@ -282,7 +282,7 @@ class DataPoint(msgspec.Struct, frozen=True):
     times: int
 
 
-class Journal(Replays, Protocol):
+class Journal(Replays, Closings, Protocol):
     """An engine that keeps the journal. All methods raise JournalUnavailable."""
 
     @property
@@ -344,9 +344,6 @@ class Journal(Replays, Protocol):
         What was refused may be tried at once: the settings may be others now.
         """
 
-    async def exchange(self, connection: str, closings: Sequence[Closing]) -> Others:
-        """Tell other dispatchers what is closed, and hear what they told. Whoever does so counts as one of them."""
-
     async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
         """Return once a lane of these connections may be due, at the latest after the timeout."""
 
@@ -381,7 +378,7 @@ class Journal(Replays, Protocol):
         """The catalog of data points, by kind, name, attribute, connection and input."""
 
     async def backlog(self) -> list[Backlog]:
-        """What waits, by connection. Looks at every lane and every piece of work, beside everything else."""
+        """What waits or is closed, by connection. Looks at every lane and every piece of work, beside all else."""
 
     async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
         """Of so many batches behind one, forget those finished that are older than this (the second for dead letters).

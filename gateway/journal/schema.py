@@ -156,6 +156,23 @@ MIGRATIONS = (
     CREATE INDEX replayed_of ON replayed (of_seq);
     CREATE INDEX replayed_by ON replayed (replay);
     """,
+    """
+    CREATE TABLE gates (                        -- rate-limit scopes that a destination had the dispatcher close
+        connection TEXT NOT NULL,
+        scope TEXT NOT NULL,
+        until_ms INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        PRIMARY KEY (connection, scope)
+    ) WITHOUT ROWID;
+    CREATE TABLE rests (                        -- connections that rest: by whose will, until when (0: until told)
+        connection TEXT NOT NULL,
+        owner TEXT NOT NULL,                    -- an operator, or a dispatcher that has to
+        until_ms INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        PRIMARY KEY (connection, owner)
+    ) WITHOUT ROWID;
+    """,
 )
 
 

@@ -22,6 +22,7 @@ from gateway.journal import (
     datapoints,
     entries,
     erasures,
+    gates,
     lookups,
     picking,
     port,
@@ -52,15 +53,8 @@ from gateway.journal.turns import Turn, writing
 
 T = TypeVar("T")
 LOOK_AGAIN_S = 0.005
-RUNS = (
-    entries.run,
-    settlements.run,
-    claims.run,
-    erasures.run,
-    accounts.run,
-    lookups.run,
-    datapoints.run,
-    picking.run,
+RUNS = tuple(
+    kind.run for kind in (entries, settlements, claims, erasures, accounts, lookups, datapoints, picking, gates)
 )
 FREE = "UPDATE lanes SET due_ms = 0, owner = NULL WHERE owner IS NOT NULL OR reason LIKE 'refused%'"
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0", "cache_size = -16384")
@@ -126,6 +120,7 @@ class SqliteJournal:
         self._committer = Committer(self._transact)
         self._checkpointer = Checkpointer(self._path, connect, self._turn_of_its_own)
         self._owner: int | None = None
+        self._name = secrets.token_hex(8)
         self._indexer: Indexer | None = None
         self._aside: sqlite3.Connection | None = None
         self.salt: bytes = self._read(refs.salt)
@@ -183,7 +178,7 @@ class SqliteJournal:
 
     async def backlog(self) -> list[Backlog]:
         """What waits, by connection; see the port."""
-        return await asyncio.to_thread(self._look_aside, lookups.backlog)
+        return await asyncio.to_thread(self._look_aside, lookups.backlog, _now_ms())
 
     async def room(self) -> int | None:
         """What is free on the disk, and inside the file; see the port."""
@@ -298,15 +293,22 @@ class SqliteJournal:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with self._turn_of_its_own():
                 self._reader.execute(FREE)
+                gates.succeed(self._reader)
             self._indexer = Indexer(connect(self._path), self._turn_of_its_own)
         except BaseException:
             os.close(descriptor)
             raise
         return descriptor
 
-    async def exchange(self, connection: str, closings: Sequence[Closing]) -> Others:  # noqa: ARG002
-        """Hear of other dispatchers; see the port. There are none."""
-        return Others()
+    async def exchange(self, connection: str, closings: Sequence[Closing]) -> Others:
+        """Tell and hear what is closed; see the port. The only other dispatchers are those that were here before."""
+        if closings:
+            await self._do(gates.Tell(connection, self._name, tuple(closings), _now_ms()))
+        return self._read(gates.hear, connection, self._name, _now_ms())
+
+    async def pause(self, connection: str, left_ms: int | None) -> None:
+        """Have nothing sent for a while, or again; see the port."""
+        await self._do(gates.Pause(connection, left_ms, _now_ms()))
 
     async def close(self) -> None:
         """Finish what is in hand and let go of the file."""
@@ -342,10 +344,10 @@ class SqliteJournal:
         except sqlite3.Error as error:
             raise JournalUnavailable(f"{self._path}: {error}") from error
 
-    def _look_aside(self, look: Callable[[sqlite3.Connection], T]) -> T:
+    def _look_aside(self, look: Callable[..., T], *arguments: Any) -> T:
         """Look at what takes its time, on a connection of its own."""
         with closing(connect(self._path)) as database:
-            return self._read_on(database, look)
+            return self._read_on(database, look, *arguments)
 
     def _still_there(self) -> None:
         """Writing to a file that has been taken away succeeds, and is lost. Raises JournalUnavailable."""
@@ -369,9 +371,8 @@ class SqliteJournal:
             except BaseException as error:
                 with suppress(sqlite3.Error):
                     self._writer.execute("ROLLBACK")
-                if isinstance(
-                    error, (sqlite3.Error, MemoryError)
-                ):  # a hook at its bound leaves others none for a while
+                # a hook at its bound leaves others no memory for a while
+                if isinstance(error, (sqlite3.Error, MemoryError)):
                     raise JournalUnavailable(f"{self._path}: {str(error) or 'no memory'}") from error
                 raise
         return results

@@ -184,9 +184,10 @@ async def test_what_the_destination_closed_is_told_once_and_again_when_it_lasts_
     doors.scope("a").complained(clock.now, retry("status_429", after_s=10))
     doors.connection.rest(clock.now + 5, "unreachable")
     told = doors.untold()
-    assert told == {"a": Closed(until=1_010, reason="status_429")}
+    assert told == {"a": Closed(until=1_010, reason="status_429"), None: Closed(until=1_005, reason="unreachable")}
     assert doors.untold() == told  # nobody has heard yet
-    doors.told("a", 1_010)
+    for name, closed in told.items():
+        doors.told(name, closed.until)
     assert doors.untold() == {}
     doors.scope("a").complained(clock.now, retry("status_429", after_s=20))
     assert doors.untold() == {"a": Closed(until=1_020, reason="status_429")}
@@ -224,3 +225,27 @@ async def test_dispatchers_share_what_they_were_told_once_the_journal_can_be_rea
     assert board == [Closing(scope="a", left_ms=10_000, reason="status_429")]
     assert await there.enter("a") == Closed(until=1_010, reason="status_429")
     assert (here.dispatchers, there.dispatchers) == (2, 2)
+
+
+async def test_while_an_operator_wants_nothing_sent_nobody_gets_a_turn_and_waits_for_no_time(clock):
+    doors, here = gates(clock), Others(paused=True)
+
+    async def exchange(_):
+        return here
+
+    assert await doors.enter("a") is None
+    await share(doors, exchange)
+    assert await doors.enter("a") == Closed(until=1_000, reason="paused")
+    here = Others()
+    await share(doors, exchange)
+    assert await doors.enter("a") is None
+
+
+async def test_that_another_dispatcher_cannot_reach_the_destination_closes_nothing_here(clock):
+    doors = gates(clock)
+
+    async def exchange(_):
+        return Others(closings=(Closing(scope=None, left_ms=5_000, reason="unreachable"),))
+
+    await share(doors, exchange)
+    assert await doors.enter("a") is None

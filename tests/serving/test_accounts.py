@@ -217,6 +217,7 @@ def test_settings_that_cannot_be_used_are_named_and_never_shown_and_the_work_is_
     assert trouble.startswith(problem)
     assert gateway.explain("e-1-0")[0]["trouble"] == trouble
     assert f"{trouble}; goes on once a message brings other settings" in run(gateway, "explain", "e-1-0")[1]
+    assert trouble in run(gateway, "status", "--over", "0")[1]
     assert problem in gateway.log
     assert "odd-value" not in gateway.log + trouble
     gateway.post(said(3, user=44, told_ms=1_714_565_696_790))

@@ -1,8 +1,11 @@
-"""``gateway status`` and ``gateway drop``: what waits, and what is given up."""
+"""``gateway status``, ``pause``, ``resume`` and ``drop``: what waits, what is held back, and what is given up."""
 
 import json
 import subprocess
 import sys
+import time
+
+import pytest
 
 from gateway.testing.vendor import Action, Fault
 
@@ -79,3 +82,72 @@ def test_what_waits_for_a_removed_connection_is_shown_and_dropped_by_command_alo
     ]
     assert words == [("skipped", "connection_removed")] * 3
     assert "email" not in status(gateway)
+
+
+def sent(vendor):
+    return [one["body"]["events"]["Signup"]["transaction_id"] for one in vendor.events()]
+
+
+def test_a_paused_connection_sends_nothing_keeps_everything_and_goes_on_in_order(gateway, vendor, message):
+    gateway.start()
+    gateway.post(message(1))
+    gateway.wait(gateway.drained)
+    assert run(gateway, "pause", "loyalty").stdout.startswith("loyalty is paused until gateway resume loyalty")
+    time.sleep(1.5)
+    for number in range(2, 5):
+        gateway.post(message(number))
+    time.sleep(1)
+    assert (sent(vendor), gateway.drained()) == (["e-1-0"], False)
+    row = status(gateway)["loyalty"]
+    assert row["closed"] == [{"scope": None, "reason": "paused", "until": None}]
+    assert [one["attempts"] for one in row["waiting"]] == [0]
+    shown = run(gateway, "status", "--over", "0").stdout
+    assert ("an operator has paused the connection" in shown, "their turn" in shown) == (True, False)
+    assert gateway.stop() == 0
+    gateway.start_as_it_is()
+    time.sleep(1.5)
+    assert sent(vendor) == ["e-1-0"]
+    assert run(gateway, "resume", "loyalty").returncode == 0
+    gateway.wait(gateway.drained)
+    assert sent(vendor) == [f"e-{number}-0" for number in range(1, 5)]
+    assert status(gateway)["loyalty"]["closed"] == []
+
+
+def test_a_pause_holds_back_what_waits_its_turn_inside_a_lane_too_and_ends_by_itself(gateway, vendor, message):
+    vendor.faults.append(Fault(action=Action(delay_ms=300), times=ALWAYS))
+    gateway.start()
+    gateway.post(message(1, events=20))
+    gateway.wait(lambda: vendor.events())
+    assert run(gateway, "pause", "loyalty", "--for", "4s").returncode == 0
+    time.sleep(1.5)
+    before = len(vendor.events())
+    time.sleep(1)
+    assert (len(vendor.events()), before < 20) == (before, True)
+    gateway.wait(gateway.drained, seconds=30)
+    assert sent(vendor) == [f"e-1-{number}" for number in range(20)]
+
+
+def test_a_scope_that_no_user_has_come_to_since_it_was_closed_is_shown(gateway, vendor, message):
+    too_many = Action(status=429, headers={"Retry-After": "60"})
+    vendor.faults.append(Fault(action=too_many, times=1))
+    gateway.start()
+    gateway.post(message(1))
+    (gate,) = gateway.wait(lambda: status(gateway)["loyalty"]["closed"])
+    assert (gate["reason"], gate["scope"] is not None, gate["until"] is not None) == ("status_429", True, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("pause", "nobody"), "no connection named 'nobody' is configured; there are: loyalty"),
+        (("pause", "loyalty/7"), "'loyalty' has no accounts"),
+        (("resume", "nobody"), "no connection named 'nobody'"),
+        (("pause", "loyalty", "--for", "2 hours"), "'2 hours' is no span of time from 1s to 365d"),
+        (("pause", "loyalty", "--for", "0s"), "'0s' is no span of time"),
+        (("pause", "loyalty", "--for", "366d"), "'366d' is no span of time"),
+    ],
+)
+def test_a_pause_that_makes_no_sense_is_named(gateway, arguments, problem):
+    gateway.start()
+    said = run(gateway, *arguments)
+    assert (said.returncode != 0, problem in said.stderr) == (True, True)

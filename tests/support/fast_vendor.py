@@ -63,9 +63,13 @@ class Wire(asyncio.Protocol):
             answer = self.vendor.take(head.split(b" ", 2)[1], body)
             written = HEAD + b"%d\r\n\r\n" % len(answer) + answer
             if self.vendor.delay_s:
-                asyncio.get_running_loop().call_later(self.vendor.delay_s, self.transport.write, written)
+                asyncio.get_running_loop().call_later(self.vendor.delay_s, self.write, written)
             else:
-                self.transport.write(written)
+                self.write(written)
+
+    def write(self, answer):
+        if not self.transport.is_closing():
+            self.transport.write(answer)
 
 
 async def listen(vendor, port=0):

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.journal.backlog import Backlog, Waiting
 from gateway.journal.port import Count, Found, Outcome, Sighting
-from gateway.journal.postgres import erasing
+from gateway.journal.postgres import accounts, erasing, sharing
 from gateway.journal.postgres.link import Connection
 from gateway.journal.postgres.settling import SHARED
 from gateway.journal.postgres.shelving import seqs
@@ -145,7 +145,7 @@ async def next_due_ms(connection: Connection, connections: Sequence[str]) -> int
 
 
 async def backlog(connection: Connection) -> list[Backlog]:
-    """What waits, by connection."""
+    """What waits or is closed, by connection."""
     waiting: dict[str, list[Waiting]] = {}
     for name, reason, claimed, lanes, due_ms, attempts, since_ms in await connection.fetch(LANES):
         one = Waiting(
@@ -157,9 +157,19 @@ async def backlog(connection: Connection) -> list[Backlog]:
             failing_since_ms=since_ms or 0,
         )
         waiting.setdefault(name, []).append(one)
+    oldest = {name: (batches, at_ms) for name, batches, at_ms in await connection.fetch(OLDEST)}
+    closed = await sharing.closed(connection)
+    trouble = {one.connection: one.trouble for one in await accounts.sealed(connection, None)}
     return [
-        Backlog(connection=name, batches=batches, oldest_ms=oldest_ms, waiting=tuple(waiting.get(name, ())))
-        for name, batches, oldest_ms in await connection.fetch(OLDEST)
+        Backlog(
+            connection=name,
+            batches=oldest.get(name, (0, 0))[0],
+            oldest_ms=oldest.get(name, (0, 0))[1],
+            waiting=tuple(waiting.get(name, ())),
+            gates=tuple(closed.get(name, ())),
+            trouble=trouble.get(name, ""),
+        )
+        for name in sorted({*oldest, *closed})
     ]
 
 

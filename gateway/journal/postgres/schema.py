@@ -183,8 +183,17 @@ MIGRATIONS = (
     );
     CREATE INDEX replayed_by ON replayed (replay);
     """,
+    """
+    CREATE TABLE rests (                        -- connections that rest: by whose will, until when (0: until told)
+        connection text NOT NULL,
+        owner text NOT NULL,                    -- an operator, or a dispatcher that has to
+        until_ms bigint NOT NULL,
+        reason text NOT NULL,
+        PRIMARY KEY (connection, owner)
+    );
+    """,
 )
-OLDEST = (1, 1, 1, 1, 1, 1)
+OLDEST = (1, 1, 1, 1, 1, 1, 1)
 VERSIONS = """
     CREATE TABLE IF NOT EXISTS journal_versions (
         version integer PRIMARY KEY,

@@ -1,0 +1,21 @@
+"""``gateway resume``: send again what waits on a connection that was paused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gateway.cli import configured
+from gateway.cli.pause import require_configured, tell
+
+
+@click.command("resume")
+@click.argument("connection")
+@configured.option
+def command(connection: str, file: Path | None) -> None:
+    """End a pause of CONNECTION; what waits is sent, in order."""
+    settings = configured.settings(file)
+    require_configured(connection, settings)
+    tell(settings.journal, connection, 0)
+    click.echo(f"{connection} is not paused, within a second")

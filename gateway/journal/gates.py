@@ -1,0 +1,128 @@
+"""Gates that are closed, as the dispatcher tells its successor and operators; and what operators pause."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.journal.backlog import Gate
+from gateway.journal.closings import MOST_MS, OPERATOR, PAUSED, Closing, Others, governing
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """A dispatcher tells of closings."""
+
+    connection: str
+    owner: str
+    closings: tuple[Closing, ...]
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """An operator pauses a connection for so long (None: until told otherwise), or ends a pause (0)."""
+
+    connection: str
+    left_ms: int | None
+    now_ms: int
+
+
+CLOSE = """
+    INSERT INTO gates (connection, scope, until_ms, reason, owner) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET until_ms = excluded.until_ms, reason = excluded.reason, owner = excluded.owner
+    WHERE gates.until_ms < excluded.until_ms
+"""
+REST = """
+    INSERT INTO rests (connection, owner, until_ms, reason) VALUES (?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET until_ms = excluded.until_ms, reason = excluded.reason
+"""
+RESUME = "DELETE FROM rests WHERE connection = ? AND owner = ?"
+HEAR = """
+    SELECT scope, until_ms - :now_ms, reason FROM gates
+    WHERE connection = :connection AND owner <> :owner AND until_ms BETWEEN :now_ms + 1 AND :now_ms + :most_ms
+"""
+IS_PAUSED = """
+    SELECT EXISTS (
+        SELECT 1 FROM rests JOIN json_each(:names) n ON connection = n.value
+        WHERE owner = :operator AND (until_ms = 0 OR until_ms > :now_ms)
+    )
+"""
+CLOSED = """
+    SELECT connection, NULL AS scope, max(until_ms), reason FROM rests
+    WHERE owner = :operator AND (until_ms = 0 OR until_ms > :now_ms)
+        OR owner <> :operator AND until_ms BETWEEN :now_ms + 1 AND :now_ms + :most_ms
+    GROUP BY connection, reason
+    UNION ALL
+    SELECT connection, scope, until_ms, reason FROM gates WHERE until_ms BETWEEN :now_ms + 1 AND :now_ms + :most_ms
+    ORDER BY connection, scope
+"""
+SUCCEED = "DELETE FROM rests WHERE owner <> ?"
+FORGET = (
+    "DELETE FROM gates WHERE until_ms NOT BETWEEN :now_ms AND :now_ms + :most_ms",
+    "DELETE FROM rests WHERE owner = :operator AND until_ms BETWEEN 1 AND :now_ms",
+)
+
+
+def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:  # noqa: ARG001
+    """Carry out what is told and what an operator wants among these operations."""
+    for operation in operations:
+        if isinstance(operation, Tell):
+            _tell(database, operation)
+        elif isinstance(operation, Pause):
+            _pause(database, operation)
+
+
+def _pause(database: sqlite3.Connection, pause: Pause) -> None:
+    if pause.left_ms == 0:
+        database.execute(RESUME, (pause.connection, OPERATOR))
+    else:
+        until_ms = 0 if pause.left_ms is None else pause.now_ms + pause.left_ms
+        database.execute(REST, (pause.connection, OPERATOR, until_ms, PAUSED))
+
+
+def _tell(database: sqlite3.Connection, told: Tell) -> None:
+    for one in told.closings:
+        until_ms = told.now_ms + one.left_ms
+        if one.scope is None:
+            database.execute(REST, (told.connection, told.owner, until_ms, one.reason))
+        else:
+            database.execute(CLOSE, (told.connection, one.scope, until_ms, one.reason, told.owner))
+
+
+def hear(database: sqlite3.Connection, connection: str, owner: str, now_ms: int) -> Others:
+    """What another dispatcher told of a connection before, and what an operator wants."""
+    names = msgspec.json.encode(governing(connection)).decode()
+    given = {"connection": connection, "owner": owner, "names": names, **_now(now_ms)}
+    told = database.execute(HEAR, given).fetchall()
+    return Others(
+        closings=tuple(Closing(scope=scope, left_ms=left_ms, reason=reason) for scope, left_ms, reason in told),
+        paused=bool(database.execute(IS_PAUSED, given).fetchone()[0]),
+    )
+
+
+def closed(database: sqlite3.Connection, now_ms: int) -> dict[str, list[Gate]]:
+    """Every gate that is closed, by connection."""
+    gates: dict[str, list[Gate]] = {}
+    for connection, scope, until_ms, reason in database.execute(CLOSED, _now(now_ms)):
+        gates.setdefault(connection, []).append(Gate(scope=scope, until_ms=until_ms, reason=reason))
+    return gates
+
+
+def succeed(database: sqlite3.Connection) -> None:
+    """A new dispatcher finds out by itself which connections have to rest."""
+    database.execute(SUCCEED, (OPERATOR,))
+
+
+def forget(database: sqlite3.Connection, now_ms: int) -> None:
+    """Forget gates that are open again, and what is said of a time that has yet to come."""
+    for statement in FORGET:
+        database.execute(statement, _now(now_ms))
+
+
+def _now(now_ms: int) -> dict[str, Any]:
+    return {"now_ms": now_ms, "most_ms": MOST_MS, "operator": OPERATOR}
