@@ -14,6 +14,8 @@ nox.options.sessions = ["lint", "types", "tests", "plugins", "docs"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
+EVERYWHERE = ("-m", "not reference and not crash and not postgres", "tests", "plugins")
+AT_ONCE = ("-n", "auto", "--maxprocesses", "8")  # most of a test's time is waiting for processes
 PLUGINS = sorted(path.parent for path in Path("plugins").glob("*/pyproject.toml"))
 
 
@@ -57,16 +59,14 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The gateway's tests and its plugins', from the source tree."""
     install_all(session, "tests")
-    session.run(
-        "pytest", *(session.posargs or ["-m", "not reference and not crash and not postgres", "tests", "plugins"])
-    )
+    session.run("pytest", *(session.posargs or (*AT_ONCE, *EVERYWHERE)))
 
 
 @nox.session(python=PYTHONS)
 def matrix(session: nox.Session) -> None:
     """The same on every supported Python that is at hand."""
     install_all(session, "tests")
-    session.run("pytest", "-q", "-m", "not reference and not crash and not postgres", "tests", "plugins")
+    session.run("pytest", "-q", *AT_ONCE, *EVERYWHERE)
 
 
 @nox.session
@@ -87,9 +87,9 @@ def crash(session: nox.Session) -> None:
 
 @nox.session
 def postgres(session: nox.Session) -> None:
-    """Whatever has to do with PostgreSQL, on a server that is brought along; kills included."""
+    """Whatever has to do with PostgreSQL, on servers that are brought along; kills included."""
     install_all(session, "postgres")
-    session.run("pytest", "-rP", "-m", "postgres", "tests", *session.posargs)
+    session.run("pytest", "-rP", "-m", "postgres", "tests", *(session.posargs or AT_ONCE))
 
 
 @nox.session
