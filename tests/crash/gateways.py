@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -106,6 +107,7 @@ class Gateway:
         self._nursery = nursery
         self._supervisor = 0
         self._watch = -1
+        self._before = 0
         for name in ("serve.log", "processes"):
             (directory / name).touch()
         lease = "" if journal.url.startswith("sqlite") else f"lease_s = {journal.lease_s}"
@@ -129,6 +131,7 @@ class Gateway:
 
     def start(self) -> None:
         """Start its supervisor."""
+        self._before = len(self._started())
         self._supervisor = self._nursery.order(directory=str(self.directory), crashes=self.fuse.crashes)
         self._watch = os.pidfd_open(self._supervisor)
 
@@ -153,7 +156,13 @@ class Gateway:
                 end(pids)
 
     def stop(self) -> int:
-        """Stop it in order; returns the status of its supervisor."""
+        """Stop it in order; returns the status of its supervisor.
+
+        One that has started nothing yet may not know of signals yet: it ends at once, as any process does.
+        """
+        until = time.monotonic() + 20
+        while all(role == "supervisor" for role, _ in self._started()[self._before :]) and time.monotonic() < until:
+            time.sleep(0.005)
         os.kill(self._supervisor, signal.SIGTERM)
         if not self._ends(20):
             raise Broken("it does not stop")
@@ -177,11 +186,14 @@ class Gateway:
                     return False
         return True
 
-    def _running(self) -> list[tuple[str, int]]:
-        """Role and id of each process that still runs, in the order in which they were started."""
+    def _started(self) -> list[tuple[str, int]]:
+        """Role and id of each process, in the order in which they were started."""
         lines = (self.directory / "processes").read_text().splitlines()
-        started = [(one["role"], one["pid"]) for one in map(json.loads, lines)]
-        return [(role, pid) for role, pid in started if self._owns(pid)]
+        return [(one["role"], one["pid"]) for one in map(json.loads, lines)]
+
+    def _running(self) -> list[tuple[str, int]]:
+        """Those that still run."""
+        return [(role, pid) for role, pid in self._started() if self._owns(pid)]
 
     def _owns(self, pid: int) -> bool:
         """Whether this is a process of ours still: ids are given again, and to anybody."""
