@@ -178,7 +178,12 @@ class ConnectionGate(Door):
     on_trial: bool = False
 
     def failed(self, now: float) -> None:
-        """The destination could not be reached. After a few times in a row the gate closes, each time for longer."""
+        """The destination could not be reached. After a few times in a row the gate closes, each time for longer.
+
+        Calls that were under way together fail together: once it is closed, the others say nothing new.
+        """
+        if now < self.until:
+            return
         self.failures += 1
         if self.failures >= FAILURES_TO_CLOSE:
             doubled = FIRST_REST_S * 2 ** min(self.failures - FAILURES_TO_CLOSE, 10)

@@ -83,6 +83,17 @@ async def test_a_complaint_that_names_no_time_closes_for_longer_each_time(clock)
     assert scope.complained(clock.now, retry("status_429")) <= 1
 
 
+async def test_calls_that_were_under_way_together_close_a_connection_once(clock):
+    gate = gates(clock).connection
+    for _ in range(100):
+        gate.failed(clock.now)
+    assert gate.until - clock.now <= 1
+    clock.now = gate.until
+    for _ in range(100):
+        gate.failed(clock.now)
+    assert 1 <= gate.until - clock.now <= 2
+
+
 async def test_a_connection_closes_after_failing_a_few_times_in_a_row(clock):
     doors = gates(clock)
     for _ in range(FAILURES_TO_CLOSE - 1):
