@@ -42,7 +42,7 @@ def test_what_waits_when_the_clock_is_set_back_is_tried_at_once(gateway, vendor,
     vendor.faults.clear()
     clock.set(-9)
     assert gateway.post(message(4))[0] == 200
-    gateway.wait(gateway.drained)
+    gateway.wait(gateway.drained, seconds=90)  # what is put off just afterwards waits for the minute asked
     assert [event for event in events(vendor) if event != "e-3-0"] == ["e-1-0", "e-2-0", "e-4-0"]
     assert "e-3-0" in events(vendor)
     assert '"event":"the clock was set"' in gateway.log
