@@ -15,7 +15,7 @@ nox.options.sessions = ["lint", "types", "tests", "plugins", "docs"]
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 EVERYWHERE = ("-m", "not reference and not crash and not postgres", "tests", "plugins")
-AT_ONCE = ("-n", "auto", "--maxprocesses", "8")  # most of a test's time is waiting for processes
+AT_ONCE = ("-n", "auto", "--maxprocesses", "8", "--dist", "worksteal")  # most of a test's time is waiting
 PLUGINS = sorted(path.parent for path in Path("plugins").glob("*/pyproject.toml"))
 
 

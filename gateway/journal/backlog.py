@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
 
@@ -44,3 +46,24 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     waiting: tuple[Waiting, ...] = ()
     gates: tuple[Gate, ...] = ()
     trouble: str = ""
+
+
+def assembled(
+    oldest: Mapping[str, tuple[int, int]],
+    waiting: Mapping[str, Sequence[Waiting]],
+    closed: Mapping[str, Sequence[Gate]],
+    trouble: Mapping[str, str],
+) -> list[Backlog]:
+    """Every connection on which something waits or is closed; ``oldest``: how many batches, and since when."""
+    return [
+        Backlog(
+            connection=name,
+            batches=batches,
+            oldest_ms=oldest_ms,
+            waiting=tuple(waiting.get(name, ())),
+            gates=tuple(closed.get(name, ())),
+            trouble=trouble.get(name, ""),
+        )
+        for name in sorted({*oldest, *closed})
+        for batches, oldest_ms in (oldest.get(name, (0, 0)),)
+    ]

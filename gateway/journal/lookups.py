@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.clock import now_ms as the_time
 from gateway.journal import accounts, erasures, gates, picking, refs
-from gateway.journal.backlog import Backlog, Waiting
+from gateway.journal.backlog import Backlog, Waiting, assembled
 from gateway.journal.port import Count, Found, Outcome, Sighting
 from gateway.journal.replays import Replayed, unwrapped
 from gateway.journal.settlements import SHARED, plain_key
@@ -189,18 +189,8 @@ def backlog(database: sqlite3.Connection, now_ms: int) -> list[Backlog]:
     for connection, *row in database.execute(WAITING):
         waiting.setdefault(connection, []).append(_waiting_lanes(row))
     oldest = {connection: (batches, at_ms) for connection, batches, at_ms in database.execute(OLDEST)}
-    closed, trouble = gates.closed(database, now_ms), dict(database.execute(TROUBLE).fetchall())
-    return [
-        Backlog(
-            connection=name,
-            batches=oldest.get(name, (0, 0))[0],
-            oldest_ms=oldest.get(name, (0, 0))[1],
-            waiting=tuple(waiting.get(name, ())),
-            gates=tuple(closed.get(name, ())),
-            trouble=trouble.get(name, ""),
-        )
-        for name in sorted({*oldest, *closed})
-    ]
+    trouble = dict(database.execute(TROUBLE).fetchall())
+    return assembled(oldest, waiting, gates.closed(database, now_ms), trouble)
 
 
 def _waiting_lanes(row: Sequence[Any]) -> Waiting:

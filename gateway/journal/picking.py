@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.journal import refs
 from gateway.journal.port import Entry, Outcome, hash_ref
-from gateway.journal.replays import ABORTED, Again, Picked, Replay, Selection, chosen, cut
+from gateway.journal.replays import ABORTED, Again, Chosen, Picked, Replay, Selection, all_chosen, all_picked, cut
 
 OUTCOMES = msgspec.json.Decoder(tuple[Outcome, ...])
 
@@ -169,27 +169,11 @@ def pick(
     last = cut(database.execute(SIZES, (_json(wanted),)))
     if last is not None:
         reached, wanted = last, [seq for seq in wanted if seq <= last]
-    documents = {row[0]: row for row in database.execute(DOCUMENTS, (_json(wanted),)).fetchall()}
+    picked = all_picked(found, database.execute(DOCUMENTS, (_json(wanted),)).fetchall())
     if surveys:
         database.execute(NEWEST)
         database.execute(NEWEST_BY)
-    picked = []
-    for (seq, connection), (outcomes, waiting) in found.items():
-        if seq in documents:
-            _, user, message, part, dialect, received_ms, body = documents[seq]
-            one = Picked(
-                seq=seq,
-                user=user,
-                connection=connection,
-                message=message,
-                part=part,
-                dialect=dialect,
-                received_ms=received_ms,
-                body=body,
-                outcomes=outcomes,
-                waiting=waiting,
-            )
-            picked.append(_surveyed(database, one) if surveys else one)
+        picked = [_surveyed(database, one) for one in picked]
     return picked, reached
 
 
@@ -202,21 +186,17 @@ def _window(database: sqlite3.Connection, selection: Selection, salt: bytes, pla
     return [seq for seq in known if after < seq <= upto][:limit]
 
 
-def _chosen(
-    database: sqlite3.Connection, selection: Selection, seqs: Sequence[int]
-) -> dict[tuple[int, str], tuple[tuple[Outcome, ...], bool]]:
-    """The outcomes that a selection is about, and whether something of theirs waits, by batch and connection."""
+def _chosen(database: sqlite3.Connection, selection: Selection, seqs: Sequence[int]) -> Chosen:
     names = ("connection", "message", "since_ms", "until_ms")
     given = {"seqs": _json(seqs), **{name: getattr(selection, name) for name in names}}
     finished = database.execute(FINISHED, given).fetchall()
-    later: dict[tuple[int, str], list[tuple[Outcome, ...] | None]] = {}
-    for seq, connection, outcomes in database.execute(LATER, (_json(seqs),)):
-        later.setdefault((seq, connection), []).append(OUTCOMES.decode(outcomes) if outcomes else None)
-    looked_at = {
-        (seq, connection): chosen(selection, OUTCOMES.decode(said), later.get((seq, connection), ()))
-        for seq, connection, said in finished
-    }
-    return {key: found for key, found in looked_at.items() if found[0]}
+    later = database.execute(LATER, (_json(seqs),)).fetchall()
+    return all_chosen(selection, map(_read, finished), map(_read, later))
+
+
+def _read(row: tuple[int, str, Any]) -> tuple[int, str, Any]:
+    seq, connection, outcomes = row
+    return seq, connection, OUTCOMES.decode(outcomes) if outcomes else None
 
 
 def _surveyed(database: sqlite3.Connection, one: Picked) -> Picked:

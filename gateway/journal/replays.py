@@ -137,6 +137,48 @@ class Replays(Protocol):
         """Why what was stored again is not to be sent any more: ``replay_aborted``, ``erased``, or empty."""
 
 
+Chosen = dict[tuple[int, str], tuple[tuple["Outcome", ...], bool]]
+"""By batch and connection: the outcomes that a selection is about, and whether some of the batch waits."""
+
+
+def all_chosen(
+    selection: Selection,
+    finished: Iterable[tuple[int, str, Sequence[Outcome]]],
+    later: Iterable[tuple[int, str, Sequence[Outcome] | None]],
+) -> Chosen:
+    """What a selection is about of batches with their outcomes, and with those of what was stored again of them."""
+    since: dict[tuple[int, str], list[Sequence[Outcome] | None]] = {}
+    for seq, connection, outcomes in later:
+        since.setdefault((seq, connection), []).append(outcomes)
+    looked_at = {
+        (seq, connection): chosen(selection, said, since.get((seq, connection), ()))
+        for seq, connection, said in finished
+    }
+    return {key: found for key, found in looked_at.items() if found[0]}
+
+
+def all_picked(found: Chosen, documents: Iterable[Sequence[Any]]) -> list[Picked]:
+    """What was chosen with its documents: rows of seq, user, message, part, dialect, time of acceptance, body."""
+    known = {row[0]: row for row in documents}
+    return [
+        Picked(
+            seq=seq,
+            user=user,
+            connection=connection,
+            message=message,
+            part=part,
+            dialect=dialect,
+            received_ms=received_ms,
+            body=body,
+            outcomes=outcomes,
+            waiting=waiting,
+        )
+        for (seq, connection), (outcomes, waiting) in found.items()
+        if seq in known
+        for _, user, message, part, dialect, received_ms, body in (known[seq],)
+    ]
+
+
 def chosen(
     selection: Selection, said: Iterable[Outcome], later: Iterable[Sequence[Outcome] | None]
 ) -> tuple[tuple[Outcome, ...], bool]:

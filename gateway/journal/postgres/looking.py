@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.backlog import Backlog, Waiting
+from gateway.journal.backlog import Backlog, Waiting, assembled
 from gateway.journal.port import Count, Found, Outcome, Sighting
 from gateway.journal.postgres import accounts, erasing, sharing
 from gateway.journal.postgres.link import Connection
@@ -158,19 +158,8 @@ async def backlog(connection: Connection) -> list[Backlog]:
         )
         waiting.setdefault(name, []).append(one)
     oldest = {name: (batches, at_ms) for name, batches, at_ms in await connection.fetch(OLDEST)}
-    closed = await sharing.closed(connection)
     trouble = {one.connection: one.trouble for one in await accounts.sealed(connection, None)}
-    return [
-        Backlog(
-            connection=name,
-            batches=oldest.get(name, (0, 0))[0],
-            oldest_ms=oldest.get(name, (0, 0))[1],
-            waiting=tuple(waiting.get(name, ())),
-            gates=tuple(closed.get(name, ())),
-            trouble=trouble.get(name, ""),
-        )
-        for name in sorted({*oldest, *closed})
-    ]
+    return assembled(oldest, waiting, await sharing.closed(connection), trouble)
 
 
 async def counts(connection: Connection) -> list[Count]:

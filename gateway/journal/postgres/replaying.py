@@ -10,7 +10,7 @@ import msgspec
 from gateway.journal.port import Entry, Outcome, hash_ref
 from gateway.journal.postgres import shelving
 from gateway.journal.postgres.link import Connection
-from gateway.journal.replays import ABORTED, Again, Picked, Replay, Selection, chosen, cut
+from gateway.journal.replays import ABORTED, Again, Chosen, Picked, Replay, Selection, all_chosen, all_picked, cut
 
 OUTCOMES = msgspec.json.Decoder(tuple[Outcome, ...])
 
@@ -156,29 +156,13 @@ async def pick(
     places = await _window(connection, selection, salt, place)
     reached = places[-1][1] if len(places) == place[2] else None
     found = await _chosen(connection, selection, places)
-    wanted = [at for at in places if any(seq == at[1] for seq, _ in found)]
+    seqs = {seq for seq, _ in found}
+    wanted = [at for at in places if at[1] in seqs]
     last = cut(await _at(connection, SIZES, wanted))
     if last is not None:
         reached, wanted = last, [at for at in wanted if at[1] <= last]
-    documents = {row[0]: row for row in await _at(connection, DOCUMENTS, wanted)}
-    picked = []
-    for (seq, name), (outcomes, waiting) in found.items():
-        if seq in documents:
-            _, user, message, part, dialect, received_ms, body = documents[seq]
-            one = Picked(
-                seq=seq,
-                user=user,
-                connection=name,
-                message=message,
-                part=part,
-                dialect=dialect,
-                received_ms=received_ms,
-                body=body,
-                outcomes=outcomes,
-                waiting=waiting,
-            )
-            picked.append(await _surveyed(connection, one) if surveys else one)
-    return picked, reached
+    picked = all_picked(found, await _at(connection, DOCUMENTS, wanted))
+    return [await _surveyed(connection, one) for one in picked] if surveys else picked, reached
 
 
 async def _window(
@@ -193,20 +177,15 @@ async def _window(
     return [tuple(row) for row in await connection.fetch(KNOWN, wanted)]
 
 
-async def _chosen(
-    connection: Connection, selection: Selection, places: Sequence[Place]
-) -> dict[tuple[int, str], tuple[tuple[Outcome, ...], bool]]:
-    """The outcomes that a selection is about, and whether something of theirs waits, by batch and connection."""
+async def _chosen(connection: Connection, selection: Selection, places: Sequence[Place]) -> Chosen:
     given = (selection.connection, selection.message, selection.since_ms, selection.until_ms)
-    finished = await _at(connection, FINISHED, places, *given)
-    later: dict[tuple[int, str], list[tuple[Outcome, ...] | None]] = {}
-    for seq, name, outcomes in await _at(connection, LATER, places):
-        later.setdefault((seq, name), []).append(OUTCOMES.decode(outcomes) if outcomes else None)
-    looked_at = {
-        (seq, name): chosen(selection, OUTCOMES.decode(said), later.get((seq, name), ()))
-        for seq, name, said in finished
-    }
-    return {key: found for key, found in looked_at.items() if found[0]}
+    finished, later = await _at(connection, FINISHED, places, *given), await _at(connection, LATER, places)
+    return all_chosen(selection, map(_read, finished), map(_read, later))
+
+
+def _read(row: Sequence[Any]) -> tuple[int, str, Any]:
+    seq, name, outcomes = row
+    return seq, name, OUTCOMES.decode(outcomes) if outcomes else None
 
 
 async def _surveyed(connection: Connection, one: Picked) -> Picked:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-RECORDING = Path(__file__).parent / "../../../../shared/contracts/sailthru-recorded-exchanges.json"
+RECORDING = Path(__file__).parent.joinpath(*[".."] * 4, "shared", "contracts", "sailthru-recorded-exchanges.json")
 KNOWN_BEFORE = ("ultrabrand@mailinator.com", "609c8b99a972c075de427b34")
 pytestmark = pytest.mark.reference
 

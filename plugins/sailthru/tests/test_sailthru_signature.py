@@ -14,7 +14,7 @@ from gateway.sdk import Call
 from gateway_sailthru.settings import SailthruSettings
 from gateway_sailthru.signing import signature
 
-VECTORS = Path(__file__).parent / "../../../../shared/contracts/sailthru-signature-vectors.json"
+VECTORS = Path(__file__).parent.joinpath(*[".."] * 4, "shared", "contracts", "sailthru-signature-vectors.json")
 POST = Call(method="POST", path="user", json={"id": "jo@example.com"})
 text = st.text(st.characters(exclude_categories=["Cs"]))
 key = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1)
