@@ -37,22 +37,25 @@ KEEP = """
     AND (excluded.print != print OR excluded.received_ms >= received_ms + 3600000)
     RETURNING connection
 """
-RELEASE = "UPDATE lanes SET due_ms = 0 WHERE connection = ? AND owner IS NULL AND reason LIKE 'refused%'"
+RELEASE = "UPDATE lanes SET due_ms = 0 WHERE seq = 0 AND connection = ? AND reason LIKE 'refused%'"
 NOTE = "UPDATE accounts SET trouble = ? WHERE connection = ? AND print = ?"
 RESEAL = "UPDATE accounts SET print = ?, sealed = ? WHERE connection = ? AND print = ?"
 DUE = """
     WITH RECURSIVE names (name) AS (
-        SELECT (SELECT min(connection) FROM lanes WHERE connection >= :own)
+        SELECT (SELECT min(connection) FROM lanes WHERE seq = 0 AND connection >= :own)
         UNION ALL
-        SELECT (SELECT min(connection) FROM lanes WHERE connection > name) FROM names WHERE name < :end
+        SELECT (SELECT min(connection) FROM lanes WHERE seq = 0 AND connection > name) FROM names WHERE name < :end
     )
     SELECT name, a.print FROM names LEFT JOIN accounts a ON a.connection = name
     WHERE (name = :own OR name > :own || '/' AND name < :end)
-    AND EXISTS (SELECT 1 FROM lanes l WHERE l.connection = name AND l.due_ms <= :now_ms AND l.owner IS NULL)
+    AND EXISTS (
+        SELECT 1 FROM lanes l WHERE l.seq = 0 AND l.connection = name AND l.due_ms <= :now_ms
+        AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.connection = name AND c.user = l.user)
+    )
 """
 FORGET = """
     DELETE FROM accounts WHERE received_ms < ?
-    AND NOT EXISTS (SELECT 1 FROM lanes WHERE lanes.connection = accounts.connection)
+    AND NOT EXISTS (SELECT 1 FROM lanes WHERE seq = 0 AND lanes.connection = accounts.connection)
 """
 
 

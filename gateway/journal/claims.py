@@ -1,4 +1,8 @@
-"""Claiming lanes: whole users, each with its oldest work in order."""
+"""Claiming lanes: whole users, each with its oldest work in order.
+
+What is claimed is read afterwards, by who claimed it: with every row that is read the interpreter's lock changes hands,
+and so long nobody else could write.
+"""
 
 from __future__ import annotations
 
@@ -16,32 +20,35 @@ from gateway.journal.settlements import plain_key
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Claim up to ``lanes`` lanes of a connection until ``until_ms``, with up to ``items`` items each."""
+    """Claim up to ``lanes`` lanes of a connection under a fence, and let go of those claimed under ``unread`` ones."""
 
     connection: str
     now_ms: int
-    until_ms: int
     lanes: int
-    items: int
     fence: int
+    unread: tuple[int, ...] = ()
 
 
 TAKE = """
-    UPDATE lanes SET due_ms = :until_ms, owner = 'dispatch', fence = :fence
-    WHERE connection = :connection AND user IN (
-        SELECT user FROM lanes WHERE connection = :connection AND due_ms <= :now_ms AND owner IS NULL
-        ORDER BY due_ms LIMIT :lanes
-    )
-    RETURNING user, attempts, failing_since_ms, erased_seq
+    INSERT INTO claims (connection, user, fence) SELECT connection, user, :fence FROM lanes l
+    WHERE seq = 0 AND connection = :connection AND due_ms <= :now_ms
+    AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.connection = l.connection AND c.user = l.user)
+    ORDER BY due_ms LIMIT :lanes
+"""
+LET_GO = "DELETE FROM claims WHERE fence = ?"
+TAKEN = """
+    SELECT l.user, l.attempts, l.failing_since_ms, l.erased_seq
+    FROM claims c JOIN lanes l ON l.user = c.user AND l.connection = c.connection AND l.seq = 0
+    WHERE c.connection = :connection AND c.fence = :fence ORDER BY l.due_ms
 """
 ITEMS = """
     SELECT b.user, b.seq, b.message, b.part, b.dialect, b.received_ms, b.facts, b.body, w.progress, w.crashes,
         w.crashed_in
     FROM json_each(:users) u
-    JOIN work w ON w.user = u.value AND w.connection = :connection
+    JOIN lanes w ON w.user = u.value AND w.connection = :connection
     JOIN batches b ON b.seq = w.seq
     WHERE w.seq IN (
-        SELECT seq FROM work WHERE user = u.value AND connection = :connection ORDER BY seq LIMIT :items
+        SELECT seq FROM lanes WHERE user = u.value AND connection = :connection AND seq > 0 ORDER BY seq LIMIT :items
     )
     ORDER BY b.user, b.seq
 """
@@ -53,17 +60,19 @@ MEMORY = """
 
 
 def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
-    """Carry out the Claims among these operations; the result of each is its lanes."""
+    """Carry out the Claims among these operations; the result of each is how many lanes it claimed."""
     for index, operation in enumerate(operations):
         if isinstance(operation, Claim):
-            results[index] = _claim(database, operation)
+            for fence in operation.unread:
+                database.execute(LET_GO, (fence,))
+            given = {name: getattr(operation, name) for name in ("connection", "now_ms", "lanes", "fence")}
+            results[index] = database.execute(TAKE, given).rowcount
 
 
-def _claim(database: sqlite3.Connection, claim: Claim) -> list[Lane]:
-    given = {name: getattr(claim, name) for name in ("connection", "now_ms", "until_ms", "lanes", "items", "fence")}
-    taken = database.execute(TAKE, given).fetchall()
-    if not taken:
-        return []
+def read(database: sqlite3.Connection, connection: str, fence: int, most: int) -> list[Lane]:
+    """The lanes that have been claimed under a fence, longest due first, each with so many items at most."""
+    given: dict[str, Any] = {"connection": connection, "fence": fence, "items": most}
+    taken = database.execute(TAKEN, given).fetchall()
     given["users"] = msgspec.json.encode([user for user, *_ in taken]).decode()
     items: dict[int, list[Item]] = {}
     for user, *row in database.execute(ITEMS, given).fetchall():
@@ -74,9 +83,9 @@ def _claim(database: sqlite3.Connection, claim: Claim) -> list[Lane]:
     wishes = bool(database.execute(WISHES).fetchone()[0])
     return [
         Lane(
-            connection=claim.connection,
+            connection=connection,
             user=user,
-            fence=claim.fence,
+            fence=fence,
             attempts=attempts,
             failing_since_ms=failing_since_ms,
             items=tuple(items.get(user, ())),

@@ -1,7 +1,7 @@
 """Storing batches: many posts in a handful of statements, whatever their number.
 
 Each statement that SQLite runs gives up the interpreter's lock once; with a statement a row, a busy event
-loop would take it back every time. So rows travel together, and work is spread over connections by SQLite.
+loop would take it back every time. So rows travel together.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal import accounts, erasures, picking, refs
+from gateway.journal import accounts, arrivals, erasures, picking, refs
 from gateway.journal.port import Entry, Sealed
+from gateway.journal.settlements import Settle
 
 MOST_ROWS = 64
 BATCHES = "batches (seq, dedupe, user, message, part, dialect, received_ms, scope, facts, body)"
@@ -29,17 +30,6 @@ class Accept:
     sealed: tuple[Sealed, ...] = ()
 
 
-WORK = """
-    INSERT INTO work (user, connection, seq)
-    SELECT b.user, c.value, b.seq FROM batches b, json_each(:connections) c
-    WHERE b.seq > :base AND (b.scope IS NULL OR b.scope = c.value)
-"""
-LANES = """
-    INSERT INTO lanes (user, connection, due_ms)
-    SELECT b.user, c.value, b.received_ms FROM batches b, json_each(:connections) c
-    WHERE b.seq > :base AND (b.scope IS NULL OR b.scope = c.value)
-    ON CONFLICT DO NOTHING
-"""
 RECEIVED = """
     INSERT INTO counts (connection, word, reason, facts)
     SELECT c.value, 'received', '', sum(b.facts) FROM batches b, json_each(:connections) c
@@ -50,7 +40,10 @@ RECEIVED = """
 
 
 def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
-    """Carry out the Accepts among these operations; the result of each is how many of its batches were new."""
+    """Carry out the Accepts among these operations; the result of each is how many of its batches were new.
+
+    If there are others, they find everything in its lane; what settles a lane knows what it is about.
+    """
     spread: dict[tuple[str, ...], list[tuple[int, Accept]]] = {}
     for index, operation in enumerate(operations):
         if isinstance(operation, Accept):
@@ -63,23 +56,27 @@ def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[A
             new = {entry.dedupe for entry in accept.entries} & stored
             stored -= new
             results[index] = len(new)
+    if not all(isinstance(operation, (Accept, Settle)) for operation in operations):
+        arrivals.put(database)
 
 
 def _store(database: sqlite3.Connection, entries: Sequence[Entry], connections: tuple[str, ...]) -> set[bytes]:
-    """Store batches and their work; returns the ``dedupe`` of those that were new."""
+    """Store batches for these connections; returns the ``dedupe`` of those that were new."""
     (base,) = database.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'batches'").fetchone()
     numbered = list(enumerate(entries, base + 1))
     _insert(database, [_row(seq, entry) for seq, entry in numbered])
     new = dict(database.execute("SELECT seq, dedupe FROM batches WHERE seq > ?", (base,)).fetchall())
-    refs.add(database, [(seq, ref) for seq, entry in numbered if seq in new for ref in entry.refs])
-    given = {"base": base, "connections": msgspec.json.encode(connections).decode()}
-    for statement in (WORK, LANES, RECEIVED):
-        database.execute(statement, given)
-    wishing = [(seq, entry) for seq, entry in numbered if entry.wish is not None and seq in new]
+    stored = [(seq, entry) for seq, entry in numbered if seq in new]
+    refs.add(database, [(seq, ref) for seq, entry in stored for ref in entry.refs])
+    arrivals.add(database, stored, connections)
+    database.execute(RECEIVED, {"base": base, "connections": msgspec.json.encode(connections).decode()})
+    wishing = [(seq, entry) for seq, entry in stored if entry.wish is not None]
     if wishing:
+        arrivals.put(database)
         erasures.begin(database, wishing, connections)
-    again = [(seq, entry, entry.again) for seq, entry in numbered if entry.again is not None and seq in new]
+    again = [(seq, entry, entry.again) for seq, entry in stored if entry.again is not None]
     if again:
+        arrivals.put(database)
         picking.add(database, again)
     return set(new.values())
 

@@ -27,23 +27,24 @@ class Erase:
 
 
 BEGIN = """
-    UPDATE lanes SET erased_seq = max(erased_seq, b.seq), due_ms = iif(owner IS NULL, 0, due_ms)
+    UPDATE lanes SET erased_seq = max(erased_seq, b.seq), due_ms = 0
     FROM json_each(:seqs) s JOIN batches b ON b.seq = s.value JOIN json_each(:connections) c
-    WHERE lanes.user = b.user AND lanes.connection = c.value AND (b.scope IS NULL OR b.scope = c.value)
+    WHERE lanes.user = b.user AND lanes.connection = c.value AND lanes.seq = 0
+    AND (b.scope IS NULL OR b.scope = c.value)
 """
 WISH = """
     INSERT INTO wishes (name, connection, before_ms, received_ms) VALUES (?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET before_ms = max(before_ms, excluded.before_ms), received_ms = excluded.received_ms
 """
 WAITING = """
-    SELECT DISTINCT user FROM work WHERE connection = :connection AND seq < :seq AND (
+    SELECT DISTINCT user FROM lanes WHERE connection = :connection AND seq BETWEEN 1 AND :seq - 1 AND (
         user IN (SELECT value FROM json_each(:lanes))
         OR :everywhere AND user IN (SELECT user FROM batches WHERE seq IN (SELECT value FROM json_each(:found)))
     )
 """
 WITHHOLD = """
-    UPDATE lanes SET erased_seq = max(erased_seq, :seq - 1), due_ms = iif(owner IS NULL, 0, due_ms)
-    WHERE connection = :connection AND user IN (SELECT value FROM json_each(:users))
+    UPDATE lanes SET erased_seq = max(erased_seq, :seq - 1), due_ms = 0
+    WHERE connection = :connection AND seq = 0 AND user IN (SELECT value FROM json_each(:users))
 """
 OLDER = """
     SELECT b.seq, b.user FROM batches b JOIN ledger l ON l.seq = b.seq AND l.connection = :connection
@@ -52,7 +53,7 @@ OLDER = """
 """
 REMOVE = """
     UPDATE batches SET body = x'' WHERE seq IN (SELECT value FROM json_each(?)) AND body != x''
-    AND NOT EXISTS (SELECT 1 FROM work w WHERE w.user = batches.user AND w.seq = batches.seq)
+    AND NOT EXISTS (SELECT 1 FROM lanes w WHERE w.user = batches.user AND w.seq = batches.seq)
     AND (? OR NOT EXISTS (SELECT 1 FROM ledger l WHERE l.seq = batches.seq AND l.dead > 0))
     RETURNING seq
 """

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from gateway.clock import now_ms as the_time
-from gateway.journal import accounts, erasures, gates, picking, refs
+from gateway.journal import accounts, arrivals, erasures, gates, picking, refs
 from gateway.journal.backlog import Backlog, Waiting, assembled
 from gateway.journal.port import Count, Found, Outcome, Sighting
 from gateway.journal.replays import Replayed, unwrapped
@@ -84,49 +84,69 @@ PING = """
     INSERT INTO memory (user, connection, key, value) VALUES (0, '', 'ping', ?)
     ON CONFLICT DO UPDATE SET value = excluded.value
 """
-CRASHED = "UPDATE work SET crashes = crashes + 1, crashed_in = ? WHERE user = ? AND connection = ? AND seq = ?"
+CRASHED = "UPDATE lanes SET crashes = crashes + 1, crashed_in = ? WHERE user = ? AND connection = ? AND seq = ?"
 WAITING = """
-    SELECT connection, reason, owner IS NOT NULL AS claimed, count(*), max(due_ms), max(attempts),
-        min(nullif(failing_since_ms, 0))
-    FROM lanes GROUP BY connection, reason, claimed ORDER BY connection, claimed, count(*) DESC
+    WITH heads (connection, reason, claimed, due_ms, attempts, failing_since_ms) AS (
+        SELECT l.connection, reason, c.user IS NOT NULL, due_ms, attempts, failing_since_ms
+        FROM lanes l LEFT JOIN claims c ON c.connection = l.connection AND c.user = l.user WHERE seq = 0
+        UNION ALL
+        SELECT connection, '', 0, min(due_ms), 0, 0 FROM arrived a WHERE NOT EXISTS (
+            SELECT 1 FROM lanes l WHERE l.user = a.user AND l.connection = a.connection
+        ) GROUP BY connection, user
+    )
+    SELECT connection, reason, claimed, count(*), max(due_ms), max(attempts), min(nullif(failing_since_ms, 0))
+    FROM heads GROUP BY connection, reason, claimed ORDER BY connection, claimed, count(*) DESC
 """
 OLDEST = """
     SELECT w.connection, w.batches, (SELECT received_ms FROM batches WHERE seq = w.oldest) FROM (
-        SELECT connection, count(*) AS batches, min(seq) AS oldest FROM work GROUP BY connection
+        SELECT connection, count(*) AS batches, min(seq) AS oldest FROM (
+            SELECT connection, seq FROM lanes WHERE seq > 0 UNION ALL SELECT connection, seq FROM arrived
+        ) GROUP BY connection
     ) w ORDER BY connection
 """
 TROUBLE = "SELECT connection, trouble FROM accounts WHERE trouble <> ''"
-OLDER = "SELECT 1 FROM work WHERE user = ? AND connection = ? AND seq < ? LIMIT 1"
+OLDER = "SELECT 1 FROM lanes WHERE user = ? AND connection = ? AND seq > 0 AND seq < ? LIMIT 1"
 OLD = """
     SELECT b.seq, b.received_ms < :before_ms, NOT EXISTS (
-        SELECT 1 FROM work w WHERE w.user = b.user AND w.seq = b.seq
+        WITH RECURSIVE names (name) AS (
+            SELECT min(connection) FROM lanes WHERE user = b.user
+            UNION ALL
+            SELECT (SELECT min(connection) FROM lanes WHERE user = b.user AND connection > name) FROM names
+            WHERE name IS NOT NULL
+        )
+        SELECT 1 FROM names JOIN lanes w ON w.user = b.user AND w.connection = name AND w.seq = b.seq
     ) AND NOT EXISTS (
         SELECT 1 FROM ledger l WHERE l.seq = b.seq AND l.dead > 0 AND b.received_ms >= :dead_before_ms
     )
     FROM batches b WHERE b.seq > :after_seq ORDER BY b.seq LIMIT :limit
 """
-ANY_DUE = "SELECT 1 FROM lanes WHERE connection = ? AND due_ms <= ? AND owner IS NULL LIMIT 1"
+ANY_DUE = """
+    SELECT 1 FROM lanes l WHERE seq = 0 AND connection = ? AND due_ms <= ?
+    AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.connection = l.connection AND c.user = l.user) LIMIT 1
+"""
 FORGETTING = (
     "DELETE FROM ledger WHERE seq IN (SELECT value FROM json_each(:seqs))",
     "DELETE FROM batches WHERE seq IN (SELECT value FROM json_each(:seqs))",
 )
 ROUSE = """
-    UPDATE lanes SET due_ms = min(due_ms, :now_ms) WHERE connection = :connection AND reason = :reason AND owner IS NULL
+    UPDATE lanes SET due_ms = min(due_ms, :now_ms) WHERE seq = 0 AND connection = :connection AND reason = :reason
 """
 RECALL = """
     WITH RECURSIVE names (name) AS (
-        SELECT min(connection) FROM lanes
+        SELECT min(connection) FROM lanes WHERE seq = 0
         UNION ALL
-        SELECT (SELECT min(connection) FROM lanes WHERE connection > name) FROM names WHERE name IS NOT NULL
+        SELECT (SELECT min(connection) FROM lanes WHERE seq = 0 AND connection > name) FROM names
+        WHERE name IS NOT NULL
     )
-    UPDATE lanes SET due_ms = :now_ms WHERE (connection, user) IN (
-        SELECT l.connection, l.user FROM names JOIN lanes l ON l.connection = name
-        WHERE l.due_ms > :after_ms AND l.owner IS NULL LIMIT :limit
-    ) RETURNING 1
+    UPDATE lanes SET due_ms = :now_ms FROM (
+        SELECT l.user, l.connection FROM names JOIN lanes l ON l.connection = name
+        WHERE l.seq = 0 AND l.due_ms > :after_ms LIMIT :limit
+    ) off
+    WHERE lanes.user = off.user AND lanes.connection = off.connection AND lanes.seq = 0 RETURNING 1
 """
 LEFT_OF = """
     SELECT 1 FROM json_each(:seqs) s JOIN batches b ON b.seq = s.value
-    JOIN work w ON w.user = b.user AND w.connection = :connection AND w.seq = b.seq LIMIT 1
+    JOIN lanes w ON w.user = b.user AND w.connection = :connection AND w.seq = b.seq LIMIT 1
 """
 
 
@@ -168,8 +188,11 @@ def _prune(database: sqlite3.Connection, prune: Prune) -> int | None:
 
 
 def any_due(database: sqlite3.Connection, connections: Sequence[str], now_ms: int) -> bool:
-    """Whether one of these connections has a lane that is due."""
-    return any(database.execute(ANY_DUE, (name, now_ms)).fetchone() for name in connections)
+    """Whether one of these connections has a lane that is due, or may have one."""
+    return any(
+        arrivals.wait_for(database, name) or database.execute(ANY_DUE, (name, now_ms)).fetchone()
+        for name in connections
+    )
 
 
 def shared_memory(database: sqlite3.Connection, connection: str) -> dict[str, Any]:
@@ -250,12 +273,20 @@ def _finished(database: sqlite3.Connection, seq: int) -> list[Sighting]:
 def _waiting(database: sqlite3.Connection, seq: int, user: int) -> list[Sighting]:
     rows = database.execute(
         """
-        SELECT w.connection, w.progress, l.due_ms, l.attempts, l.reason, l.owner IS NOT NULL, coalesce(a.trouble, '')
-        FROM work w JOIN lanes l ON l.user = w.user AND l.connection = w.connection
+        SELECT w.connection, w.progress, coalesce(l.due_ms, w.due_ms), coalesce(l.attempts, 0), coalesce(l.reason, ''),
+            c.user IS NOT NULL, coalesce(a.trouble, '')
+        FROM (
+            SELECT user, connection, progress, due_ms FROM lanes WHERE user = :user AND seq = :seq
+            UNION ALL
+            SELECT user, connection, NULL, due_ms FROM arrived WHERE seq = :seq
+            AND first_seq = (SELECT max(first_seq) FROM arrivals WHERE first_seq <= :seq)
+        ) w
+        LEFT JOIN lanes l ON l.user = w.user AND l.connection = w.connection AND l.seq = 0
+        LEFT JOIN claims c ON c.user = w.user AND c.connection = w.connection
         LEFT JOIN accounts a ON a.connection = w.connection
-        WHERE w.user = ? AND w.seq = ? ORDER BY w.connection
+        ORDER BY w.connection
         """,
-        (user, seq),
+        {"user": user, "seq": seq},
     )
     return [
         Sighting(

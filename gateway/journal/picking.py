@@ -49,10 +49,9 @@ ADVANCE = """
 """
 ABORT = "UPDATE replays SET state = 'aborted' WHERE id = ?"
 AT_ONCE = """
-    UPDATE lanes SET due_ms = 0 WHERE owner IS NULL AND (user, connection) IN (
-        SELECT w.user, w.connection FROM replayed r JOIN batches b ON b.seq = r.seq
-        JOIN work w ON w.user = b.user AND w.connection = r.connection AND w.seq = r.seq WHERE r.replay = ?
-    )
+    UPDATE lanes SET due_ms = 0 FROM replayed r JOIN batches b ON b.seq = r.seq
+    JOIN lanes w ON w.user = b.user AND w.connection = r.connection AND w.seq = r.seq
+    WHERE r.replay = ? AND lanes.user = w.user AND lanes.connection = w.connection AND lanes.seq = 0
 """
 REPLAYED = """
     INSERT INTO replayed (seq, of_seq, connection, replay, facts)
@@ -61,7 +60,7 @@ REPLAYED = """
 ALL = """
     SELECT p.id, p.created_ms, p.selection, p.rate, p.upto, p.cursor, p.state, coalesce(sum(r.facts), 0), count(w.seq)
     FROM replays p LEFT JOIN replayed r ON r.replay = p.id LEFT JOIN batches b ON b.seq = r.seq
-    LEFT JOIN work w ON w.user = b.user AND w.connection = r.connection AND w.seq = r.seq
+    LEFT JOIN lanes w ON w.user = b.user AND w.connection = r.connection AND w.seq = r.seq
     GROUP BY p.id ORDER BY p.created_ms, p.id
 """
 WITHDRAWN = """

@@ -173,6 +173,51 @@ MIGRATIONS = (
         PRIMARY KEY (connection, owner)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE lanes RENAME TO old_lanes;
+    DROP INDEX lanes_due;
+    CREATE TABLE lanes (                        -- what waits for a user on a connection, and before it (seq 0) how
+        user INTEGER NOT NULL,
+        connection TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        due_ms INTEGER,                         -- of seq 0: claimable from then on
+        attempts INTEGER,
+        failing_since_ms INTEGER,
+        reason TEXT,
+        erased_seq INTEGER,                     -- what waits up to this batch is not sent: its user was erased
+        progress TEXT,                          -- of a batch: what has become of its calls
+        crashes INTEGER,                        -- how many processes died of it
+        crashed_in TEXT,                        -- and what the last one was doing
+        PRIMARY KEY (user, connection, seq)
+    ) WITHOUT ROWID;
+    INSERT INTO lanes (user, connection, seq, due_ms, attempts, failing_since_ms, reason, erased_seq)
+    SELECT user, connection, 0, iif(owner IS NULL, due_ms, 0), attempts, failing_since_ms, reason, erased_seq
+    FROM old_lanes;
+    INSERT INTO lanes (user, connection, seq, progress, crashes, crashed_in)
+    SELECT user, connection, seq, progress, crashes, crashed_in FROM work;
+    DROP TABLE old_lanes;
+    DROP TABLE work;
+    CREATE INDEX lanes_due ON lanes (connection, due_ms, attempts, failing_since_ms, erased_seq) WHERE seq = 0;
+    CREATE VIEW emptied AS SELECT user, connection, seq FROM lanes;
+    CREATE TRIGGER emptying INSTEAD OF INSERT ON emptied BEGIN
+        DELETE FROM lanes WHERE user = NEW.user AND connection = NEW.connection AND seq = NEW.seq;
+    END;                                        -- for SQLite does not use the whole key to delete by rows of values
+    CREATE TABLE claims (                       -- the lanes that the dispatcher has in hand
+        connection TEXT NOT NULL,
+        user INTEGER NOT NULL,
+        fence INTEGER NOT NULL,
+        PRIMARY KEY (connection, user)
+    ) WITHOUT ROWID;
+    CREATE TABLE arrivals (                     -- batches that have yet to be put into lanes: a row for each commit
+        first_seq INTEGER PRIMARY KEY,
+        connections TEXT NOT NULL,
+        batches TEXT NOT NULL                   -- of each: seq, user, due_ms, scope
+    );
+    CREATE VIEW arrived AS
+    SELECT a.first_seq, b.value ->> 0 AS seq, b.value ->> 1 AS user, c.value AS connection, b.value ->> 2 AS due_ms
+    FROM arrivals a, json_each(a.batches) b, json_each(a.connections) c
+    WHERE b.value ->> 3 IS NULL OR b.value ->> 3 = c.value;
+    """,
 )
 
 
@@ -208,6 +253,12 @@ def _version(database: sqlite3.Connection) -> int:
 
 
 def _statements(script: str) -> list[str]:
-    """The statements of a script; none of them has a semicolon inside."""
+    """The statements of a script, without its comments."""
     bare = "\n".join(line.partition("--")[0] for line in script.splitlines())
-    return [statement for statement in bare.split(";") if statement.strip()]
+    statements, begun = [], ""
+    for piece in bare.split(";"):
+        begun += piece + ";"
+        if begun.strip(" \n;") and sqlite3.complete_statement(begun):
+            statements.append(begun)
+            begun = ""
+    return statements

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal import erasures
+from gateway.journal import arrivals, erasures
 from gateway.journal.port import Finished, Settlement
 
 ESCAPED = "\x1a"  # what a memory key begins with that is stored as JSON
@@ -28,39 +28,42 @@ class Settle:
 
 STALE = """
     SELECT s.value ->> 0, s.value ->> 1, s.value ->> 2 FROM json_each(:rows) s
-    LEFT JOIN lanes l ON l.user = s.value ->> 0 AND l.connection = s.value ->> 1 AND l.fence = s.value ->> 2
-    WHERE l.user IS NULL
+    LEFT JOIN claims c ON c.user = s.value ->> 0 AND c.connection = s.value ->> 1 AND c.fence = s.value ->> 2
+    WHERE c.user IS NULL
 """
 LEDGER = """
     INSERT INTO ledger (seq, connection, at_ms, dead, outcomes)
     SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3, r.value -> 4 FROM json_each(:rows) r
 """
 DONE = """
-    DELETE FROM work WHERE (user, connection, seq) IN (
-        SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2 FROM json_each(:rows) r
-    )
+    INSERT INTO emptied (user, connection, seq)
+    SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2 FROM json_each(:rows) r
 """
 PROGRESS = """
-    UPDATE work SET progress = r.value -> 3 FROM json_each(:rows) r
-    WHERE work.user = r.value ->> 0 AND work.connection = r.value ->> 1 AND work.seq = r.value ->> 2
+    UPDATE lanes SET progress = r.value -> 3 FROM json_each(:rows) r
+    WHERE lanes.user = r.value ->> 0 AND lanes.connection = r.value ->> 1 AND lanes.seq = r.value ->> 2
 """
 GONE = """
-    DELETE FROM lanes WHERE (user, connection) IN (
-        SELECT r.value ->> 0, r.value ->> 1 FROM json_each(:rows) r WHERE NOT EXISTS (
-            SELECT 1 FROM work w WHERE w.user = r.value ->> 0 AND w.connection = r.value ->> 1
-        )
+    INSERT INTO emptied (user, connection, seq)
+    SELECT r.value ->> 0, r.value ->> 1, 0 FROM json_each(:rows) r WHERE NOT EXISTS (
+        SELECT 1 FROM lanes w WHERE w.user = r.value ->> 0 AND w.connection = r.value ->> 1 AND w.seq > 0
+    )
+"""
+LET_GO = """
+    DELETE FROM claims WHERE (connection, user) IN (
+        SELECT CAST(r.value ->> 1 AS TEXT), CAST(r.value ->> 0 AS INTEGER) FROM json_each(:rows) r
     )
 """
 RELEASE = """
-    UPDATE lanes SET owner = NULL, due_ms = r.value ->> 2, attempts = r.value ->> 3,
-        failing_since_ms = r.value ->> 4, reason = r.value ->> 5
-    FROM json_each(:rows) r WHERE lanes.user = r.value ->> 0 AND lanes.connection = r.value ->> 1
+    UPDATE lanes SET due_ms = r.value ->> 2, attempts = r.value ->> 3, failing_since_ms = r.value ->> 4,
+        reason = r.value ->> 5
+    FROM json_each(:rows) r WHERE lanes.user = r.value ->> 0 AND lanes.connection = r.value ->> 1 AND lanes.seq = 0
 """
 ERASED = """
     UPDATE lanes SET erased_seq = max(erased_seq, coalesce((
-        SELECT max(seq) FROM work w WHERE w.user = lanes.user AND w.connection = lanes.connection
+        SELECT max(seq) FROM lanes w WHERE w.user = lanes.user AND w.connection = lanes.connection
     ), 0))
-    FROM json_each(:rows) r WHERE lanes.user = r.value ->> 0 AND lanes.connection = r.value ->> 1
+    FROM json_each(:rows) r WHERE lanes.user = r.value ->> 0 AND lanes.connection = r.value ->> 1 AND lanes.seq = 0
 """
 REMEMBER = """
     INSERT INTO memory (user, connection, key, value)
@@ -94,6 +97,7 @@ def _record(database: sqlite3.Connection, settles: Sequence[Settle]) -> None:
     with erasures.thoroughly(database) if any(finished.unkept for _, finished in done) else nullcontext():
         _record_done(database, settles, done)
     released = [settle for settle in settles if settle.settlement.release]
+    _execute(database, LET_GO, (_key(settle) for settle in released))
     _execute(database, GONE, (_key(settle) for settle in released))
     _execute(database, RELEASE, (_release_row(settle) for settle in released))
     _execute(database, COUNT, _counted(settles))
@@ -116,7 +120,10 @@ def _record_done(
     if unkept:
         erasures.remove(database, unkept, dead=False)
     _remember(database, settles)
-    _execute(database, ERASED, (_key(settle) for settle, finished in done if finished.erased))
+    erased = [_key(settle) for settle, finished in done if finished.erased]
+    if erased:
+        arrivals.put(database)
+        _execute(database, ERASED, erased)
 
 
 def _execute(database: sqlite3.Connection, statement: str, rows: Iterable[Any]) -> list[Any]:

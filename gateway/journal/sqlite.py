@@ -18,6 +18,7 @@ import msgspec
 
 from gateway.journal import (
     accounts,
+    arrivals,
     claims,
     datapoints,
     entries,
@@ -56,10 +57,9 @@ LOOK_AGAIN_S = 0.005
 RUNS = tuple(
     kind.run for kind in (entries, settlements, claims, erasures, accounts, lookups, datapoints, picking, gates)
 )
-FREE = "UPDATE lanes SET due_ms = 0, owner = NULL WHERE owner IS NOT NULL OR reason LIKE 'refused%'"
+FREE = ("DELETE FROM claims", "UPDATE lanes SET due_ms = 0 WHERE seq = 0 AND reason LIKE 'refused%'")
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0", "cache_size = -16384")
 PATIENCE_S = 2.0  # for whoever else has the file open; the gateway's own processes take turns
-LEASE_MS = 24 * 3600 * 1000  # a dispatcher that dies leaves its leases to its successor, which holds its lock
 
 
 def path_of(url: str) -> Path:
@@ -121,6 +121,7 @@ class SqliteJournal:
         self._checkpointer = Checkpointer(self._path, connect, self._turn_of_its_own)
         self._owner: int | None = None
         self._name = secrets.token_hex(8)
+        self._unread: set[int] = set()  # fences under which lanes were claimed that could not be read then
         self._indexer: Indexer | None = None
         self._aside: sqlite3.Connection | None = None
         self.salt: bytes = self._read(refs.salt)
@@ -132,8 +133,14 @@ class SqliteJournal:
 
     async def claim(self, connection: str, *, now_ms: int, lanes: int, items: int) -> list[Lane]:
         """Claim lanes that are due; see the port."""
-        order = claims.Claim(connection, now_ms, now_ms + LEASE_MS, lanes, items, secrets.randbits(62))
-        claimed: list[Lane] = await self._do(order)
+        fence, unread = secrets.randbits(62), tuple(self._unread)
+        found: int = await self._do(claims.Claim(connection, now_ms, lanes, fence, unread))
+        self._unread -= set(unread)
+        if not found:
+            return []
+        self._unread.add(fence)
+        claimed = self._read(claims.read, connection, fence, items)
+        self._unread.remove(fence)
         return claimed
 
     async def settle(self, settlement: Settlement) -> bool:
@@ -198,6 +205,7 @@ class SqliteJournal:
 
     async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
         """Whether nothing older is left in a lane; see the port."""
+        await self._put_away()
         return self._read(lookups.lane_is_empty, connection, user, before_seq)
 
     async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[Found]:
@@ -222,6 +230,7 @@ class SqliteJournal:
 
     async def due(self, connection: str, now_ms: int) -> list[tuple[str, bytes | None]]:
         """Where something is due; see the port."""
+        await self._put_away()
         return self._read(accounts.due, connection, now_ms)
 
     async def counts(self) -> list[Count]:
@@ -270,10 +279,10 @@ class SqliteJournal:
     async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
         """Return once a lane may be due; see the port."""
         start = time.monotonic()
-        while time.monotonic() < start + timeout_s:
-            if self._read(lookups.any_due, connections, now_ms + int(1000 * (time.monotonic() - start))):
+        while (looked := time.monotonic()) < start + timeout_s:
+            if self._read(lookups.any_due, connections, now_ms + int(1000 * (looked - start))):
                 return
-            await asyncio.sleep(LOOK_AGAIN_S)
+            await asyncio.sleep(max(LOOK_AGAIN_S, 20 * (time.monotonic() - looked)))  # it looks past what is in hand
 
     async def take_over(self) -> bool:
         """Become the one dispatcher of this journal; see the port. What a dead one held is free again."""
@@ -292,7 +301,8 @@ class SqliteJournal:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with self._turn_of_its_own():
-                self._reader.execute(FREE)
+                for statement in FREE:
+                    self._reader.execute(statement)
                 gates.succeed(self._reader)
             self._indexer = Indexer(connect(self._path), self._turn_of_its_own)
         except BaseException:
@@ -331,6 +341,11 @@ class SqliteJournal:
 
     def _turn_of_its_own(self) -> Any:
         return writing(self._path)
+
+    async def _put_away(self) -> None:
+        """Have everything in its lane."""
+        if self._read(arrivals.wait):
+            await self._do(arrivals.Put())
 
     async def _do(self, operation: Any) -> Any:
         return await self._committer.submit(operation)

@@ -26,10 +26,12 @@ BALANCE = """
         sum(CASE WHEN word = 'delivered' THEN facts ELSE 0 END),
         sum(CASE WHEN word = 'skipped' THEN facts ELSE 0 END),
         sum(CASE WHEN word = 'dead' THEN facts ELSE 0 END),
-        (SELECT coalesce(sum(b.facts), 0) FROM work w JOIN batches b ON b.seq = w.seq WHERE w.connection = c.connection)
+        (SELECT coalesce(sum(b.facts), 0) FROM {work} w JOIN batches b ON b.seq = w.seq
+            WHERE w.connection = c.connection)
     FROM counts c GROUP BY c.connection
 """
 """One statement sees one moment: facts by word, and those of the work that waits."""
+SQLITE_WORK = "(SELECT connection, seq FROM lanes UNION ALL SELECT connection, seq FROM arrived)"
 LEDGER = """
     SELECT b.message, b.part, l.connection, l.outcomes FROM ledger l JOIN batches b ON b.seq = l.seq
 """
@@ -117,7 +119,7 @@ class Sqlite:
         path = settings.url.removeprefix("sqlite:///")
         try:
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=0.5)) as database:
-                return {name: tuple(counts) for name, *counts in database.execute(BALANCE)}
+                return {name: tuple(counts) for name, *counts in database.execute(BALANCE.format(work=SQLITE_WORK))}
         except sqlite3.OperationalError:
             return None
 
@@ -173,7 +175,7 @@ class Postgres:
         from gateway.journal.postgres.link import TROUBLE
 
         try:
-            rows = self._ask(settings, BALANCE)
+            rows = self._ask(settings, BALANCE.format(work="work"))
         except TROUBLE:
             return None
         return {name: tuple(map(int, counts)) for name, *counts in rows}

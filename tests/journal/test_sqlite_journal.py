@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from gateway.journal import schema
+from gateway.journal.arrivals import MOST_LEFT
 from gateway.journal.checkpoint import Checkpointer, Limits
-from gateway.journal.port import JournalUnavailable, JournalUnusable
+from gateway.journal.port import Finished, JournalUnavailable, JournalUnusable, Settlement
 from gateway.journal.sqlite import SqliteJournal, connect, path_of, prepare
 from gateway.journal.turns import writing
 
@@ -88,10 +89,10 @@ async def test_two_processes_may_write_at_once(url, make_entry):
 async def test_a_failed_commit_stores_nothing_and_says_so(url, make_entry):
     prepare(url)
     journal = SqliteJournal(url)
-    run(url, "ALTER TABLE work RENAME TO gone")
+    run(url, "ALTER TABLE counts RENAME TO gone")
     with pytest.raises(JournalUnavailable):
         await journal.accept([make_entry("m1")], ("loyalty",))
-    run(url, "ALTER TABLE gone RENAME TO work")
+    run(url, "ALTER TABLE gone RENAME TO counts")
     assert await journal.accept([make_entry("m1")], ("loyalty",)) == 1
     await journal.close()
 
@@ -144,6 +145,98 @@ async def test_a_reader_who_stays_keeps_nobody_waiting(url, make_entry):
     assert await asyncio.wait_for(asyncio.gather(*accepting), 8) == [1] * 50
     folding.close()
     reader.close()
+    await journal.close()
+
+
+async def test_what_waits_in_a_journal_of_an_older_version_goes_on_where_it_was(url):
+    with closing(sqlite3.connect(path_of(url))) as database:
+        for script in schema.MIGRATIONS[:8]:
+            database.executescript(script)
+        database.execute("PRAGMA user_version = 8")
+        for seq, user, at_ms in ((1, 7, 100), (2, 7, 200), (3, 8, 300)):
+            row = (seq, user, b"%d" % seq, f"m{seq}", 0, "firehose", at_ms, None, 1, b"{}")
+            database.execute(f"INSERT INTO batches VALUES ({','.join('?' * len(row))})", row)
+            database.execute(
+                "INSERT INTO work (user, connection, seq, progress, crashes, crashed_in) VALUES (?, ?, ?, ?, ?, ?)",
+                (user, "loyalty", seq, '{"c1":{"word":"delivered"}}' if seq == 2 else None, seq - 1, "plan"),
+            )
+        database.executemany(
+            "INSERT INTO lanes (user, connection, due_ms, owner, fence, attempts, failing_since_ms, reason, erased_seq)"
+            " VALUES (?, 'loyalty', ?, ?, 5, ?, ?, ?, ?)",
+            [(7, 2**50, "dispatch", 0, 0, "", 1), (8, 5_000, None, 3, 90, "timeout", 0)],
+        )
+        database.commit()
+    prepare(url)
+    journal = SqliteJournal(url)
+    assert await journal.take_over()
+    (first,) = await journal.claim("loyalty", now_ms=4_999, lanes=9, items=9)
+    assert (first.user, first.attempts, first.erased_seq) == (7, 0, 1)
+    assert [(item.message, item.crashes, item.progress) for item in first.items] == [
+        ("m1", 0, {}),
+        ("m2", 1, {"c1": {"word": "delivered"}}),
+    ]
+    (second,) = await journal.claim("loyalty", now_ms=5_000, lanes=9, items=9)
+    assert (second.user, second.attempts, second.failing_since_ms) == (8, 3, 90)
+    assert [(item.message, item.crashes, item.crashed_in) for item in second.items] == [("m3", 2, "plan")]
+    await journal.close()
+
+
+async def test_what_has_arrived_is_put_into_lanes_even_where_nobody_looks_for_work(url, make_entry):
+    prepare(url)
+    journal = SqliteJournal(url)
+    entries = [make_entry(f"m{n}", user=str(n)) for n in range(3 * MOST_LEFT)]
+    for start in range(0, len(entries), 64):
+        await journal.accept(entries[start : start + 64], ("loyalty", "email"))
+    ((left,),) = run(url, "SELECT count(DISTINCT seq) FROM arrived")
+    assert MOST_LEFT / 2 < left <= MOST_LEFT + 64
+    waiting = {
+        one.connection: (one.batches, sum(lanes.lanes for lanes in one.waiting)) for one in await journal.backlog()
+    }
+    assert waiting == dict.fromkeys(("loyalty", "email"), (len(entries), len(entries)))
+    await journal.close()
+
+
+async def test_lanes_whose_claim_could_not_be_read_are_claimed_again(url, make_entry, monkeypatch):
+    prepare(url)
+    journal = SqliteJournal(url)
+    assert await journal.take_over()
+    await journal.accept([make_entry("m1"), make_entry("m2", user="bob")], ("loyalty",))
+    with monkeypatch.context() as broken:
+        broken.setattr("gateway.journal.claims.ITEMS", "SELECT * FROM nowhere")
+        with pytest.raises(JournalUnavailable):
+            await journal.claim("loyalty", now_ms=2_000, lanes=1, items=9)
+    lanes = await journal.claim("loyalty", now_ms=2_000, lanes=9, items=9)
+    assert [item.message for lane in lanes for item in lane.items] == ["m1", "m2"]
+    assert await journal.claim("loyalty", now_ms=2_000, lanes=9, items=9) == []
+    await journal.close()
+
+
+async def test_finishing_one_batch_of_a_lane_costs_the_same_however_many_wait_in_it(url, make_entry):
+    """Counted in steps of SQLite's virtual machine."""
+    prepare(url)
+    journal = SqliteJournal(url)
+    assert await journal.take_over()
+    steps = 0
+
+    def step():
+        nonlocal steps
+        steps += 1
+
+    costs = []
+    for name, waiting in (("ann", 5), ("bob", 3_000)):
+        await journal.accept([make_entry(f"{name}{n}", user=name) for n in range(waiting)], ("loyalty", "email"))
+        (lane,) = await journal.claim("loyalty", now_ms=2_000, lanes=1, items=1)
+        done = Finished(seq=lane.items[0].seq, facts=1, outcomes=())
+        settlement = Settlement(
+            connection="loyalty", user=lane.user, fence=lane.fence, finished=(done,), release=True, due_ms=9_000
+        )
+        steps = 0
+        journal._writer.set_progress_handler(step, 1)
+        assert await journal.settle(settlement)
+        journal._writer.set_progress_handler(None, 1)
+        costs.append(steps)
+    few, many = costs
+    assert many < 1.2 * few
     await journal.close()
 
 
