@@ -38,7 +38,7 @@ TAKE = """
 LET_GO = "DELETE FROM claims WHERE fence = ?"
 TAKEN = """
     SELECT l.user, l.attempts, l.failing_since_ms, l.erased_seq
-    FROM claims c JOIN lanes l ON l.user = c.user AND l.connection = c.connection AND l.seq = 0
+    FROM claims c CROSS JOIN lanes l ON l.user = c.user AND l.connection = c.connection AND l.seq = 0
     WHERE c.connection = :connection AND c.fence = :fence ORDER BY l.due_ms
 """
 ITEMS = """

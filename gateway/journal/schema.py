@@ -197,7 +197,7 @@ MIGRATIONS = (
     SELECT user, connection, seq, progress, crashes, crashed_in FROM work;
     DROP TABLE old_lanes;
     DROP TABLE work;
-    CREATE INDEX lanes_due ON lanes (connection, due_ms, attempts, failing_since_ms, erased_seq) WHERE seq = 0;
+    CREATE INDEX lanes_due ON lanes (connection, due_ms, attempts, failing_since_ms, reason, erased_seq) WHERE seq = 0;
     CREATE VIEW emptied AS SELECT user, connection, seq FROM lanes;
     CREATE TRIGGER emptying INSTEAD OF INSERT ON emptied BEGIN
         DELETE FROM lanes WHERE user = NEW.user AND connection = NEW.connection AND seq = NEW.seq;

@@ -211,17 +211,47 @@ async def test_lanes_whose_claim_could_not_be_read_are_claimed_again(url, make_e
     await journal.close()
 
 
-async def test_finishing_one_batch_of_a_lane_costs_the_same_however_many_wait_in_it(url, make_entry):
-    """Counted in steps of SQLite's virtual machine."""
+@pytest.fixture
+def steps_of():
+    """How many steps of SQLite's virtual machine it takes a journal to do something: its result, and the steps."""
+
+    async def steps_of(journal, doing):
+        steps = 0
+
+        def step():
+            nonlocal steps
+            steps += 1
+
+        for database in (journal._writer, journal._reader):
+            database.set_progress_handler(step, 1)
+        done = await doing
+        for database in (journal._writer, journal._reader):
+            database.set_progress_handler(None, 1)
+        return done, steps
+
+    return steps_of
+
+
+async def test_a_claim_costs_the_same_however_many_lanes_wait_behind(url, make_entry, steps_of):
     prepare(url)
     journal = SqliteJournal(url)
     assert await journal.take_over()
-    steps = 0
+    costs = []
+    for waiting in (range(40), range(40, 3_000)):
+        await journal.accept([make_entry(f"m{n}", user=str(n), received_ms=n) for n in waiting], ("loyalty",))
+        await journal.ping()
+        lanes, steps = await steps_of(journal, journal.claim("loyalty", now_ms=9_000, lanes=20, items=9))
+        assert len(lanes) == 20
+        costs.append(steps)
+    few, many = costs
+    assert many < 1.2 * few
+    await journal.close()
 
-    def step():
-        nonlocal steps
-        steps += 1
 
+async def test_finishing_one_batch_of_a_lane_costs_the_same_however_many_wait_in_it(url, make_entry, steps_of):
+    prepare(url)
+    journal = SqliteJournal(url)
+    assert await journal.take_over()
     costs = []
     for name, waiting in (("ann", 5), ("bob", 3_000)):
         await journal.accept([make_entry(f"{name}{n}", user=name) for n in range(waiting)], ("loyalty", "email"))
@@ -230,10 +260,8 @@ async def test_finishing_one_batch_of_a_lane_costs_the_same_however_many_wait_in
         settlement = Settlement(
             connection="loyalty", user=lane.user, fence=lane.fence, finished=(done,), release=True, due_ms=9_000
         )
-        steps = 0
-        journal._writer.set_progress_handler(step, 1)
-        assert await journal.settle(settlement)
-        journal._writer.set_progress_handler(None, 1)
+        held, steps = await steps_of(journal, journal.settle(settlement))
+        assert held
         costs.append(steps)
     few, many = costs
     assert many < 1.2 * few
