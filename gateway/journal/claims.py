@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.port import Item, Lane
-from gateway.journal.replays import unwrapped
+from gateway.journal.lanes import assembled
+from gateway.journal.port import Lane
 from gateway.journal.settlements import plain_key
 
 
@@ -74,42 +74,7 @@ def read(database: sqlite3.Connection, connection: str, fence: int, most: int) -
     given: dict[str, Any] = {"connection": connection, "fence": fence, "items": most}
     taken = database.execute(TAKEN, given).fetchall()
     given["users"] = msgspec.json.encode([user for user, *_ in taken]).decode()
-    items: dict[int, list[Item]] = {}
-    for user, *row in database.execute(ITEMS, given).fetchall():
-        items.setdefault(user, []).append(_item(row))
-    memory: dict[int, dict[str, Any]] = {}
-    for user, key, value in database.execute(MEMORY, given).fetchall():
-        memory.setdefault(user, {})[plain_key(key)] = msgspec.json.decode(value)
+    items = database.execute(ITEMS, given).fetchall()
+    memory = [(user, plain_key(key), value) for user, key, value in database.execute(MEMORY, given).fetchall()]
     wishes = bool(database.execute(WISHES).fetchone()[0])
-    return [
-        Lane(
-            connection=connection,
-            user=user,
-            fence=fence,
-            attempts=attempts,
-            failing_since_ms=failing_since_ms,
-            items=tuple(items.get(user, ())),
-            memory=memory.get(user, {}),
-            erased_seq=erased_seq,
-            wishes=wishes,
-        )
-        for user, attempts, failing_since_ms, erased_seq in taken
-    ]
-
-
-def _item(row: Sequence[Any]) -> Item:
-    seq, message, part, dialect, received_ms, facts, body, progress, crashes, crashed_in = row
-    dialect, body, again = unwrapped(dialect, body)
-    return Item(
-        seq=seq,
-        message=message,
-        part=part,
-        dialect=dialect,
-        received_ms=received_ms,
-        facts=facts,
-        body=body,
-        progress=msgspec.json.decode(progress) if progress else {},
-        crashes=crashes,
-        crashed_in=crashed_in,
-        again=again,
-    )
+    return assembled((connection, fence), taken, items, memory, wishes=wishes)

@@ -17,9 +17,9 @@ def shown(of: JournalSettings) -> str:
 async def prepare(of: JournalSettings) -> None:
     """Make the journal, or bring an older one up to date. Raises JournalUnusable and JournalUnavailable."""
     if _is_file(of):
-        from gateway.journal import sqlite  # noqa: PLC0415
+        from gateway.journal import file  # noqa: PLC0415
 
-        sqlite.prepare(of.url)
+        file.prepare(of.url)
     else:
         address = _address(of)
         from gateway.journal.postgres import journal  # noqa: PLC0415
@@ -30,9 +30,9 @@ async def prepare(of: JournalSettings) -> None:
 async def inspect(of: JournalSettings) -> bool:
     """Whether there is a journal yet, and one can be had there. Raises JournalUnusable and JournalUnavailable."""
     if _is_file(of):
-        from gateway.journal import sqlite  # noqa: PLC0415
+        from gateway.journal import file  # noqa: PLC0415
 
-        return sqlite.inspect(of.url)
+        return file.inspect(of.url)
     address = _address(of)
     from gateway.journal.postgres import journal  # noqa: PLC0415
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -28,13 +27,13 @@ from gateway.journal import (
     picking,
     port,
     refs,
-    schema,
     settlements,
 )
 from gateway.journal.backlog import Backlog
 from gateway.journal.checkpoint import Checkpointer
 from gateway.journal.closings import Closing, Others
 from gateway.journal.commit import Committer
+from gateway.journal.file import connect, path_of
 from gateway.journal.indexing import Indexer
 from gateway.journal.port import (
     Count,
@@ -42,7 +41,6 @@ from gateway.journal.port import (
     Entry,
     Found,
     JournalUnavailable,
-    JournalUnusable,
     Lane,
     Sealed,
     Settlement,
@@ -58,53 +56,6 @@ RUNS = tuple(
     kind.run for kind in (entries, settlements, claims, erasures, accounts, lookups, datapoints, picking, gates)
 )
 FREE = ("DELETE FROM claims", "UPDATE lanes SET due_ms = 0 WHERE seq = 0 AND reason LIKE 'refused%'")
-PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0", "cache_size = -16384")
-PATIENCE_S = 2.0  # for whoever else has the file open; the gateway's own processes take turns
-
-
-def path_of(url: str) -> Path:
-    """The file that a ``sqlite:///`` URL names."""
-    return Path(url.removeprefix("sqlite:///"))
-
-
-def connect(path: Path, *, patience_s: float = PATIENCE_S, makes: bool = False) -> sqlite3.Connection:
-    """A connection as every part of the gateway uses it, waiting so long for others; one of them ``makes`` the file.
-
-    Raises JournalUnavailable.
-    """
-    url = f"{path.absolute().as_uri()}?mode={'rwc' if makes else 'rw'}"
-    try:
-        database = sqlite3.connect(url, timeout=patience_s, isolation_level=None, check_same_thread=False, uri=True)
-    except sqlite3.Error as error:
-        raise JournalUnavailable(f"{path}: {error}") from error
-    try:
-        for pragma in PRAGMAS:
-            database.execute(f"PRAGMA {pragma}")
-    except sqlite3.Error as error:
-        database.close()
-        raise JournalUnavailable(f"{path}: {error}") from error
-    return database
-
-
-def prepare(url: str) -> None:
-    """Make the journal, or bring an older one up to date. Raises JournalUnusable and JournalUnavailable."""
-    path = path_of(url)
-    try:
-        with closing(connect(path, makes=True)) as database, writing(path):
-            schema.migrate(database)
-    except sqlite3.DatabaseError as error:
-        raise JournalUnusable(f"{path}: {error}") from error
-
-
-def inspect(url: str) -> bool:
-    """Whether there is a journal yet, which is then brought up to date, and one can be made otherwise."""
-    path = path_of(url)
-    parent = path.resolve().parent
-    if not parent.is_dir():
-        raise JournalUnusable(f"{parent} is no directory")
-    if path.exists():
-        prepare(url)
-    return path.exists()
 
 
 class SqliteJournal:
@@ -121,6 +72,7 @@ class SqliteJournal:
         self._checkpointer = Checkpointer(self._path, connect, self._turn_of_its_own)
         self._owner: int | None = None
         self._name = secrets.token_hex(8)
+        self._shared: dict[str, bytes] = {}  # what a dispatcher has read of memories; nobody else writes any
         self._unread: set[int] = set()  # fences under which lanes were claimed that could not be read then
         self._indexer: Indexer | None = None
         self._aside: sqlite3.Connection | None = None
@@ -146,7 +98,11 @@ class SqliteJournal:
     async def settle(self, settlement: Settlement) -> bool:
         """Record what became of a lane; see the port. Raises TypeError for what is no JSON."""
         msgspec.json.encode((settlement.memos, settlement.progress))  # nobody else in the commit may suffer for it
-        held: bool = await self._do(settlements.Settle(settlement, _now_ms()))
+        try:
+            held: bool = await self._do(settlements.Settle(settlement, _now_ms()))
+        finally:
+            if any(memo.shared for memo in settlement.memos):
+                self._shared.pop(settlement.connection, None)
         return held
 
     async def rouse(self, connection: str, reason: str, *, now_ms: int) -> None:
@@ -201,7 +157,12 @@ class SqliteJournal:
 
     async def shared_memory(self, connection: str) -> dict[str, Any]:
         """What a plugin remembers for its connection; see the port."""
-        return self._read(lookups.shared_memory, connection)
+        if self._owner is None:
+            return self._read(lookups.shared_memory, connection)
+        if connection not in self._shared:
+            self._shared[connection] = msgspec.json.encode(self._read(lookups.shared_memory, connection))
+        shared: dict[str, Any] = msgspec.json.decode(self._shared[connection])
+        return shared
 
     async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
         """Whether nothing older is left in a lane; see the port."""

@@ -215,7 +215,7 @@ def _install_sqlite() -> None:
     )
     around("gateway.journal.refs", "put", after=always("index.before_commit"))
     around("gateway.journal.indexing", "index", after=lambda done, *_: ("index.after_commit",) if done else ())
-    around("gateway.journal.sqlite", "prepare", before=always("migrate.before"), after=always("migrate.after_commit"))
+    around("gateway.journal.file", "prepare", before=always("migrate.before"), after=always("migrate.after_commit"))
     around(
         "gateway.journal.checkpoint:Checkpointer",
         "_truncated",

@@ -122,9 +122,14 @@ async def test_memory_is_of_the_user_or_shared_and_can_be_forgotten(journal, mak
     (lane,) = await claim(journal)
     assert (lane.memory, await journal.shared_memory("loyalty")) == ({"seen": {"a": [1]}}, {"list": "Gold"})
     assert await journal.shared_memory("email") == {}
+    (await journal.shared_memory("loyalty"))["list"] = "what a plugin does with it is its own"
+    assert await journal.shared_memory("loyalty") == {"list": "Gold"}
     await journal.settle(settle(lane, memos=(Memo(key="seen", value=None),), release=True, due_ms=0))
     (lane,) = await claim(journal)
     assert lane.memory == {}
+    for value, left in (("Silver", {"list": "Silver"}), (None, {})):
+        await journal.settle(settle(lane, memos=(Memo(key="list", value=value, shared=True),)))
+        assert await journal.shared_memory("loyalty") == left
 
 
 async def test_a_lane_knows_whether_something_older_is_left_in_it(journal, make_entry):

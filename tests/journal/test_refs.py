@@ -10,9 +10,9 @@ from support.journal_words import claim, find, finish, ref
 
 from gateway.journal import refs, schema
 from gateway.journal.engines import open_journal, prepare
+from gateway.journal.file import connect, path_of
 from gateway.journal.indexing import index
 from gateway.journal.port import hash_ref
-from gateway.journal.sqlite import connect, path_of
 from gateway.settings import Journal
 
 pytestmark = pytest.mark.anyio

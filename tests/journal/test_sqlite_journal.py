@@ -14,8 +14,9 @@ import pytest
 from gateway.journal import schema
 from gateway.journal.arrivals import MOST_LEFT
 from gateway.journal.checkpoint import Checkpointer, Limits
+from gateway.journal.file import connect, path_of, prepare
 from gateway.journal.port import Finished, JournalUnavailable, JournalUnusable, Settlement
-from gateway.journal.sqlite import SqliteJournal, connect, path_of, prepare
+from gateway.journal.sqlite import SqliteJournal
 from gateway.journal.turns import writing
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +42,8 @@ async def test_everything_accepted_is_there_after_the_process_was_killed(url):
     program = textwrap.dedent(f"""
         import asyncio, os, signal
         from gateway.journal.port import Entry, hash64, hash128
-        from gateway.journal.sqlite import SqliteJournal, prepare
+        from gateway.journal.file import prepare
+        from gateway.journal.sqlite import SqliteJournal
         async def main():
             prepare({url!r})
             journal = SqliteJournal({url!r})

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.port import Item, Lane
+from gateway.journal.lanes import assembled
+from gateway.journal.port import Lane
 from gateway.journal.postgres.link import Connection
-from gateway.journal.replays import unwrapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,28 +122,15 @@ async def claim(connection: Connection, order: Claim, *, takes_over: bool, held:
     if not taken:
         return []
     users = [row[0] for row in taken]
-    items: dict[int, list[Item]] = {}
-    wishes = False
-    for row in await connection.fetch(ITEMS, users, order.connection, order.items):
-        items.setdefault(row[0], []).append(_item(row))
-        wishes = row[-1]
-    memory: dict[int, dict[str, Any]] = {}
-    for user, key, value in await connection.fetch(MEMORY, users, order.connection):
-        memory.setdefault(user, {})[msgspec.json.decode(key)] = msgspec.json.decode(value)
-    return [
-        Lane(
-            connection=order.connection,
-            user=user,
-            fence=order.fence,
-            attempts=attempts,
-            failing_since_ms=failing_since_ms,
-            items=tuple(items.get(user, ())),
-            memory=memory.get(user, {}),
-            erased_seq=erased_seq,
-            wishes=wishes,
-        )
-        for user, attempts, failing_since_ms, erased_seq in taken
-    ]
+    items = await connection.fetch(ITEMS, users, order.connection, order.items)
+    memory = await connection.fetch(MEMORY, users, order.connection)
+    return assembled(
+        (order.connection, order.fence),
+        taken,
+        [row[:-1] for row in items],
+        [(user, msgspec.json.decode(key), value) for user, key, value in memory],
+        wishes=any(row[-1] for row in items[:1]),
+    )
 
 
 async def renew(connection: Connection, keys: Iterable[Key], lease_ms: int) -> None:
@@ -178,21 +165,3 @@ async def recall(connection: Connection, after_ms: int, now_ms: int, limit: int,
 
 def _columns(keys: Iterable[Key]) -> list[list[Any]]:
     return list(map(list, zip(*keys, strict=True)))
-
-
-def _item(row: Sequence[Any]) -> Item:
-    _, seq, message, part, dialect, received_ms, facts, body, progress, crashes, crashed_in, _ = row
-    dialect, body, again = unwrapped(dialect, body)
-    return Item(
-        seq=seq,
-        message=message,
-        part=part,
-        dialect=dialect,
-        received_ms=received_ms,
-        facts=facts,
-        body=body,
-        progress=msgspec.json.decode(progress) if progress else {},
-        crashes=crashes,
-        crashed_in=crashed_in,
-        again=again,
-    )

@@ -1,0 +1,59 @@
+"""The file that a journal in SQLite is: opening it, making it, bringing an older one up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from gateway.journal import schema
+from gateway.journal.port import JournalUnavailable, JournalUnusable
+from gateway.journal.turns import writing
+
+PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0", "cache_size = -16384")
+PATIENCE_S = 2.0  # for whoever else has the file open; the gateway's own processes take turns
+
+
+def path_of(url: str) -> Path:
+    """The file that a ``sqlite:///`` URL names."""
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def connect(path: Path, *, patience_s: float = PATIENCE_S, makes: bool = False) -> sqlite3.Connection:
+    """A connection as every part of the gateway uses it, waiting so long for others; one of them ``makes`` the file.
+
+    Raises JournalUnavailable.
+    """
+    url = f"{path.absolute().as_uri()}?mode={'rwc' if makes else 'rw'}"
+    try:
+        database = sqlite3.connect(url, timeout=patience_s, isolation_level=None, check_same_thread=False, uri=True)
+    except sqlite3.Error as error:
+        raise JournalUnavailable(f"{path}: {error}") from error
+    try:
+        for pragma in PRAGMAS:
+            database.execute(f"PRAGMA {pragma}")
+    except sqlite3.Error as error:
+        database.close()
+        raise JournalUnavailable(f"{path}: {error}") from error
+    return database
+
+
+def prepare(url: str) -> None:
+    """Make the journal, or bring an older one up to date. Raises JournalUnusable and JournalUnavailable."""
+    path = path_of(url)
+    try:
+        with closing(connect(path, makes=True)) as database, writing(path):
+            schema.migrate(database)
+    except sqlite3.DatabaseError as error:
+        raise JournalUnusable(f"{path}: {error}") from error
+
+
+def inspect(url: str) -> bool:
+    """Whether there is a journal yet, which is then brought up to date, and one can be made otherwise."""
+    path = path_of(url)
+    parent = path.resolve().parent
+    if not parent.is_dir():
+        raise JournalUnusable(f"{parent} is no directory")
+    if path.exists():
+        prepare(url)
+    return path.exists()
