@@ -16,6 +16,7 @@ from gateway.cli import configured
 from gateway.cli.tables import explained, table
 from gateway.facts import facts, title
 from gateway.journal import engines
+from gateway.journal.backlog import Gate
 from gateway.journal.port import Found, JournalUnavailable, JournalUnusable, Outcome, Receipt, Sighting, hash_ref
 from gateway.journal.replays import Replayed
 from gateway.mparticle.decoding import decode
@@ -124,11 +125,17 @@ def _row(batch: Found, sighting: Sighting, found_by: str) -> Row:
         "due": _time(sighting.due_ms) if state == "waiting" else None,
         "attempts": sighting.attempts,
         "reason": sighting.reason,
+        "rests": None if sighting.rest is None else _rests(sighting.rest),
         "trouble": sighting.trouble,
         "document": "kept" if batch.body else "removed",
         "replay": None if batch.replayed is None else _replayed(batch.replayed),
         "receipt": None if sighting.receipt is None else _receipt(sighting.receipt, sighting.outcomes),
     }
+
+
+def _rests(rest: Gate) -> Row:
+    """Why nothing of the connection is sent, and until when (None: until an operator says so)."""
+    return {"reason": rest.reason, "until": _time(rest.until_ms or None)}
 
 
 def _replayed(replayed: Replayed) -> Row:
@@ -221,6 +228,9 @@ def waiting(row: Row) -> str:
         return "being worked on now"
     if row["trouble"] and not row["trouble"].startswith("refused"):
         return f"{row['trouble']}; goes on once a message brings other settings"
+    if row["rests"]:
+        until = f" until {row['rests']['until']}" if row["rests"]["until"] else ""
+        return f"nothing of the connection is sent{until}: {waits_for(row['rests']['reason'])}"
     tried = f"tried {row['attempts']} time{'s' if row['attempts'] > 1 else ''}" if row["attempts"] else ""
     why = waits_for(row["reason"])
     known = why if why != row["reason"] else ""  # which stands beside it anyway

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from gateway.cli import configured
 from gateway.cli.explain import waits_for
 from gateway.cli.tables import table
 from gateway.journal.backlog import Backlog, Gate, Waiting
+from gateway.journal.closings import governing
 from gateway.journal.engines import inspect, open_journal
 from gateway.journal.port import Count, JournalUnavailable, JournalUnusable
 from gateway.settings import Journal as JournalSettings
@@ -152,7 +153,9 @@ def _show(rows: Iterable[Row]) -> None:
             for row in rows
         ],
     )
-    waits = [(row["connection"], *_said(one, row)) for row in rows for one in row["waiting"]]
+    whole = [(row["connection"], gate) for row in rows for gate in row["closed"] if gate["scope"] is None]
+    resting = {name: waits_for(gate["reason"]) for name, gate in whole}
+    waits = [(row["connection"], *_said(one, row, resting)) for row in rows for one in row["waiting"]]
     if waits:
         table(("connection", "users", "why", "until", "tried", "failing since"), waits)
     closed = [(row["connection"], *_shut(one)) for row in rows for one in row["closed"]]
@@ -163,14 +166,14 @@ def _show(rows: Iterable[Row]) -> None:
             click.echo(f"{row['connection']} is {REMOVED}")
 
 
-def _said(one: Row, row: Row) -> tuple[Any, ...]:
-    why = "being worked on" if one["state"] == "in_hand" else waits_for(one["reason"]) or _turn(row)
+def _said(one: Row, row: Row, resting: Mapping[str, str]) -> tuple[Any, ...]:
+    why = "being worked on" if one["state"] == "in_hand" else waits_for(one["reason"]) or _turn(row, resting)
     return one["lanes"], why, one["until"], one["attempts"] or None, one["failing_since"]
 
 
-def _turn(row: Row) -> str:
+def _turn(row: Row, resting: Mapping[str, str]) -> str:
     """What lanes wait for that nobody has begun to work on: what keeps all of them, or nothing but their turn."""
-    whole = next((waits_for(one["reason"]) for one in row["closed"] if one["scope"] is None), "")
+    whole = next((resting[name] for name in governing(row["connection"]) if name in resting), "")
     return row["trouble"] or whole or "their turn"
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from gateway.journal.closings import governing
+
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """Lanes of a connection that wait for the same ``reason`` (none: for their turn), or are ``claimed``.
@@ -46,6 +48,12 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     waiting: tuple[Waiting, ...] = ()
     gates: tuple[Gate, ...] = ()
     trouble: str = ""
+
+
+def rest_of(connection: str, closed: Mapping[str, Sequence[Gate]]) -> Gate | None:
+    """How the whole of a connection, or of the one that an account belongs to, rests now."""
+    gates = (gate for name in governing(connection) for gate in closed.get(name, ()))
+    return next((gate for gate in gates if gate.scope is None), None)
 
 
 def assembled(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from operator import itemgetter
@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.clock import now_ms as the_time
 from gateway.journal import accounts, arrivals, erasures, gates, picking, refs
-from gateway.journal.backlog import Backlog, Waiting, assembled
+from gateway.journal.backlog import Backlog, Gate, Waiting, assembled, rest_of
 from gateway.journal.port import Count, Found, Outcome, Sighting
 from gateway.journal.replays import Replayed, unwrapped
 from gateway.journal.settlements import SHARED, plain_key
@@ -244,10 +244,11 @@ def find(database: sqlite3.Connection, wanted: Sequence[bytes], limit: int) -> l
     """The newest batches that one of these ids was found in, oldest first."""
     known = refs.seqs(database, wanted)[-limit:]
     rows = database.execute(FOUND, (msgspec.json.encode(known).decode(),)).fetchall()
-    return [_found(database, row) for row in rows]
+    closed = gates.closed(database, the_time())
+    return [_found(database, row, closed) for row in rows]
 
 
-def _found(database: sqlite3.Connection, row: Sequence[Any]) -> Found:
+def _found(database: sqlite3.Connection, row: Sequence[Any], closed: Mapping[str, Sequence[Gate]]) -> Found:
     seq, user, message, part, received_ms, dialect, body, replay, at_ms = row
     dialect, body, _ = unwrapped(dialect, body)
     return Found(
@@ -257,7 +258,7 @@ def _found(database: sqlite3.Connection, row: Sequence[Any]) -> Found:
         dialect=dialect,
         received_ms=received_ms,
         body=body,
-        sightings=(*_finished(database, seq), *_waiting(database, seq, user)),
+        sightings=(*_finished(database, seq), *_waiting(database, seq, user, closed)),
         replayed=None if replay is None else Replayed(replay=replay, at_ms=at_ms),
     )
 
@@ -270,7 +271,7 @@ def _finished(database: sqlite3.Connection, seq: int) -> list[Sighting]:
     ]
 
 
-def _waiting(database: sqlite3.Connection, seq: int, user: int) -> list[Sighting]:
+def _waiting(database: sqlite3.Connection, seq: int, user: int, closed: Mapping[str, Sequence[Gate]]) -> list[Sighting]:
     rows = database.execute(
         """
         SELECT w.connection, w.progress, coalesce(l.due_ms, w.due_ms), coalesce(l.attempts, 0), coalesce(l.reason, ''),
@@ -296,6 +297,7 @@ def _waiting(database: sqlite3.Connection, seq: int, user: int) -> list[Sighting
             attempts=attempts,
             reason=reason,
             claimed=bool(claimed),
+            rest=rest_of(connection, closed),
             trouble=trouble,
             receipt=erasures.receipt(database, seq, connection),
         )

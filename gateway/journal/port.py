@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from gateway.journal.backlog import Backlog
+from gateway.journal.backlog import Backlog, Gate
 from gateway.journal.closings import Closings
 from gateway.journal.replays import Again, Replayed, Replays
 
@@ -219,11 +219,11 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sighting(msgspec.Struct, frozen=True, kw_only=True):
-    """What the journal knows of a stored batch on one connection.
+    r"""What the journal knows of a stored batch on one connection.
 
     ``at_ms`` and ``outcomes`` where it is finished; else how it waits: until ``due_ms``, after so many
-    ``attempts``, for what ``reason``. ``trouble`` is what is wrong with the settings of an account's
-    connection. ``receipt`` is that of an erasure which has been made, or is about to be.
+    ``attempts``, for what ``reason``, and how the whole connection ``rest``\ s. ``trouble`` is what is wrong with the
+    settings of an account's connection. ``receipt`` is that of an erasure which has been made, or is about to be.
     """
 
     connection: str
@@ -234,6 +234,7 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     reason: str = ""
     claimed: bool = False
+    rest: Gate | None = None
     trouble: str = ""
     receipt: Receipt | None = None
 

@@ -1,6 +1,7 @@
 """What is closed, and what an operator paused, on every engine."""
 
 import pytest
+from support.journal_words import find
 
 from gateway.clock import now_ms
 from gateway.journal.backlog import Backlog, Gate
@@ -46,6 +47,21 @@ async def test_a_pause_of_a_hosted_connection_is_one_of_all_its_accounts(journal
     assert await paused(journal, "loyalty", "loyalty/7", "loyalty/8") == [False, True, False]
     await operator.pause("loyalty", None)
     assert await paused(journal, "loyalty", "loyalty/7", "loyalty/8", "loyal") == [True, True, True, False]
+
+
+async def test_of_what_waits_it_is_told_that_the_whole_connection_rests(journal, operator, make_entry):
+    names = ("email", "loyalty/7", "loyalty/8")
+    await journal.accept([make_entry("m1", refs=("m1",))], names)
+
+    async def rests():
+        (found,) = await find(operator, "m1")
+        return {sighting.connection: sighting.rest for sighting in found.sightings}
+
+    assert await rests() == dict.fromkeys(names)
+    await journal.exchange("email", [Closing(scope="jobs", left_ms=HOUR_MS, reason="limit_reached")])
+    await operator.pause("loyalty", None)
+    paused_ = Gate(scope=None, until_ms=0, reason="paused")
+    assert await rests() == {"email": None, "loyalty/7": paused_, "loyalty/8": paused_}
 
 
 async def test_a_pause_outlives_the_processes(settings, anyio_backend):

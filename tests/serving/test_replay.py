@@ -256,3 +256,22 @@ def test_what_cannot_be_meant_is_refused(gateway, vendor, message):
         1,
         "gateway: there is no replay 'nosuch'; gateway replay --list lists them\n",
     )
+
+
+def test_what_waits_to_be_sent_again_on_a_removed_connection_is_dropped_for_those_facts_alone(
+    gateway, email, vendor, message
+):
+    gateway.start(more=email.connection)
+    rejected(gateway, vendor, message(1, events=2))
+    vendor.faults.append(DOWN)
+    assert told(gateway, "--connection", "loyalty", "--yes")["facts"] == 2
+    assert gateway.stop() == 0
+    kept = gateway.config.read_text()
+    gateway.config.write_text(kept.replace("[connections.loyalty", "[connections.other"))
+    drop = [sys.executable, "-m", "gateway", "drop", "loyalty", "--yes", "-c", str(gateway.config)]
+    assert subprocess.run(drop, capture_output=True, text=True, check=False).stdout == "2 facts dropped\n"
+    first, again = [row for row in gateway.explain(message(1)["id"]) if row["connection"] == "loyalty"]
+    assert len(first["facts"]) == 3
+    assert {fact["fact"]: (fact["word"], fact["reason"]) for fact in again["facts"]} == dict.fromkeys(
+        ("e-1-0", "e-1-1"), ("skipped", "connection_removed")
+    )

@@ -103,6 +103,10 @@ def test_a_paused_connection_sends_nothing_keeps_everything_and_goes_on_in_order
     assert [one["attempts"] for one in row["waiting"]] == [0]
     shown = run(gateway, "status", "--over", "0").stdout
     assert ("an operator has paused the connection" in shown, "their turn" in shown) == (True, False)
+    (row,) = gateway.explain(message(2)["id"])
+    assert (row["state"], row["rests"]) == ("waiting", {"reason": "paused", "until": None})
+    shown = " ".join(run(gateway, "explain", message(2)["id"]).stdout.split())
+    assert "nothing of the connection is sent: an operator has paused" in shown
     assert gateway.stop() == 0
     gateway.start_as_it_is()
     time.sleep(1.5)

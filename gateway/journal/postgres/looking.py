@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from gateway.journal.backlog import Backlog, Waiting, assembled
+from gateway.journal.backlog import Backlog, Gate, Waiting, assembled, rest_of
 from gateway.journal.port import Count, Found, Outcome, Sighting
 from gateway.journal.postgres import accounts, erasing, sharing
 from gateway.journal.postgres.link import Connection
@@ -177,10 +177,11 @@ async def is_dealt_with(connection: Connection, name: str, ref: bytes, before_se
 async def find(connection: Connection, wanted: Sequence[bytes], limit: int) -> list[Found]:
     """The newest batches that one of these ids was found in, oldest first."""
     known = (await seqs(connection, wanted))[-limit:]
-    return [await _found(connection, row) for row in await connection.fetch(FOUND, known)]
+    closed = await sharing.closed(connection)
+    return [await _found(connection, row, closed) for row in await connection.fetch(FOUND, known)]
 
 
-async def _found(connection: Connection, row: Sequence[Any]) -> Found:
+async def _found(connection: Connection, row: Sequence[Any], closed: Mapping[str, Sequence[Gate]]) -> Found:
     seq, user, message, part, received_ms, dialect, body, replay, at_ms = row
     dialect, body, _ = unwrapped(dialect, body)
     return Found(
@@ -190,7 +191,7 @@ async def _found(connection: Connection, row: Sequence[Any]) -> Found:
         dialect=dialect,
         received_ms=received_ms,
         body=body,
-        sightings=(*await _finished(connection, user, seq), *await _waiting(connection, user, seq)),
+        sightings=(*await _finished(connection, user, seq), *await _waiting(connection, user, seq, closed)),
         replayed=None if replay is None else Replayed(replay=replay, at_ms=at_ms),
     )
 
@@ -207,7 +208,7 @@ async def _finished(connection: Connection, user: int, seq: int) -> list[Sightin
     ]
 
 
-async def _waiting(connection: Connection, user: int, seq: int) -> list[Sighting]:
+async def _waiting(connection: Connection, user: int, seq: int, closed: Mapping[str, Sequence[Gate]]) -> list[Sighting]:
     return [
         Sighting(
             connection=name,
@@ -216,6 +217,7 @@ async def _waiting(connection: Connection, user: int, seq: int) -> list[Sighting
             attempts=attempts,
             reason=reason,
             claimed=claimed,
+            rest=rest_of(name, closed),
             trouble=trouble,
             receipt=await erasing.receipt(connection, seq, name),
         )
