@@ -17,6 +17,7 @@ import click
 from gateway.cli import configured
 from gateway.cli.explain import waits_for
 from gateway.cli.tables import table
+from gateway.destinations import connect_all
 from gateway.journal.backlog import Backlog, Gate, Waiting
 from gateway.journal.closings import governing
 from gateway.journal.engines import inspect, open_journal
@@ -105,8 +106,15 @@ def _status(seen: Seen, name: str, settings: Settings) -> Row:
         "caught_up": None if left_ms is None else _time(seen.now_ms + left_ms),
         "waiting": [_wait(one, seen.now_ms) for one in waiting],
         "closed": [_gate(one) for one in backlog.gates] if backlog is not None else [],
-        "trouble": backlog.trouble if backlog is not None else "",
+        "trouble": _unusable(name, settings) or (backlog.trouble if backlog is not None else ""),
     }
+
+
+def _unusable(name: str, settings: Settings) -> str:
+    """What keeps a configured connection from being worked on at all."""
+    if name not in settings.connections:
+        return ""
+    return "; ".join(connect_all({name: settings.connections[name]})[1])
 
 
 def _gate(one: Gate) -> Row:

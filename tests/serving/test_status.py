@@ -58,6 +58,17 @@ def test_a_call_that_is_always_told_to_wait_is_kept_and_its_age_is_shown(gateway
     assert 'gateway_oldest_waiting_seconds{connection="loyalty"}' in gateway.get("/metrics")[1].decode()
 
 
+def test_a_connection_whose_plugin_cannot_be_loaded_says_so_and_keeps_its_work(gateway, message):
+    gateway.start(more='[connections.lost]\nplugin = "nowhere"\n')
+    gateway.post(message(1))
+    gateway.wait(lambda: gateway.facts().get(("lost", "in_flight")) == 2)
+    row = status(gateway)["lost"]
+    assert (row["facts_waiting"], row["trouble"].startswith("connections.lost.plugin: ")) == (2, True)
+    assert status(gateway)["loyalty"]["trouble"] == ""
+    shown = " ".join(run(gateway, "status", "--over", "0").stdout.split())
+    assert ("connections.lost.plugin" in shown, "their turn" in shown) == (True, False)
+
+
 def test_what_waits_for_a_removed_connection_is_shown_and_dropped_by_command_alone(gateway, email, vendor, message):
     email.faults.append(Fault(action=Action(status=500), times=ALWAYS))
     gateway.start(more=email.connection)
