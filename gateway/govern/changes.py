@@ -83,7 +83,7 @@ class Changes:
         name, said = next(iter(fact.arguments.items()))
         for step in self._steps:
             if isinstance(said, Membership) and step.of == "user_attributes":
-                _note(lost, fact.id, step, {attribute.name: None for attribute in said.attributes})
+                _note(lost, fact.id, step, {attribute.name: attribute.value for attribute in said.attributes})
                 said = step.membership(said)
             elif isinstance(said, Event):
                 if step.is_about(said):
@@ -150,14 +150,18 @@ class Step:
         if self._set:
             return {**values, **self._set}
         if self._split:
-            parts = ((old, *part) for old, value in values.items() for part in self._parts(old, value))
-            return {new: part for old, new, part in parts if new == old or new not in values or new in self._split}
+            parts = self._apart(values)
+            return {new: part for old, new, part in parts if self._may_take(new, old, values)}
         return {new: values[name] for new, name in self._sources(values).items()}
 
     def lost(self, values: Values) -> tuple[str, ...]:
-        """The names of values that are dropped, or whose new name another one has."""
-        if self._set or self._split:
+        """The names of values that are dropped, or of which a new name is another one's."""
+        if self._set:
             return ()
+        if self._split:
+            parts = [(old, new) for old, new, _ in self._apart(values)]
+            owners = {new: old for old, new in parts if self._may_take(new, old, values)}
+            return tuple(dict.fromkeys(old for old, new in parts if owners.get(new) != old))
         kept = set(self._sources(values).values())
         return tuple(name for name in values if name not in kept)
 
@@ -187,6 +191,14 @@ class Step:
                 told_anew = self.values({one.name: one.value})
             own = ((name, value) for name, value in told_anew.items() if sources.get(name, one.name) == one.name)
             yield from (replace(one, name=name, value=value) for name, value in own)
+
+    def _apart(self, values: Values) -> Iterator[tuple[str, str, Any]]:
+        """What each value becomes: the name that it had, a new one, and what stands there."""
+        return ((old, *part) for old, value in values.items() for part in self._parts(old, value))
+
+    def _may_take(self, new: str, old: str, values: Values) -> bool:
+        """Whether what a value becomes may have a name; not that of one which keeps it."""
+        return new == old or new not in values or new in self._split
 
     def _parts(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
         split = self._split.get(name)

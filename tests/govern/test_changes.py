@@ -67,7 +67,18 @@ def off(cause, *names):
             {"first": "Al", "name": "Jo Dam"},
             {"split": {"name": {"by": " ", "into": ["first", "last"]}}},
             {"first": "Al", "last": "Dam"},
-            (),
+            (off("0.split", "name"),),
+        ),
+        (
+            {"name": "Jo Dam", "born": "Jo Lee", "x": 1},
+            {
+                "split": {
+                    "name": {"by": " ", "into": ["first", "last"]},
+                    "born": {"by": " ", "into": ["first", "maiden"]},
+                }
+            },
+            {"first": "Jo", "last": "Dam", "maiden": "Lee", "x": 1},
+            (off("0.split", "name"),),
         ),
         ({"sizes": 42}, {"split": {"sizes": {"by": ","}}}, {"sizes": 42}, ()),
     ],
