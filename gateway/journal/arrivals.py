@@ -61,11 +61,11 @@ def put(database: sqlite3.Connection, commits: int = -1) -> None:
         database.execute(statement, chosen[-1])
 
 
-def wait(database: sqlite3.Connection) -> bool:
+def any_left(database: sqlite3.Connection) -> bool:
     """Whether anything has yet to be put into lanes."""
     return database.execute(NEXT, (1,)).fetchone() is not None
 
 
-def wait_for(database: sqlite3.Connection, connection: str) -> bool:
+def any_left_for(database: sqlite3.Connection, connection: str) -> bool:
     """Whether anything has, that a connection may have to be sent."""
     return database.execute(FOR_ONE, (connection,)).fetchone() is not None

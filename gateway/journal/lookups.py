@@ -190,7 +190,7 @@ def _prune(database: sqlite3.Connection, prune: Prune) -> int | None:
 def any_due(database: sqlite3.Connection, connections: Sequence[str], now_ms: int) -> bool:
     """Whether one of these connections has a lane that is due, or may have one."""
     return any(
-        arrivals.wait_for(database, name) or database.execute(ANY_DUE, (name, now_ms)).fetchone()
+        arrivals.any_left_for(database, name) or database.execute(ANY_DUE, (name, now_ms)).fetchone()
         for name in connections
     )
 

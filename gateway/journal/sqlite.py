@@ -305,7 +305,7 @@ class SqliteJournal:
 
     async def _put_away(self) -> None:
         """Have everything in its lane."""
-        if self._read(arrivals.wait):
+        if self._read(arrivals.any_left):
             await self._do(arrivals.Put())
 
     async def _do(self, operation: Any) -> Any:
