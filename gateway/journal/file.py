@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 from gateway.journal import schema
 from gateway.journal.port import JournalUnavailable, JournalUnusable
-from gateway.journal.turns import writing
+from gateway.journal.turns import dispatching, writing
 
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0", "cache_size = -16384")
 PATIENCE_S = 2.0  # for whoever else has the file open; the gateway's own processes take turns
@@ -55,5 +56,19 @@ def inspect(url: str) -> bool:
     if not parent.is_dir():
         raise JournalUnusable(f"{parent} is no directory")
     if path.exists():
+        _leave_to_others(path)
         prepare(url)
     return path.exists()
+
+
+def _leave_to_others(path: Path) -> None:
+    """Raise JournalUnusable where a gateway works on a journal that it could not once it is brought up to date."""
+    try:
+        with closing(connect(path)) as database:
+            is_older = schema.version(database) < len(schema.MIGRATIONS)
+        if is_older:
+            os.close(dispatching(path))
+    except sqlite3.DatabaseError as error:
+        raise JournalUnusable(f"{path}: {error}") from error
+    except BlockingIOError:
+        raise JournalUnusable(f"{path}: a gateway of an older version works on it; restart that first") from None

@@ -231,8 +231,7 @@ def migrate(database: sqlite3.Connection) -> None:
         raise JournalUnusable(f"SQLite {sqlite3.sqlite_version} is too old; {wanted} or newer is needed")
     database.execute("BEGIN IMMEDIATE")
     try:
-        version = _version(database)
-        for script in MIGRATIONS[version:]:
+        for script in MIGRATIONS[version(database) :]:
             for statement in _statements(script):
                 database.execute(statement)
         database.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
@@ -242,14 +241,15 @@ def migrate(database: sqlite3.Connection) -> None:
         raise
 
 
-def _version(database: sqlite3.Connection) -> int:
-    version: int = database.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
+def version(database: sqlite3.Connection) -> int:
+    """The version of a database's schema, 0 where it has none yet. Raises JournalUnusable where it is a newer one."""
+    found: int = database.execute("PRAGMA user_version").fetchone()[0]
+    if found > len(MIGRATIONS):
         known = len(MIGRATIONS)
         raise JournalUnusable(
-            f"the journal has schema version {version}, this gateway knows {known}: a newer one wrote it"
+            f"the journal has schema version {found}, this gateway knows {known}: a newer one wrote it"
         )
-    return version
+    return found
 
 
 def _statements(script: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import secrets
 import sqlite3
@@ -48,7 +47,7 @@ from gateway.journal.port import (
     hash_ref,
 )
 from gateway.journal.replays import Again, Picked, Replay, Selection
-from gateway.journal.turns import Turn, writing
+from gateway.journal.turns import Turn, dispatching, writing
 
 T = TypeVar("T")
 LOOK_AGAIN_S = 0.005
@@ -258,9 +257,8 @@ class SqliteJournal:
 
     def _own(self) -> int:
         """Lock out other dispatchers and free what a dead one held; returns the descriptor that has the lock."""
-        descriptor = os.open(f"{self._path}-dispatch.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = dispatching(self._path)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             with self._turn_of_its_own():
                 for statement in FREE:
                     self._reader.execute(statement)

@@ -1,4 +1,4 @@
-"""Turns: one writer at a time, across processes, by a lock on a file beside the journal."""
+"""Turns: one writer and one dispatcher at a time, across processes, by locks on files beside the journal."""
 
 from __future__ import annotations
 
@@ -18,6 +18,17 @@ def writing(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def dispatching(path: Path) -> int:
+    """Be the one that dispatches; the descriptor that has the lock. Raises BlockingIOError where another is."""
+    descriptor = os.open(f"{path}-dispatch.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 class Turn:

@@ -1,6 +1,7 @@
 """What the SQLite engine does beyond the port: files, processes, crashes."""
 
 import asyncio
+import os
 import signal
 import sqlite3
 import subprocess
@@ -14,10 +15,10 @@ import pytest
 from gateway.journal import schema
 from gateway.journal.arrivals import MOST_LEFT
 from gateway.journal.checkpoint import Checkpointer, Limits
-from gateway.journal.file import connect, path_of, prepare
+from gateway.journal.file import connect, inspect, path_of, prepare
 from gateway.journal.port import Finished, JournalUnavailable, JournalUnusable, Settlement
 from gateway.journal.sqlite import SqliteJournal
-from gateway.journal.turns import writing
+from gateway.journal.turns import dispatching, writing
 
 pytestmark = pytest.mark.anyio
 
@@ -270,11 +271,31 @@ async def test_finishing_one_batch_of_a_lane_costs_the_same_however_many_wait_in
     await journal.close()
 
 
-def test_a_database_of_the_first_version_still_opens(url):
+@pytest.fixture
+def first_version(url):
+    """A database of the first version."""
     database = sqlite3.connect(path_of(url))
     database.executescript(schema.MIGRATIONS[0])
     database.execute("PRAGMA user_version = 1")
     database.close()
+
+
+@pytest.mark.usefixtures("first_version")
+def test_a_journal_that_an_older_gateway_works_on_is_left_alone_by_commands(url):
+    lock = dispatching(path_of(url))
+    with pytest.raises(JournalUnusable, match="a gateway of an older version works on it; restart that first"):
+        inspect(url)
+    assert run(url, "PRAGMA user_version") == [(1,)]
+    os.close(lock)
+    assert inspect(url)
+    assert run(url, "PRAGMA user_version") == [(len(schema.MIGRATIONS),)]
+    lock = dispatching(path_of(url))
+    assert inspect(url)
+    os.close(lock)
+
+
+@pytest.mark.usefixtures("first_version")
+def test_a_database_of_the_first_version_still_opens(url):
     prepare(url)
     assert run(url, "PRAGMA user_version") == [(len(schema.MIGRATIONS),)]
 
