@@ -30,6 +30,7 @@ PUT = (
     """
     INSERT INTO lanes (user, connection, seq, crashes, crashed_in)
     SELECT user, connection, seq, 0, '' FROM arrived WHERE first_seq <= ?
+    ON CONFLICT DO NOTHING
     """,
     """
     INSERT INTO lanes (user, connection, seq, due_ms, attempts, failing_since_ms, reason, erased_seq)
@@ -61,9 +62,10 @@ def put(database: sqlite3.Connection, commits: int = -1) -> None:
         database.execute(statement, chosen[-1])
 
 
-def any_left(database: sqlite3.Connection) -> bool:
-    """Whether anything has yet to be put into lanes."""
-    return database.execute(NEXT, (1,)).fetchone() is not None
+def any_left(database: sqlite3.Connection, before_seq: int | None = None) -> bool:
+    """Whether anything, or anything older than that, has yet to be put into lanes."""
+    oldest = database.execute(NEXT, (1,)).fetchone()
+    return oldest is not None and (before_seq is None or oldest[0] < before_seq)
 
 
 def any_left_for(database: sqlite3.Connection, connection: str) -> bool:

@@ -27,19 +27,24 @@ class Erase:
 
 
 BEGIN = """
-    UPDATE lanes SET erased_seq = max(erased_seq, b.seq), due_ms = 0
-    FROM json_each(:seqs) s JOIN batches b ON b.seq = s.value JOIN json_each(:connections) c
-    WHERE lanes.user = b.user AND lanes.connection = c.value AND lanes.seq = 0
-    AND (b.scope IS NULL OR b.scope = c.value)
+    UPDATE lanes SET erased_seq = max(erased_seq, w.seq), due_ms = 0 FROM (
+        SELECT b.user, c.value AS connection, max(b.seq) AS seq
+        FROM json_each(:seqs) s JOIN batches b ON b.seq = s.value JOIN json_each(:connections) c
+        WHERE b.scope IS NULL OR b.scope = c.value GROUP BY 1, 2
+    ) w
+    WHERE lanes.user = w.user AND lanes.connection = w.connection AND lanes.seq = 0
 """
 WISH = """
     INSERT INTO wishes (name, connection, before_ms, received_ms) VALUES (?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET before_ms = max(before_ms, excluded.before_ms), received_ms = excluded.received_ms
 """
 WAITING = """
-    SELECT DISTINCT user FROM lanes WHERE connection = :connection AND seq BETWEEN 1 AND :seq - 1 AND (
-        user IN (SELECT value FROM json_each(:lanes))
-        OR :everywhere AND user IN (SELECT user FROM batches WHERE seq IN (SELECT value FROM json_each(:found)))
+    SELECT u.user FROM (
+        SELECT value AS user FROM json_each(:lanes)
+        UNION
+        SELECT user FROM batches WHERE :everywhere AND seq IN (SELECT value FROM json_each(:found))
+    ) u WHERE EXISTS (
+        SELECT 1 FROM lanes l WHERE l.user = u.user AND l.connection = :connection AND l.seq BETWEEN 1 AND :seq - 1
     )
 """
 WITHHOLD = """
@@ -53,7 +58,15 @@ OLDER = """
 """
 REMOVE = """
     UPDATE batches SET body = x'' WHERE seq IN (SELECT value FROM json_each(?)) AND body != x''
-    AND NOT EXISTS (SELECT 1 FROM lanes w WHERE w.user = batches.user AND w.seq = batches.seq)
+    AND NOT EXISTS (
+        WITH RECURSIVE names (name) AS (
+            SELECT min(connection) FROM lanes WHERE user = batches.user
+            UNION ALL
+            SELECT (SELECT min(connection) FROM lanes WHERE user = batches.user AND connection > name) FROM names
+            WHERE name IS NOT NULL
+        )
+        SELECT 1 FROM names JOIN lanes w ON w.user = batches.user AND w.connection = name AND w.seq = batches.seq
+    )
     AND (? OR NOT EXISTS (SELECT 1 FROM ledger l WHERE l.seq = batches.seq AND l.dead > 0))
     RETURNING seq
 """

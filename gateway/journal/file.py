@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 from gateway.journal import schema
@@ -12,6 +14,7 @@ from gateway.journal.port import JournalUnavailable, JournalUnusable
 from gateway.journal.turns import dispatching, writing
 
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0", "cache_size = -16384")
+PREDECESSOR_S, LOOK_AGAIN_S = 10.0, 0.1
 PATIENCE_S = 2.0  # for whoever else has the file open; the gateway's own processes take turns
 
 
@@ -39,12 +42,17 @@ def connect(path: Path, *, patience_s: float = PATIENCE_S, makes: bool = False) 
     return database
 
 
-def prepare(url: str) -> None:
-    """Make the journal, or bring an older one up to date. Raises JournalUnusable and JournalUnavailable."""
+def prepare(url: str, *, patience_s: float = PREDECESSOR_S) -> None:
+    """Make the journal, or bring an older one up to date. Raises JournalUnusable and JournalUnavailable.
+
+    An older gateway could not work on it then: where one still delivers from it, it has so long to end.
+    """
     path = path_of(url)
     try:
-        with closing(connect(path, makes=True)) as database, writing(path):
-            schema.migrate(database)
+        with closing(connect(path, makes=True)) as database:
+            version = schema.version(database)
+            with _alone(path, patience_s) if 0 < version < len(schema.MIGRATIONS) else nullcontext(), writing(path):
+                schema.migrate(database)
     except sqlite3.DatabaseError as error:
         raise JournalUnusable(f"{path}: {error}") from error
 
@@ -56,19 +64,24 @@ def inspect(url: str) -> bool:
     if not parent.is_dir():
         raise JournalUnusable(f"{parent} is no directory")
     if path.exists():
-        _leave_to_others(path)
-        prepare(url)
+        prepare(url, patience_s=0)
     return path.exists()
 
 
-def _leave_to_others(path: Path) -> None:
-    """Raise JournalUnusable where a gateway works on a journal that it could not once it is brought up to date."""
+@contextmanager
+def _alone(path: Path, patience_s: float) -> Iterator[None]:
+    """Have no dispatcher work on a journal meanwhile. Raises JournalUnusable where one does for longer than that."""
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            lock = dispatching(path)
+            break
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                older = f"{path}: a gateway of an older version works on it; stop that first"
+                raise JournalUnusable(older) from None
+            time.sleep(LOOK_AGAIN_S)
     try:
-        with closing(connect(path)) as database:
-            is_older = schema.version(database) < len(schema.MIGRATIONS)
-        if is_older:
-            os.close(dispatching(path))
-    except sqlite3.DatabaseError as error:
-        raise JournalUnusable(f"{path}: {error}") from error
-    except BlockingIOError:
-        raise JournalUnusable(f"{path}: a gateway of an older version works on it; restart that first") from None
+        yield
+    finally:
+        os.close(lock)

@@ -1,8 +1,8 @@
 """The journal's port: what is durable, in words that any engine can keep.
 
 A *batch* is stored once. For each connection that shall have it there is a piece of *work* in the *lane* of
-its user. A lane is claimed whole, by one owner at a time, for as long as its lease lasts; every claim
-raises the lane's fence, and what an owner settles under an older fence changes nothing.
+its user. A lane is claimed whole, by one owner at a time, for as long as its lease lasts (in a file: as its owner
+lives); every claim has a fence of its own, and what is settled under another one changes nothing.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import os
 import secrets
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from functools import partial
@@ -72,6 +73,7 @@ class SqliteJournal:
         self._owner: int | None = None
         self._name = secrets.token_hex(8)
         self._shared: dict[str, bytes] = {}  # what a dispatcher has read of memories; nobody else writes any
+        self._sharing: Counter[str] = Counter()  # settlements under way that write there
         self._unread: set[int] = set()  # fences under which lanes were claimed that could not be read then
         self._indexer: Indexer | None = None
         self._aside: sqlite3.Connection | None = None
@@ -97,10 +99,13 @@ class SqliteJournal:
     async def settle(self, settlement: Settlement) -> bool:
         """Record what became of a lane; see the port. Raises TypeError for what is no JSON."""
         msgspec.json.encode((settlement.memos, settlement.progress))  # nobody else in the commit may suffer for it
+        shares = any(memo.shared for memo in settlement.memos)
+        self._sharing[settlement.connection] += shares
         try:
             held: bool = await self._do(settlements.Settle(settlement, _now_ms()))
         finally:
-            if any(memo.shared for memo in settlement.memos):
+            self._sharing[settlement.connection] -= shares
+            if shares:
                 self._shared.pop(settlement.connection, None)
         return held
 
@@ -156,7 +161,7 @@ class SqliteJournal:
 
     async def shared_memory(self, connection: str) -> dict[str, Any]:
         """What a plugin remembers for its connection; see the port."""
-        if self._owner is None:
+        if self._owner is None or self._sharing[connection]:
             return self._read(lookups.shared_memory, connection)
         if connection not in self._shared:
             self._shared[connection] = msgspec.json.encode(self._read(lookups.shared_memory, connection))
@@ -165,7 +170,7 @@ class SqliteJournal:
 
     async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
         """Whether nothing older is left in a lane; see the port."""
-        await self._put_away()
+        await self._put_away(before_seq)
         return self._read(lookups.lane_is_empty, connection, user, before_seq)
 
     async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[Found]:
@@ -190,6 +195,8 @@ class SqliteJournal:
 
     async def due(self, connection: str, now_ms: int) -> list[tuple[str, bytes | None]]:
         """Where something is due; see the port."""
+        if self._unread:
+            await self._let_go()
         await self._put_away()
         return self._read(accounts.due, connection, now_ms)
 
@@ -301,10 +308,16 @@ class SqliteJournal:
     def _turn_of_its_own(self) -> Any:
         return writing(self._path)
 
-    async def _put_away(self) -> None:
-        """Have everything in its lane."""
-        if self._read(arrivals.any_left):
+    async def _put_away(self, before_seq: int | None = None) -> None:
+        """Have everything, or everything older than that, in its lane."""
+        if self._read(arrivals.any_left, before_seq):
             await self._do(arrivals.Put())
+
+    async def _let_go(self) -> None:
+        """Let go of lanes that were claimed and could not be read: where nothing else is due, nobody claims."""
+        unread = tuple(self._unread)
+        await self._do(claims.Claim("", 0, lanes=0, fence=0, unread=unread))
+        self._unread -= set(unread)
 
     async def _do(self, operation: Any) -> Any:
         return await self._committer.submit(operation)

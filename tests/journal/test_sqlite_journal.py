@@ -7,16 +7,19 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
+from support.journal_words import ref
 
 from gateway.journal import schema
 from gateway.journal.arrivals import MOST_LEFT
 from gateway.journal.checkpoint import Checkpointer, Limits
 from gateway.journal.file import connect, inspect, path_of, prepare
-from gateway.journal.port import Finished, JournalUnavailable, JournalUnusable, Settlement
+from gateway.journal.port import Finished, JournalUnavailable, JournalUnusable, Memo, Settlement, hash64
 from gateway.journal.sqlite import SqliteJournal
 from gateway.journal.turns import dispatching, writing
 
@@ -251,6 +254,79 @@ async def test_a_claim_costs_the_same_however_many_lanes_wait_behind(url, make_e
     await journal.close()
 
 
+async def test_shared_memory_is_new_to_whoever_waited_for_what_wrote_it(url, make_entry):
+    prepare(url)
+    journal = SqliteJournal(url)
+    assert await journal.take_over()
+    seen = ref("audience:1", journal.salt)
+    await journal.accept([make_entry("m1", user="ann", refs=("audience:1",), salt=journal.salt)], ("loyalty",))
+    (lane,) = await journal.claim("loyalty", now_ms=2_000, lanes=1, items=9)
+    assert await journal.shared_memory("loyalty") == {}
+    done = Finished(seq=lane.items[0].seq, facts=1, outcomes=())
+    memo = Memo(key="list:1", value="id-77", shared=True)
+    settlement = Settlement(
+        connection="loyalty", user=lane.user, fence=lane.fence, finished=(done,), memos=(memo,), release=True
+    )
+
+    async def waited():
+        assert await journal.is_dealt_with("loyalty", seen, 100)
+        return await journal.shared_memory("loyalty")
+
+    known, held = await asyncio.gather(waited(), journal.settle(settlement))
+    assert (known, held) == ({"list:1": "id-77"}, True)
+    await journal.close()
+
+
+async def test_lanes_that_could_not_be_read_are_told_to_be_due_where_nothing_else_is(url, make_entry, monkeypatch):
+    prepare(url)
+    journal = SqliteJournal(url)
+    assert await journal.take_over()
+    await journal.accept([make_entry("m1")], ("web/acc",))
+    with monkeypatch.context() as broken:
+        broken.setattr("gateway.journal.claims.ITEMS", "SELECT * FROM nowhere")
+        with pytest.raises(JournalUnavailable):
+            await journal.claim("web/acc", now_ms=2_000, lanes=1, items=9)
+    assert await journal.due("web", 2_000) == [("web/acc", None)]
+    assert len(await journal.claim("web/acc", now_ms=2_000, lanes=9, items=9)) == 1
+    await journal.close()
+
+
+async def test_what_is_asked_after_newer_work_has_come_needs_no_commit(url, make_entry, monkeypatch):
+    prepare(url)
+    journal = SqliteJournal(url)
+    assert await journal.take_over()
+    await journal.accept([make_entry("m1", user="ann")], ("loyalty",))
+    (lane,) = await journal.claim("loyalty", now_ms=2_000, lanes=1, items=9)
+    await journal.accept([make_entry("m2", user="ann"), make_entry("m3", user="bob")], ("loyalty",))
+    monkeypatch.setattr(journal._committer, "submit", None)
+    assert await journal.lane_is_empty("loyalty", lane.user, lane.items[0].seq)
+    monkeypatch.undo()
+    assert not await journal.lane_is_empty("loyalty", hash64("bob"), 100)
+    await journal.close()
+
+
+async def test_erasing_costs_the_same_however_much_waits_for_the_user(url, make_entry, steps_of):
+    prepare(url)
+    journal = SqliteJournal(url)
+    assert await journal.take_over()
+    names, costs = ("loyalty",), []
+    for user, waiting in (("ann", 3), ("bob", 3_000)):
+        await journal.accept([make_entry(f"{user}{n}", user=user) for n in range(waiting)], names)
+        await journal.ping()
+        stored, begun = await steps_of(
+            journal, journal.accept([make_entry(f"{user}!", user=user, wishes=(user,))], names)
+        )
+        (lane,) = await journal.claim("loyalty", now_ms=2_000, lanes=1, items=1)
+        done = Finished(seq=lane.items[0].seq, facts=1, outcomes=(), unkept=True)
+        settlement = Settlement(connection="loyalty", user=lane.user, fence=lane.fence, finished=(done,), release=True)
+        held, settled = await steps_of(journal, journal.settle(settlement))
+        gone, erased = await steps_of(journal, journal.erase("loyalty", [user], everywhere=True, seq=10_000))
+        assert (stored, held, gone, lane.erased_seq > 0) == (1, True, False, True)
+        costs.append((begun, settled, erased))
+    assert all(many < 1.3 * few for few, many in zip(*costs, strict=True)), costs
+    await journal.close()
+
+
 async def test_finishing_one_batch_of_a_lane_costs_the_same_however_many_wait_in_it(url, make_entry, steps_of):
     prepare(url)
     journal = SqliteJournal(url)
@@ -281,13 +357,14 @@ def first_version(url):
 
 
 @pytest.mark.usefixtures("first_version")
-def test_a_journal_that_an_older_gateway_works_on_is_left_alone_by_commands(url):
+def test_a_journal_that_an_older_gateway_works_on_is_left_alone(url):
     lock = dispatching(path_of(url))
-    with pytest.raises(JournalUnusable, match="a gateway of an older version works on it; restart that first"):
-        inspect(url)
+    for look in (inspect, partial(prepare, patience_s=0.3)):
+        with pytest.raises(JournalUnusable, match="a gateway of an older version works on it; stop that first"):
+            look(url)
     assert run(url, "PRAGMA user_version") == [(1,)]
-    os.close(lock)
-    assert inspect(url)
+    threading.Timer(0.3, os.close, [lock]).start()
+    prepare(url)
     assert run(url, "PRAGMA user_version") == [(len(schema.MIGRATIONS),)]
     lock = dispatching(path_of(url))
     assert inspect(url)
