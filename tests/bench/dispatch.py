@@ -137,7 +137,7 @@ def waiting(given):
         while few < given.waiting:
             few = _store_small(gateway, few, min(few + 20_000, given.waiting))
         print(f"\nwaiting: {given.waiting} batches, stored in {time.perf_counter() - began:.0f} s", flush=True)
-        print(f"  a claim takes {uvloop.run(_claim_ms(gateway)):.1f} ms, before that {before:.1f} ms", flush=True)
+        print(f"  a claim takes {uvloop.run(_claim_ms(gateway)):.2f} ms, before that {before:.2f} ms", flush=True)
         for _ in range(given.rounds):
             before, started = _taken(fast), time.perf_counter()
             command = (PYTHON, "-m", "gateway", "serve", "-c", str(gateway.config))
