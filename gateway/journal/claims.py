@@ -30,16 +30,20 @@ class Claim:
 
 
 TAKE = """
-    INSERT INTO claims (connection, user, fence) SELECT connection, user, :fence FROM lanes l
+    INSERT INTO claims (connection, user, fence, due_ms, attempts, failing_since_ms, erased_seq, sole_seq)
+    SELECT connection, user, :fence, due_ms, attempts, failing_since_ms, erased_seq, sole_seq FROM lanes l
     WHERE seq = 0 AND connection = :connection AND due_ms <= :now_ms
     AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.connection = l.connection AND c.user = l.user)
     ORDER BY due_ms LIMIT :lanes
 """
 LET_GO = "DELETE FROM claims WHERE fence = ?"
 TAKEN = """
-    SELECT l.user, l.attempts, l.failing_since_ms, l.erased_seq
-    FROM claims c CROSS JOIN lanes l ON l.user = c.user AND l.connection = c.connection AND l.seq = 0
-    WHERE c.connection = :connection AND c.fence = :fence ORDER BY l.due_ms
+    SELECT user, attempts, failing_since_ms, erased_seq, sole_seq FROM claims
+    WHERE connection = :connection AND fence = :fence ORDER BY due_ms
+"""
+SOLE = """
+    SELECT b.user, b.seq, b.message, b.part, b.dialect, b.received_ms, b.facts, b.body, NULL, 0, ''
+    FROM json_each(:sole) s JOIN batches b ON b.seq = s.value
 """
 ITEMS = """
     SELECT b.user, b.seq, b.message, b.part, b.dialect, b.received_ms, b.facts, b.body, w.progress, w.crashes,
@@ -70,11 +74,20 @@ def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[A
 
 
 def read(database: sqlite3.Connection, connection: str, fence: int, most: int) -> list[Lane]:
-    """The lanes that have been claimed under a fence, longest due first, each with so many items at most."""
+    """The lanes that have been claimed under a fence, longest due first, each with so many items at most.
+
+    In most there is one batch, of which nothing has become yet: that alone is read, and its lane not even looked at.
+    """
     given: dict[str, Any] = {"connection": connection, "fence": fence, "items": most}
     taken = database.execute(TAKEN, given).fetchall()
-    given["users"] = msgspec.json.encode([user for user, *_ in taken]).decode()
-    items = database.execute(ITEMS, given).fetchall()
+    given["sole"] = _json([sole for *_, sole in taken if sole is not None])
+    given["users"] = _json([user for user, *_, sole in taken if sole is None])
+    items = [*database.execute(SOLE, given).fetchall(), *database.execute(ITEMS, given).fetchall()]
+    given["users"] = _json([user for user, *_ in taken])
     memory = [(user, plain_key(key), value) for user, key, value in database.execute(MEMORY, given).fetchall()]
     wishes = bool(database.execute(WISHES).fetchone()[0])
-    return assembled((connection, fence), taken, items, memory, wishes=wishes)
+    return assembled((connection, fence), [row[:-1] for row in taken], items, memory, wishes=wishes)
+
+
+def _json(values: Sequence[int]) -> str:
+    return msgspec.json.encode(values).decode()

@@ -84,10 +84,13 @@ PING = """
     INSERT INTO memory (user, connection, key, value) VALUES (0, '', 'ping', ?)
     ON CONFLICT DO UPDATE SET value = excluded.value
 """
-CRASHED = "UPDATE lanes SET crashes = crashes + 1, crashed_in = ? WHERE user = ? AND connection = ? AND seq = ?"
+CRASHED = """
+    UPDATE lanes SET crashes = crashes + (seq > 0), crashed_in = iif(seq > 0, :doing, NULL), sole_seq = NULL
+    WHERE user = :user AND connection = :connection AND seq IN (0, :seq)
+"""
 WAITING = """
     WITH heads (connection, reason, claimed, due_ms, attempts, failing_since_ms) AS (
-        SELECT l.connection, reason, c.user IS NOT NULL, due_ms, attempts, failing_since_ms
+        SELECT l.connection, l.reason, c.user IS NOT NULL, l.due_ms, l.attempts, l.failing_since_ms
         FROM lanes l LEFT JOIN claims c ON c.connection = l.connection AND c.user = l.user WHERE seq = 0
         UNION ALL
         SELECT connection, '', 0, min(due_ms), 0, 0 FROM arrived a WHERE NOT EXISTS (
@@ -162,7 +165,8 @@ def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[A
             given = {name: getattr(operation, name) for name in ("after_ms", "now_ms", "limit")}
             results[index] = len(database.execute(RECALL, given).fetchall())
         elif isinstance(operation, Crashed):
-            database.execute(CRASHED, (operation.doing, operation.user, operation.connection, operation.seq))
+            given = {name: getattr(operation, name) for name in ("doing", "user", "connection", "seq")}
+            database.execute(CRASHED, given)
         elif isinstance(operation, IsDealtWith):
             older = [seq for seq in refs.seqs(database, [operation.ref]) if seq < operation.before_seq]
             given = {"connection": operation.connection, "seqs": msgspec.json.encode(older).decode()}

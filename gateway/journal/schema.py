@@ -185,6 +185,7 @@ MIGRATIONS = (
         failing_since_ms INTEGER,
         reason TEXT,
         erased_seq INTEGER,                     -- what waits up to this batch is not sent: its user was erased
+        sole_seq INTEGER,                       -- the one batch that waits, of which nothing has become yet, or NULL
         progress TEXT,                          -- of a batch: what has become of its calls
         crashes INTEGER,                        -- how many processes died of it
         crashed_in TEXT,                        -- and what the last one was doing
@@ -197,15 +198,21 @@ MIGRATIONS = (
     SELECT user, connection, seq, progress, crashes, crashed_in FROM work;
     DROP TABLE old_lanes;
     DROP TABLE work;
-    CREATE INDEX lanes_due ON lanes (connection, due_ms, attempts, failing_since_ms, reason, erased_seq) WHERE seq = 0;
+    CREATE INDEX lanes_due ON lanes (connection, due_ms, attempts, failing_since_ms, reason, erased_seq, sole_seq)
+    WHERE seq = 0;
     CREATE VIEW emptied AS SELECT user, connection, seq FROM lanes;
     CREATE TRIGGER emptying INSTEAD OF INSERT ON emptied BEGIN
         DELETE FROM lanes WHERE user = NEW.user AND connection = NEW.connection AND seq = NEW.seq;
     END;                                        -- for SQLite does not use the whole key to delete by rows of values
-    CREATE TABLE claims (                       -- the lanes that the dispatcher has in hand
+    CREATE TABLE claims (                       -- the lanes that the dispatcher has in hand, as they were then
         connection TEXT NOT NULL,
         user INTEGER NOT NULL,
         fence INTEGER NOT NULL,
+        due_ms INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        failing_since_ms INTEGER NOT NULL,
+        erased_seq INTEGER NOT NULL,
+        sole_seq INTEGER,
         PRIMARY KEY (connection, user)
     ) WITHOUT ROWID;
     CREATE TABLE arrivals (                     -- batches that have yet to be put into lanes: a row for each commit

@@ -56,7 +56,7 @@ LET_GO = """
 """
 RELEASE = """
     UPDATE lanes SET due_ms = r.value ->> 2, attempts = r.value ->> 3, failing_since_ms = r.value ->> 4,
-        reason = r.value ->> 5
+        reason = r.value ->> 5, sole_seq = NULL
     FROM json_each(:rows) r WHERE lanes.user = r.value ->> 0 AND lanes.connection = r.value ->> 1 AND lanes.seq = 0
 """
 ERASED = """

@@ -55,7 +55,14 @@ LOOK_AGAIN_S = 0.005
 RUNS = tuple(
     kind.run for kind in (entries, settlements, claims, erasures, accounts, lookups, datapoints, picking, gates)
 )
-FREE = ("DELETE FROM claims", "UPDATE lanes SET due_ms = 0 WHERE seq = 0 AND reason LIKE 'refused%'")
+FREE = (
+    """
+    UPDATE lanes SET sole_seq = NULL FROM claims c
+    WHERE lanes.user = c.user AND lanes.connection = c.connection AND lanes.seq = 0
+    """,
+    "DELETE FROM claims",
+    "UPDATE lanes SET due_ms = 0 WHERE seq = 0 AND reason LIKE 'refused%'",
+)
 
 
 class SqliteJournal:

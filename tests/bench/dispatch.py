@@ -32,7 +32,7 @@ from gateway.settings import load
 
 IN_FLIGHT = 64
 EVENTS = 2
-CLAIMS = 50
+CLAIMS = 20
 SETTINGS = {"host": "http://127.0.0.1:1", "api_key": "test-key", "api_secret": "test-secret"}
 
 
@@ -160,15 +160,21 @@ def _store_small(gateway, start, end):
 
 
 async def _claim_ms(gateway):
-    """The median of some claims, all of different lanes: what was claimed is given back, behind all others."""
-    journal, times = await open_journal(load(gateway.config).journal), []
+    """The median of some claims, all of different lanes, once ids are indexed; then these are given back."""
+    journal, times, lanes = await open_journal(load(gateway.config).journal), [], []
     assert await journal.take_over()
+    busy = 1.0
+    while busy > 0.02:
+        before = time.process_time()
+        await asyncio.sleep(1)
+        busy = time.process_time() - before
     for _ in range(CLAIMS):
         began = time.perf_counter()
         claimed = await journal.claim("fast", now_ms=now_ms(), lanes=IN_FLIGHT, items=16)
         times.append(1000 * (time.perf_counter() - began))
         assert len(claimed) == IN_FLIGHT
-        await asyncio.gather(*(journal.settle(put_back(lane, now_ms(), "")) for lane in claimed))
+        lanes += claimed
+    await asyncio.gather(*(journal.settle(put_back(lane, now_ms(), "")) for lane in lanes))
     await journal.close()
     return median(times)
 

@@ -327,6 +327,28 @@ async def test_erasing_costs_the_same_however_much_waits_for_the_user(url, make_
     await journal.close()
 
 
+async def test_a_lane_of_one_batch_is_claimed_with_what_has_become_of_it_since(url, make_entry):
+    prepare(url)
+    journal = SqliteJournal(url)
+    assert await journal.take_over()
+    await journal.accept([make_entry("m1")], ("loyalty",))
+    (lane,) = await journal.claim("loyalty", now_ms=2_000, lanes=1, items=9)
+    progress = {lane.items[0].seq: {"c1": {"word": "delivered"}}}
+    await journal.settle(Settlement(connection="loyalty", user=lane.user, fence=lane.fence, progress=progress))
+    await journal.close()  # and the process has died
+    journal = SqliteJournal(url)
+    assert await journal.take_over()
+    await journal.crashed("loyalty", lane.user, lane.items[0].seq, "sign")
+    await journal.accept([make_entry("m2")], ("loyalty",))
+    (lane,) = await journal.claim("loyalty", now_ms=2_000, lanes=1, items=9)
+    told = [(item.message, item.progress, item.crashes, item.crashed_in) for item in lane.items]
+    assert told == [("m1", {"c1": {"word": "delivered"}}, 1, "sign"), ("m2", {}, 0, "")]
+    await journal.settle(Settlement(connection="loyalty", user=lane.user, fence=lane.fence, release=True, due_ms=5))
+    (lane,) = await journal.claim("loyalty", now_ms=2_000, lanes=1, items=9)
+    assert [item.message for item in lane.items] == ["m1", "m2"]
+    await journal.close()
+
+
 async def test_finishing_one_batch_of_a_lane_costs_the_same_however_many_wait_in_it(url, make_entry, steps_of):
     prepare(url)
     journal = SqliteJournal(url)
