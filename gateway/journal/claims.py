@@ -20,13 +20,19 @@ from gateway.journal.settlements import plain_key
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Claim up to ``lanes`` lanes of a connection under a fence, and let go of those claimed under ``unread`` ones."""
+    """Claim up to ``lanes`` lanes of a connection under a fence."""
 
     connection: str
     now_ms: int
     lanes: int
     fence: int
-    unread: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Give back the lanes that were claimed under these fences, as they were."""
+
+    fences: tuple[int, ...]
 
 
 TAKE = """
@@ -64,11 +70,11 @@ MEMORY = """
 
 
 def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
-    """Carry out the Claims among these operations; the result of each is how many lanes it claimed."""
+    """Carry out the Claims and LetGos among these operations; the result of a Claim is how many lanes it claimed."""
     for index, operation in enumerate(operations):
-        if isinstance(operation, Claim):
-            for fence in operation.unread:
-                database.execute(LET_GO, (fence,))
+        if isinstance(operation, LetGo):
+            database.executemany(LET_GO, [(fence,) for fence in operation.fences])
+        elif isinstance(operation, Claim):
             given = {name: getattr(operation, name) for name in ("connection", "now_ms", "lanes", "fence")}
             results[index] = database.execute(TAKE, given).rowcount
 

@@ -56,20 +56,22 @@ OLDER = """
     WHERE b.seq IN (SELECT value FROM json_each(:found)) AND b.seq < :seq
     AND (:everywhere OR b.user IN (SELECT value FROM json_each(:lanes)))
 """
-REMOVE = """
-    UPDATE batches SET body = x'' WHERE seq IN (SELECT value FROM json_each(?)) AND body != x''
-    AND NOT EXISTS (
+WAITS = """EXISTS (
         WITH RECURSIVE names (name) AS (
-            SELECT min(connection) FROM lanes WHERE user = batches.user
+            SELECT min(connection) FROM lanes WHERE user = b.user
             UNION ALL
-            SELECT (SELECT min(connection) FROM lanes WHERE user = batches.user AND connection > name) FROM names
+            SELECT (SELECT min(connection) FROM lanes WHERE user = b.user AND connection > name) FROM names
             WHERE name IS NOT NULL
         )
-        SELECT 1 FROM names JOIN lanes w ON w.user = batches.user AND w.connection = name AND w.seq = batches.seq
-    )
-    AND (? OR NOT EXISTS (SELECT 1 FROM ledger l WHERE l.seq = batches.seq AND l.dead > 0))
+        SELECT 1 FROM names JOIN lanes w ON w.user = b.user AND w.connection = name AND w.seq = b.seq
+    )"""
+"""Whether a batch ``b`` waits on any connection, found without looking at all that waits for its user."""
+REMOVE = f"""
+    UPDATE batches AS b SET body = x'' WHERE seq IN (SELECT value FROM json_each(?)) AND body != x''
+    AND NOT {WAITS}
+    AND (? OR NOT EXISTS (SELECT 1 FROM ledger l WHERE l.seq = b.seq AND l.dead > 0))
     RETURNING seq
-"""
+"""  # noqa: S608
 BEFORE = "SELECT removed FROM receipts WHERE seq = ? AND connection = ?"
 KEEP = """
     INSERT INTO receipts (seq, connection, lanes, touched, removed) VALUES (?, ?, ?, ?, ?)

@@ -109,20 +109,12 @@ OLDEST = """
 """
 TROUBLE = "SELECT connection, trouble FROM accounts WHERE trouble <> ''"
 OLDER = "SELECT 1 FROM lanes WHERE user = ? AND connection = ? AND seq > 0 AND seq < ? LIMIT 1"
-OLD = """
-    SELECT b.seq, b.received_ms < :before_ms, NOT EXISTS (
-        WITH RECURSIVE names (name) AS (
-            SELECT min(connection) FROM lanes WHERE user = b.user
-            UNION ALL
-            SELECT (SELECT min(connection) FROM lanes WHERE user = b.user AND connection > name) FROM names
-            WHERE name IS NOT NULL
-        )
-        SELECT 1 FROM names JOIN lanes w ON w.user = b.user AND w.connection = name AND w.seq = b.seq
-    ) AND NOT EXISTS (
+OLD = f"""
+    SELECT b.seq, b.received_ms < :before_ms, NOT {erasures.WAITS} AND NOT EXISTS (
         SELECT 1 FROM ledger l WHERE l.seq = b.seq AND l.dead > 0 AND b.received_ms >= :dead_before_ms
     )
     FROM batches b WHERE b.seq > :after_seq ORDER BY b.seq LIMIT :limit
-"""
+"""  # noqa: S608
 ANY_DUE = """
     SELECT 1 FROM lanes l WHERE seq = 0 AND connection = ? AND due_ms <= ?
     AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.connection = l.connection AND c.user = l.user) LIMIT 1

@@ -219,11 +219,11 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sighting(msgspec.Struct, frozen=True, kw_only=True):
-    r"""What the journal knows of a stored batch on one connection.
+    """What the journal knows of a stored batch on one connection.
 
     ``at_ms`` and ``outcomes`` where it is finished; else how it waits: until ``due_ms``, after so many
-    ``attempts``, for what ``reason``, and how the whole connection ``rest``\ s. ``trouble`` is what is wrong with the
-    settings of an account's connection. ``receipt`` is that of an erasure which has been made, or is about to be.
+    ``attempts``, for what ``reason``. ``rest`` is how the whole connection rests, if it does, ``trouble`` what is wrong
+    with the settings of an account's connection. ``receipt`` is that of an erasure that was made, or is about to be.
     """
 
     connection: str

@@ -93,9 +93,9 @@ class SqliteJournal:
 
     async def claim(self, connection: str, *, now_ms: int, lanes: int, items: int) -> list[Lane]:
         """Claim lanes that are due; see the port."""
-        fence, unread = secrets.randbits(62), tuple(self._unread)
-        found: int = await self._do(claims.Claim(connection, now_ms, lanes, fence, unread))
-        self._unread -= set(unread)
+        await self._let_go()
+        fence = secrets.randbits(62)
+        found: int = await self._do(claims.Claim(connection, now_ms, lanes, fence))
         if not found:
             return []
         self._unread.add(fence)
@@ -202,8 +202,7 @@ class SqliteJournal:
 
     async def due(self, connection: str, now_ms: int) -> list[tuple[str, bytes | None]]:
         """Where something is due; see the port."""
-        if self._unread:
-            await self._let_go()
+        await self._let_go()
         await self._put_away()
         return self._read(accounts.due, connection, now_ms)
 
@@ -321,10 +320,11 @@ class SqliteJournal:
             await self._do(arrivals.Put())
 
     async def _let_go(self) -> None:
-        """Let go of lanes that were claimed and could not be read: where nothing else is due, nobody claims."""
-        unread = tuple(self._unread)
-        await self._do(claims.Claim("", 0, lanes=0, fence=0, unread=unread))
-        self._unread -= set(unread)
+        """Let go of lanes that were claimed and could not be read."""
+        if self._unread:
+            unread = tuple(self._unread)
+            await self._do(claims.LetGo(unread))
+            self._unread -= set(unread)
 
     async def _do(self, operation: Any) -> Any:
         return await self._committer.submit(operation)
