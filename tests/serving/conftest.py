@@ -29,7 +29,7 @@ authorization = ["{token}"]
 [delivery]
 retry_first_s = 0.05
 retry_most_s = 0.5
-pause_s = 0.3
+pause_s = {pause_s}
 [connections.loyalty]
 plugin = "sessionm"
 login_identities = []
@@ -75,6 +75,7 @@ class Gateway:
             "token": TOKEN,
             "ingress": "",
             "secret": "test-secret",
+            "pause_s": 0.3,
             "more": "",
             **fields,
         }
