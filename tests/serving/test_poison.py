@@ -122,22 +122,23 @@ def test_what_cannot_be_interrupted_is_ended_by_the_supervisor(gateway, partner,
 
 
 TWICE = r"misbehaving: planning took too long, twice; interrupted at gateway_misbehaving\.py:\d+ "
+BRIEFLY = ("GATEWAY_DELIVERY__HOOK_TIMEOUT_S", "0.3")
+IN_LITTLE = ("GATEWAY_DELIVERY__HOOK_MEMORY_BYTES", str(64 << 20))
 CUT_OFF = [
-    ("loops@plan", TWICE + "loops"),
-    ("sleeps@plan", TWICE + "<lambda>"),
-    ("waits@plan", TWICE + "waits_for_a_socket"),
-    ("takes@plan", r"misbehaving 1\.0 on_event: MemoryError at line \d+"),
-    ("raises@plan", r"misbehaving 1\.0 on_event: IndexError at line \d+"),
-    ("loops@sign", r"misbehaving 1\.0 sign: TooLong: interrupted at gateway_misbehaving\.py:\d+ loops"),
-    ("takes@on_reply", r"misbehaving 1\.0 on_reply: MemoryError at line \d+"),
+    ("loops@plan", BRIEFLY, TWICE + "loops"),
+    ("sleeps@plan", BRIEFLY, TWICE + "<lambda>"),
+    ("waits@plan", BRIEFLY, TWICE + "waits_for_a_socket"),
+    ("takes@plan", IN_LITTLE, r"misbehaving 1\.0 on_event: MemoryError at line \d+"),
+    ("raises@plan", BRIEFLY, r"misbehaving 1\.0 on_event: IndexError at line \d+"),
+    ("loops@sign", BRIEFLY, r"misbehaving 1\.0 sign: TooLong: interrupted at gateway_misbehaving\.py:\d+ loops"),
+    ("takes@on_reply", IN_LITTLE, r"misbehaving 1\.0 on_reply: MemoryError at line \d+"),
 ]
 
 
 @ON_A_FILE
-@pytest.mark.parametrize(("deed", "detail"), CUT_OFF, ids=[deed for deed, _ in CUT_OFF])
-def test_a_hook_that_goes_too_far_is_cut_off_and_named(gateway, partner, does, monkeypatch, deed, detail):
-    monkeypatch.setenv("GATEWAY_DELIVERY__HOOK_TIMEOUT_S", "0.3")
-    monkeypatch.setenv("GATEWAY_DELIVERY__HOOK_MEMORY_BYTES", str(64 << 20))
+@pytest.mark.parametrize(("deed", "bound", "detail"), CUT_OFF, ids=[deed for deed, *_ in CUT_OFF])
+def test_a_hook_that_goes_too_far_is_cut_off_and_named(gateway, partner, does, monkeypatch, deed, bound, detail):
+    monkeypatch.setenv(*bound)
     gateway.start()
     first = gateway.children()["dispatch"]
     gateway.post(does(1, deed))
