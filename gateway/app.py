@@ -14,10 +14,9 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import replace
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 from gateway import metrics
 from gateway.auth import Doorkeeper
@@ -246,8 +245,8 @@ def create(  # noqa: PLR0913  # an application is made of as much
     problems: tuple[str, ...] = (),
     reception: Reception | None = None,
     pressure: Callable[[], str] = lambda: "",
-) -> Starlette:
-    """The Starlette application.
+) -> Router:
+    """The application, a router of Starlette's; of its middleware, the endpoint does itself what it needs.
 
     ``connections`` are those that can be used; ``configured`` names all, for which work is kept whether they
     can be used now or not; ``problems`` says what keeps the others from it. ``reception`` is there where some of them
@@ -274,13 +273,12 @@ def create(  # noqa: PLR0913  # an application is made of as much
         return Response(metrics.render(await journal.counts(), backlog, now_ms()), media_type=metrics.CONTENT_TYPE)
 
     posting = ("/mparticle", "/mparticle/", "/mparticle/{connection}", "/mparticle/{connection}/")
-    application = Starlette(
-        routes=[
+    return Router(
+        [
             *(Route(path, endpoint, methods=["POST"]) for path in posting),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metricsz),
-        ]
+        ],
+        redirect_slashes=False,  # mParticle loses what is answered with a redirect
     )
-    application.router.redirect_slashes = False  # mParticle loses what is answered with a redirect
-    return application
