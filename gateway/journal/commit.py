@@ -1,27 +1,44 @@
-"""Group commit: a thread that puts everything waiting into one transaction, and answers when it is on disk."""
+"""Group commit: everything that waits goes into one transaction, and is answered when it is on disk."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 MOST_AT_ONCE = 1024
+SLOW_S, ASIDE_S = 0.02, 0.5
 
 Transact = Callable[[Sequence[Any]], Sequence[Any]]
 """Run these operations in one transaction, commit, and return a result for each. Raises for all of them."""
+Futures = Sequence[asyncio.Future[Any]]
+Group = Sequence[tuple[Any, asyncio.Future[Any]]]
 
 
 class Committer:
-    """One writer thread. Whatever arrives while a commit is under way shares the next one; nothing lingers."""
+    """Whatever arrives while a commit is under way shares the next one; nothing lingers.
 
-    def __init__(self, transact: Transact) -> None:
+    A thread writes, and the event loop goes on meanwhile. But for every statement that thread must have the
+    interpreter back from a busy loop, and so long it keeps others from writing. Where that costs more than it brings,
+    the loop had better write by itself (``write_here``). A transaction that was slow, for the disk is or others were,
+    is one for the thread again, and so is what follows for a while.
+
+    ``clock`` gives seconds.
+    """
+
+    def __init__(self, transact: Transact, clock: Callable[[], float] = time.monotonic) -> None:
         self._transact = transact
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[Any, asyncio.Future[Any]]] = deque()
-        self._awake = threading.Condition()
+        self._here_from = float("inf")
+        self._awake = threading.Condition()  # guards the three:
+        self._called = False  # the loop will write
+        self._busy = False  # the thread writes
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
@@ -31,6 +48,10 @@ class Committer:
         """How many operations wait for the next commit."""
         return len(self._waiting)
 
+    def write_here(self) -> None:
+        """From now on write in the event loop, as long as that is quick."""
+        self._here_from = self._clock()
+
     def submit(self, operation: Any) -> asyncio.Future[Any]:
         """Queue an operation; the future has its result once it is durable."""
         future = self._loop.create_future()
@@ -38,7 +59,11 @@ class Committer:
             if self._closing:
                 raise RuntimeError("the journal is closed")
             self._waiting.append((operation, future))
-            self._awake.notify()
+            if self._busy or self._clock() < self._here_from:
+                self._awake.notify()
+            elif not self._called:
+                self._called = True
+                self._loop.call_soon(self._loop.call_soon, self._write)  # with all that others are about to submit
         return future
 
     async def close(self) -> None:
@@ -48,36 +73,57 @@ class Committer:
             self._awake.notify()
         await self._loop.run_in_executor(None, self._thread.join)
 
+    def _write(self) -> None:
+        """Commit what waits, in the event loop."""
+        with self._awake:
+            group = [] if self._busy else self._next()  # a thread that is at it goes on with what waits
+            self._called = bool(group and self._waiting)
+        if self._called:
+            self._loop.call_soon(self._write)
+        if group:
+            began = self._clock()
+            self._commit(group)()
+            if self._clock() - began > SLOW_S:
+                self._here_from = self._clock() + ASIDE_S
+
     def _run(self) -> None:
         while group := self._take():
-            operations = [operation for operation, _ in group]
-            futures = [future for _, future in group]
-            try:
-                results: Sequence[Any] = self._transact(operations)
-            except Exception as error:  # noqa: BLE001  # whatever it was, those who wait must hear of it
-                self._tell(_fail, futures, [error] * len(futures))
-            else:
-                self._tell(_resolve, futures, results)
+            tell = self._commit(group)
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(tell)
 
-    def _take(self) -> list[tuple[Any, asyncio.Future[Any]]]:
-        """Everything waiting, up to a bound; empty when there is nothing and nothing will come."""
+    def _commit(self, group: Group) -> Callable[[], None]:
+        """Commit; returns what tells those who wait, in the event loop."""
+        futures = [future for _, future in group]
+        try:
+            return partial(_resolve, futures, self._transact([operation for operation, _ in group]))
+        except Exception as error:  # noqa: BLE001  # whatever it was, those who wait must hear of it
+            return partial(_fail, futures, error)
+
+    def _take(self) -> Group:
+        """What the thread is to commit; empty when there is nothing and nothing will come."""
         with self._awake:
-            while not self._waiting and not self._closing:
+            self._busy = False
+            if self._waiting and not self._closing and self._clock() >= self._here_from:
+                self._called = True
+                self._loop.call_soon_threadsafe(self._write)
+            while not self._closing and (self._called or not self._waiting):
                 self._awake.wait()
-            return [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
+            self._busy = True
+            return self._next()
 
-    def _tell(self, how: Callable[[Any, Any], None], futures: Sequence[Any], values: Sequence[Any]) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(how, futures, values)
+    def _next(self) -> Group:
+        """Everything waiting, up to a bound."""
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
 
 
-def _resolve(futures: Sequence[asyncio.Future[Any]], results: Sequence[Any]) -> None:
+def _resolve(futures: Futures, results: Sequence[Any]) -> None:
     for future, result in zip(futures, results, strict=True):
         if not future.done():
             future.set_result(result)
 
 
-def _fail(futures: Sequence[asyncio.Future[Any]], errors: Sequence[Exception]) -> None:
-    for future, error in zip(futures, errors, strict=True):
+def _fail(futures: Futures, error: Exception) -> None:
+    for future in futures:
         if not future.done():
             future.set_exception(error)

@@ -266,6 +266,7 @@ class SqliteJournal:
                 return False
             except (OSError, sqlite3.Error) as error:
                 raise JournalUnavailable(f"{self._path}: {error}") from error
+            self._committer.write_here()
         return True
 
     def _own(self) -> int:

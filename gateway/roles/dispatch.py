@@ -35,7 +35,7 @@ PRUNE_EVERY_S = 30.0
 PRUNE_AT_ONCE = 500
 PRUNE_PAUSE_S = 0.05
 NOTE_EVERY_S = 5.0
-GIVES_WAY = 10  # niceness: an acknowledgement cannot wait, a delivery can
+GIVES_WAY = 4  # niceness: an acknowledgement cannot wait, a delivery can
 LOOK_EVERY_S = 1.0
 RECALL_EVERY_S = 30.0
 RECALL_AT_ONCE = 1000
@@ -95,7 +95,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, blackbox: int) -> None
 def _give_way() -> None:
     """Let whoever answers mParticle go first where there is too little of the processor for both.
 
-    It is for this thread alone: ingest would wait for the journal's own ones, which hold the writers' lock.
+    Only so far: at times this thread has the writers' lock, for which ingest waits. Others that write keep their rank.
     """
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, max(GIVES_WAY, os.getpriority(os.PRIO_PROCESS, 0)))

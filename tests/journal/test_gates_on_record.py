@@ -1,5 +1,7 @@
 """What is closed, and what an operator paused, on every engine."""
 
+import asyncio
+
 import pytest
 from support.journal_words import find
 
@@ -38,7 +40,9 @@ async def test_a_pause_is_heard_on_its_connection_until_it_is_ended(journal, ope
 
 async def test_a_pause_ends_by_itself(journal, operator):
     await operator.pause("loyalty", 1)
-    assert await paused(journal, "loyalty") == [False] or await paused(journal, "loyalty") == [False]
+    async with asyncio.timeout(5):
+        while await paused(journal, "loyalty") == [True]:
+            await asyncio.sleep(0.001)
     assert await operator.backlog() == []
 
 

@@ -1,0 +1,137 @@
+"""Group commit: who writes, what shares a transaction, and that everybody hears of it."""
+
+import asyncio
+import threading
+
+import pytest
+
+from gateway.journal.commit import ASIDE_S, MOST_AT_ONCE, SLOW_S, Committer
+
+pytestmark = pytest.mark.anyio
+
+LOOP, ASIDE = "the loop", "a thread"
+
+
+class Writer:
+    """Transactions that are noted: who ran each, with what. ``takes``: how long one is, by the clock."""
+
+    def __init__(self):
+        self.now, self.takes, self.ran = 0.0, 0.0, []
+        self.gate, self.entered = threading.Event(), threading.Event()
+        self.gate.set()
+
+    def clock(self):
+        return self.now
+
+    def transact(self, operations):
+        by = LOOP if threading.current_thread() is threading.main_thread() else ASIDE
+        self.ran.append((by, list(operations)))
+        self.entered.set()
+        assert self.gate.wait(10)
+        self.now += self.takes
+        if "bad" in operations:
+            raise ValueError("no good")
+        return [f"{operation} done" for operation in operations]
+
+    def by(self):
+        return [by for by, _ in self.ran]
+
+
+@pytest.fixture
+def writer():
+    return Writer()
+
+
+@pytest.fixture
+async def committer(writer):
+    made = Committer(writer.transact, writer.clock)
+    yield made
+    await made.close()
+
+
+async def test_a_thread_writes_unless_told_otherwise(writer, committer):
+    assert await committer.submit("one") == "one done"
+    committer.write_here()
+    assert await committer.submit("two") == "two done"
+    assert writer.ran == [(ASIDE, ["one"]), (LOOP, ["two"])]
+
+
+async def test_what_is_submitted_meanwhile_shares_the_next_transaction(writer, committer):
+    writer.gate.clear()
+    first = committer.submit(0)
+    await asyncio.to_thread(writer.entered.wait, 10)
+    others = [committer.submit(number) for number in range(1, 6)]
+    writer.gate.set()
+    assert await asyncio.gather(first, *others) == [f"{number} done" for number in range(6)]
+    assert writer.ran == [(ASIDE, [0]), (ASIDE, [1, 2, 3, 4, 5])]
+
+
+async def test_the_loop_writes_all_that_is_submitted_in_a_round_together(writer, committer):
+    committer.write_here()
+
+    async def submits(number):
+        return await committer.submit(number)
+
+    assert await asyncio.gather(*(submits(number) for number in range(5))) == [f"{number} done" for number in range(5)]
+    assert writer.ran == [(LOOP, [0, 1, 2, 3, 4])]
+
+
+async def test_a_slow_transaction_is_one_for_the_thread_for_a_while(writer, committer):
+    committer.write_here()
+    writer.takes = SLOW_S * 1.01
+    await committer.submit("slow")
+    writer.takes = 0.0
+    await committer.submit("aside")
+    writer.now += ASIDE_S
+    await committer.submit("here")
+    assert writer.by() == [LOOP, ASIDE, LOOP]
+
+
+async def test_the_loop_takes_over_from_a_thread_that_is_never_done(writer, committer):
+    writer.gate.clear()
+    first = committer.submit("first")
+    await asyncio.to_thread(writer.entered.wait, 10)
+    committer.write_here()
+    second = committer.submit("second")
+    writer.gate.set()
+    assert await asyncio.gather(first, second) == ["first done", "second done"]
+    assert writer.by() == [ASIDE, LOOP]
+
+
+@pytest.mark.parametrize("here", [False, True])
+async def test_no_transaction_is_without_bound_and_none_is_forgotten(writer, committer, here):
+    if here:
+        committer.write_here()
+    many = [committer.submit(number) for number in range(2 * MOST_AT_ONCE + 1)]
+    assert await asyncio.gather(*many) == [f"{number} done" for number in range(2 * MOST_AT_ONCE + 1)]
+    assert max(len(operations) for _, operations in writer.ran) <= MOST_AT_ONCE
+
+
+@pytest.mark.parametrize("here", [False, True])
+async def test_who_shared_a_transaction_that_failed_hears_why_and_the_next_is_another_matter(writer, committer, here):
+    if here:
+        committer.write_here()
+    failed = await asyncio.gather(committer.submit("bad"), committer.submit("good"), return_exceptions=True)
+    assert [str(error) for error in failed] == ["no good", "no good"]
+    assert await committer.submit("next") == "next done"
+
+
+@pytest.mark.parametrize("here", [False, True])
+async def test_closing_writes_what_waits_and_takes_nothing_more(writer, here):
+    committer = Committer(writer.transact, writer.clock)
+    if here:
+        committer.write_here()
+    waiting = [committer.submit(number) for number in range(3)]
+    await committer.close()
+    assert await asyncio.gather(*waiting) == ["0 done", "1 done", "2 done"]
+    with pytest.raises(RuntimeError, match="closed"):
+        committer.submit("late")
+
+
+@pytest.mark.parametrize("here", [False, True])
+async def test_who_does_not_wait_any_more_keeps_nobody_from_their_answers(writer, committer, here):
+    if here:
+        committer.write_here()
+    gone, stays = committer.submit("gone"), committer.submit("stays")
+    gone.cancel()
+    assert await stays == "stays done"
