@@ -1,7 +1,7 @@
 """Storing batches: many posts in a handful of statements, whatever their number.
 
-Each statement that SQLite runs gives up the interpreter's lock once; with a statement a row, a busy event
-loop would take it back every time. So rows travel together.
+Each statement that SQLite runs gives up the interpreter's lock once, and once more with every row that it answers; a
+busy event loop takes it back every time. So rows travel together, and none is asked for that is not needed.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Accept:
     sealed: tuple[Sealed, ...] = ()
 
 
+NEW = "SELECT json_group_array(seq) FROM batches WHERE seq > ?"
 RECEIVED = """
     INSERT INTO counts (connection, word, reason, facts)
     SELECT c.value, 'received', '', sum(b.facts) FROM batches b, json_each(:connections) c
@@ -63,10 +64,10 @@ def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[A
 def _store(database: sqlite3.Connection, entries: Sequence[Entry], connections: tuple[str, ...]) -> set[bytes]:
     """Store batches for these connections; returns the ``dedupe`` of those that were new."""
     (base,) = database.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'batches'").fetchone()
-    numbered = list(enumerate(entries, base + 1))
-    _insert(database, [_row(seq, entry) for seq, entry in numbered])
-    new = dict(database.execute("SELECT seq, dedupe FROM batches WHERE seq > ?", (base,)).fetchall())
-    stored = [(seq, entry) for seq, entry in numbered if seq in new]
+    stored = list(enumerate(entries, base + 1))
+    if _insert(database, [_row(seq, entry) for seq, entry in stored]) < len(stored):
+        new = set(msgspec.json.decode(database.execute(NEW, (base,)).fetchone()[0]))
+        stored = [(seq, entry) for seq, entry in stored if seq in new]
     refs.add(database, [(seq, ref) for seq, entry in stored for ref in entry.refs])
     arrivals.add(database, stored, connections)
     database.execute(RECEIVED, {"base": base, "connections": msgspec.json.encode(connections).decode()})
@@ -78,18 +79,19 @@ def _store(database: sqlite3.Connection, entries: Sequence[Entry], connections: 
     if again:
         arrivals.put(database)
         picking.add(database, again)
-    return set(new.values())
+    return {entry.dedupe for _, entry in stored}
 
 
-def _insert(database: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> None:
-    """Insert batches, a power of two at a time so that few statements need preparing."""
-    start = 0
+def _insert(database: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> int:
+    """Insert batches, a power of two at a time so that few statements need preparing; returns how many were new."""
+    start = new = 0
     while start < len(rows):
         size = min(MOST_ROWS, 1 << ((len(rows) - start).bit_length() - 1))
         values = [value for row in rows[start : start + size] for value in row]
         places = ",".join(["(?,?,?,?,?,?,?,?,?,?)"] * size)
-        database.execute(f"INSERT OR IGNORE INTO {BATCHES} VALUES {places}", values)  # noqa: S608
+        new += database.execute(f"INSERT OR IGNORE INTO {BATCHES} VALUES {places}", values).rowcount  # noqa: S608
         start += size
+    return new
 
 
 def _row(seq: int, entry: Entry) -> tuple[Any, ...]:
