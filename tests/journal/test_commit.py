@@ -1,6 +1,7 @@
 """Group commit: who writes, what shares a transaction, and that everybody hears of it."""
 
 import asyncio
+import random
 import threading
 
 import pytest
@@ -17,7 +18,7 @@ class Writer:
 
     def __init__(self):
         self.now, self.takes, self.ran = 0.0, 0.0, []
-        self.gate, self.entered = threading.Event(), threading.Event()
+        self.gate, self.entered, self.alone = threading.Event(), threading.Event(), threading.Lock()
         self.gate.set()
 
     def clock(self):
@@ -25,10 +26,12 @@ class Writer:
 
     def transact(self, operations):
         by = LOOP if threading.current_thread() is threading.main_thread() else ASIDE
+        assert self.alone.acquire(blocking=False)
         self.ran.append((by, list(operations)))
         self.entered.set()
         assert self.gate.wait(10)
         self.now += self.takes
+        self.alone.release()
         if "bad" in operations:
             raise ValueError("no good")
         return [f"{operation} done" for operation in operations]
@@ -135,3 +138,18 @@ async def test_who_does_not_wait_any_more_keeps_nobody_from_their_answers(writer
     gone, stays = committer.submit("gone"), committer.submit("stays")
     gone.cancel()
     assert await stays == "stays done"
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_whoever_writes_all_is_written_once_in_order_and_by_one_at_a_time(writer, committer, seed):
+    chance = random.Random(seed)
+    committer.write_here()
+    asked, told = list(range(3000)), []
+    for number in asked:
+        told.append(committer.submit(number))
+        if chance.random() < 0.2:
+            writer.takes = chance.choice([0.0, 0.0, ASIDE_S / 10, SLOW_S * 2])
+            await (told[-1] if chance.random() < 0.3 else asyncio.sleep(chance.choice([0, 0.0005])))
+    assert await asyncio.gather(*told) == [f"{number} done" for number in asked]
+    assert [operation for _, operations in writer.ran for operation in operations] == asked
+    assert set(writer.by()) == {LOOP, ASIDE}
