@@ -151,10 +151,12 @@ def test_a_replay_that_is_killed_is_gone_on_with_and_sends_each_once(gateway, ve
     running.wait(10)
     (paused,) = [json.loads(line) for line in run(gateway, "--list", "--json")[1].splitlines()]
     assert (paused["state"], 5 <= paused["facts"] < 60) == ("open", True)
+    gateway.wait(gateway.drained)
+    before = len(sent(vendor))
     interrupted = subprocess.Popen(
         command(gateway, "--resume", paused["id"]), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    gateway.wait(lambda: len(sent(vendor)) > paused["facts"])
+    gateway.wait(lambda: len(sent(vendor)) > before)
     interrupted.send_signal(signal.SIGINT)
     assert f"go on with gateway replay --resume {paused['id']}" in interrupted.communicate(timeout=10)[1]
     assert told(gateway, "--resume", paused["id"], "--rate", "1000")["state"] == "done"
