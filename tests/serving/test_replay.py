@@ -142,6 +142,10 @@ def test_what_has_been_delivered_is_sent_again_on_demand_with_another_id(gateway
     )
 
 
+def _minds_interrupts():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore them
+
+
 def test_a_replay_that_is_killed_is_gone_on_with_and_sends_each_once(gateway, vendor, message):
     gateway.start()
     rejected(gateway, vendor, *(message(number, user=1 + number % 7) for number in range(60)))
@@ -154,7 +158,11 @@ def test_a_replay_that_is_killed_is_gone_on_with_and_sends_each_once(gateway, ve
     gateway.wait(gateway.drained)
     before = len(sent(vendor))
     interrupted = subprocess.Popen(
-        command(gateway, "--resume", paused["id"]), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command(gateway, "--resume", paused["id"]),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_minds_interrupts,  # noqa: PLW1509
     )
     gateway.wait(lambda: len(sent(vendor)) > before)
     interrupted.send_signal(signal.SIGINT)
