@@ -83,14 +83,13 @@ def _store(database: sqlite3.Connection, entries: Sequence[Entry], connections: 
 
 
 def _insert(database: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> int:
-    """Insert batches, a power of two at a time so that few statements need preparing; returns how many were new."""
-    start = new = 0
-    while start < len(rows):
-        size = min(MOST_ROWS, 1 << ((len(rows) - start).bit_length() - 1))
-        values = [value for row in rows[start : start + size] for value in row]
-        places = ",".join(["(?,?,?,?,?,?,?,?,?,?)"] * size)
+    """Insert batches, up to 64 in a statement, of which one is prepared for each number; returns how many were new."""
+    new = 0
+    for start in range(0, len(rows), MOST_ROWS):
+        some = rows[start : start + MOST_ROWS]
+        places = ",".join(["(?,?,?,?,?,?,?,?,?,?)"] * len(some))
+        values = [value for row in some for value in row]
         new += database.execute(f"INSERT OR IGNORE INTO {BATCHES} VALUES {places}", values).rowcount  # noqa: S608
-        start += size
     return new
 
 
