@@ -185,7 +185,6 @@ MIGRATIONS = (
         failing_since_ms INTEGER,
         reason TEXT,
         erased_seq INTEGER,                     -- what waits up to this batch is not sent: its user was erased
-        sole_seq INTEGER,                       -- the one batch that waits, of which nothing has become yet, or NULL
         progress TEXT,                          -- of a batch: what has become of its calls
         crashes INTEGER,                        -- how many processes died of it
         crashed_in TEXT,                        -- and what the last one was doing
@@ -198,21 +197,15 @@ MIGRATIONS = (
     SELECT user, connection, seq, progress, crashes, crashed_in FROM work;
     DROP TABLE old_lanes;
     DROP TABLE work;
-    CREATE INDEX lanes_due ON lanes (connection, due_ms, attempts, failing_since_ms, reason, erased_seq, sole_seq)
-    WHERE seq = 0;
+    CREATE INDEX lanes_due ON lanes (connection, due_ms, attempts, failing_since_ms, reason, erased_seq) WHERE seq = 0;
     CREATE VIEW emptied AS SELECT user, connection, seq FROM lanes;
     CREATE TRIGGER emptying INSTEAD OF INSERT ON emptied BEGIN
         DELETE FROM lanes WHERE user = NEW.user AND connection = NEW.connection AND seq = NEW.seq;
     END;                                        -- for SQLite does not use the whole key to delete by rows of values
-    CREATE TABLE claims (                       -- the lanes that the dispatcher has in hand, as they were then
+    CREATE TABLE claims (                       -- the lanes that the dispatcher has in hand
         connection TEXT NOT NULL,
         user INTEGER NOT NULL,
         fence INTEGER NOT NULL,
-        due_ms INTEGER NOT NULL,
-        attempts INTEGER NOT NULL,
-        failing_since_ms INTEGER NOT NULL,
-        erased_seq INTEGER NOT NULL,
-        sole_seq INTEGER,
         PRIMARY KEY (connection, user)
     ) WITHOUT ROWID;
     CREATE TABLE arrivals (                     -- batches that have yet to be put into lanes: a row for each commit
@@ -224,6 +217,24 @@ MIGRATIONS = (
     SELECT a.first_seq, b.value ->> 0 AS seq, b.value ->> 1 AS user, c.value AS connection, b.value ->> 2 AS due_ms
     FROM arrivals a, json_each(a.batches) b, json_each(a.connections) c
     WHERE b.value ->> 3 IS NULL OR b.value ->> 3 = c.value;
+    """,
+    """
+    ALTER TABLE lanes ADD COLUMN sole_seq INTEGER;  -- of seq 0: the one batch that waits, of which nothing has become
+    DROP INDEX lanes_due;
+    CREATE INDEX lanes_due ON lanes (connection, due_ms, attempts, failing_since_ms, reason, erased_seq, sole_seq)
+    WHERE seq = 0;
+    DROP TABLE claims;
+    CREATE TABLE claims (                       -- the lanes that the dispatcher has in hand, as they were then
+        connection TEXT NOT NULL,
+        user INTEGER NOT NULL,
+        fence INTEGER NOT NULL,
+        due_ms INTEGER NOT NULL,
+        attempts INTEGER NOT NULL,
+        failing_since_ms INTEGER NOT NULL,
+        erased_seq INTEGER NOT NULL,
+        sole_seq INTEGER,
+        PRIMARY KEY (connection, user)
+    ) WITHOUT ROWID;
     """,
 )
 

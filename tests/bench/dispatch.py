@@ -133,14 +133,14 @@ def waiting(given):
     """Start with a backlog."""
     with (
         stage(lambda fast, _: connection("fast", fast)) as (gateway, fast, _),
-        stage(lambda fast, _: connection("fast", fast)) as (small, _, _),
+        stage(lambda fast, _: connection("fast", fast)) as (few, _, _),
     ):
-        _store_small(small, 0, CLAIMS * IN_FLIGHT)
+        _store_small(few, 0, CLAIMS * IN_FLIGHT)
         began, stored = time.perf_counter(), 0
         while stored < given.waiting:
             stored = _store_small(gateway, stored, min(stored + 20_000, given.waiting))
         print(f"\nwaiting: {given.waiting} batches, stored in {time.perf_counter() - began:.0f} s", flush=True)
-        many_ms, few_ms = uvloop.run(_claims_ms(gateway, small))
+        many_ms, few_ms = uvloop.run(_claims_ms(gateway, few))
         print(f"  a claim takes {many_ms:.2f} ms, with few waiting {few_ms:.2f} ms", flush=True)
         for _ in range(given.rounds):
             before, started = _taken(fast), time.perf_counter()

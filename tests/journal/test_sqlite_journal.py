@@ -369,6 +369,26 @@ async def test_finishing_one_batch_of_a_lane_costs_the_same_however_many_wait_in
     await journal.close()
 
 
+async def test_lanes_that_an_older_version_had_in_hand_are_claimed_whole(url, make_entry):
+    with closing(sqlite3.connect(path_of(url))) as database:
+        for script in schema.MIGRATIONS[:9]:
+            database.executescript(script)
+        database.executescript(f"""
+            INSERT INTO batches VALUES (1, {hash64("ann")}, x'01', 'm1', 0, 'firehose', 1, NULL, 1, x'7b7d');
+            INSERT INTO lanes VALUES ({hash64("ann")}, 'loyalty', 0, 1, 0, 0, '', 0, NULL, NULL, NULL);
+            INSERT INTO lanes VALUES ({hash64("ann")}, 'loyalty', 1, NULL, NULL, NULL, NULL, NULL, NULL, 0, '');
+            INSERT INTO claims VALUES ('loyalty', {hash64("ann")}, 77);
+            PRAGMA user_version = 9;
+        """)
+    prepare(url)
+    journal = SqliteJournal(url)
+    assert await journal.take_over()
+    await journal.accept([make_entry("m2", user="ann")], ("loyalty",))
+    (lane,) = await journal.claim("loyalty", now_ms=2_000, lanes=9, items=9)
+    assert [item.message for item in lane.items] == ["m1", "m2"]
+    await journal.close()
+
+
 @pytest.fixture
 def first_version(url):
     """A database of the first version."""
