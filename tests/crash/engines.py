@@ -63,11 +63,18 @@ def fill(settings: Journal, backlog: Sequence[bytes], connections: Sequence[str]
 FIELDS = ("user", "dedupe", "message", "part", "dialect", "received_ms", "facts", "body")
 OLDER_SQLITE = (
     f"INSERT INTO batches ({', '.join(FIELDS)}) VALUES ({', '.join('?' * len(FIELDS))})",
-    "INSERT INTO work (user, connection, seq) SELECT user, :connection, seq FROM batches",
-    "INSERT OR IGNORE INTO lanes (user, connection, due_ms) SELECT user, :connection, received_ms FROM batches",
     "INSERT INTO counts (connection, word, reason, facts) SELECT :connection, 'received', '', sum(facts) FROM batches",
 )
-"""A backlog as each version of the schema would hold it, in words that all of them know."""
+WORK_AND_LANES = (
+    "INSERT INTO work (user, connection, seq) SELECT user, :connection, seq FROM batches",
+    "INSERT OR IGNORE INTO lanes (user, connection, due_ms) SELECT user, :connection, received_ms FROM batches",
+)
+LANES_ALONE = (
+    "INSERT INTO lanes (user, connection, seq, crashes, crashed_in) SELECT user, :connection, seq, 0, '' FROM batches",
+    "INSERT INTO lanes (user, connection, seq, due_ms, attempts, failing_since_ms, reason, erased_seq) "
+    "SELECT user, :connection, 0, min(received_ms), 0, 0, '', 0 FROM batches GROUP BY user",
+)
+"""A backlog as each version of the schema would hold it, in words that all of them know: work, until version 9."""
 OLDER_POSTGRES = (
     f"INSERT INTO batches (user_hash, {', '.join(FIELDS[1:])}, seq) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, nextval('batches_seq'))",
@@ -105,7 +112,7 @@ class Sqlite:
             for script in schema.MIGRATIONS[:age]:
                 database.executescript(script)
             database.execute(f"PRAGMA user_version = {age}")
-            batches, *spread = OLDER_SQLITE
+            batches, *spread = *OLDER_SQLITE, *(WORK_AND_LANES if age < 9 else LANES_ALONE)
             database.executemany(batches, older_rows(backlog))
             for statement in spread:
                 database.executemany(statement, [{"connection": name} for name in connections])
