@@ -76,6 +76,19 @@ async def test_ids_are_forgotten_with_their_batches_and_those_left_of_a_run_wait
     assert [found.message for found in await find(journal, "m2")] == ["m2"]
 
 
+async def test_a_run_of_which_nothing_is_left_is_forgotten_though_another_batch_lies_in_between(
+    journal, make_entry, put_on_shelves
+):
+    for user, refs_of in (("ann", ("e1",)), ("bob", ()), ("cid", ("e3",))):
+        await journal.accept([make_entry(f"of {user}", user=user, refs=refs_of)], ("loyalty",))
+    assert await put_on_shelves(2) == [0, 1, 2]
+    for lane in await claim(journal):
+        if lane.items[0].message != "of bob":
+            await journal.settle(finish(lane, *lane.items, release=True, due_ms=0))
+    assert await journal.prune(before_ms=2_000, dead_before_ms=2_000, after_seq=0, limit=100) is None
+    assert await put_on_shelves(1) == [0, 0, 0]
+
+
 @given(st.lists(st.tuples(st.integers(1, 50), st.binary(min_size=8, max_size=8)), min_size=1))
 def test_nothing_is_lost_on_the_way_to_the_shelves(ids):
     ids.sort(key=lambda one: one[0])

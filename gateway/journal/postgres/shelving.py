@@ -100,10 +100,11 @@ async def _a_run(connection: Connection, size: int) -> Run | None:
 
 
 async def _add(connection: Connection, ids: Ids) -> None:
-    """Have ids wait again, given in the order of batches, as one row."""
-    first, last = ids[0][0], ids[-1][0]
-    offsets = array("Q", [seq - first for seq, _ in ids]).tobytes()
-    await connection.execute(ADD, first, last, b"".join([ref for _, ref in ids]), offsets)
+    """Have ids wait again, given in the order of batches, as one row; there may be none: other runs lie in between."""
+    if ids:
+        first, last = ids[0][0], ids[-1][0]
+        offsets = array("Q", [seq - first for seq, _ in ids]).tobytes()
+        await connection.execute(ADD, first, last, b"".join([ref for _, ref in ids]), offsets)
 
 
 def _left(shelves: Iterable[tuple[bytes, bytes]], first: int, left: set[int]) -> Iterator[tuple[int, bytes]]:
