@@ -8,12 +8,7 @@ dispatcher runs, those who store put away what was left, a little at a time.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import msgspec
-
-from gateway.journal.port import Entry
 
 MOST_LEFT = 2048
 AT_ONCE = 4
@@ -24,48 +19,38 @@ class Put:
     """Put into lanes what has arrived: any operation does that is about neither storing nor settling."""
 
 
-ADD = "INSERT INTO arrivals (first_seq, connections, batches) VALUES (?, ?, ?)"
-NEXT = "SELECT first_seq FROM arrivals ORDER BY first_seq LIMIT ?"
-PUT = (
+PUT_UP_TO = (
     """
     INSERT INTO lanes (user, connection, seq, crashes, crashed_in)
-    SELECT user, connection, seq, 0, '' FROM arrived WHERE first_seq <= ?
+    SELECT user, connection, seq, 0, '' FROM arrived WHERE first_seq <= {upto}
     ON CONFLICT DO NOTHING
     """,
     """
     INSERT INTO lanes (user, connection, seq, due_ms, attempts, failing_since_ms, reason, erased_seq, sole_seq)
-    SELECT user, connection, 0, due_ms, 0, 0, '', 0, seq FROM arrived WHERE first_seq <= ?
+    SELECT user, connection, 0, due_ms, 0, 0, '', 0, seq FROM arrived WHERE first_seq <= {upto}
     ON CONFLICT DO UPDATE SET sole_seq = NULL WHERE sole_seq IS NOT NULL
     """,
-    "DELETE FROM arrivals WHERE first_seq <= ?",
+    "DELETE FROM arrivals WHERE first_seq <= {upto}",
 )
+A_FEW = f"(SELECT max(first_seq) FROM (SELECT first_seq FROM arrivals ORDER BY first_seq LIMIT {AT_ONCE}))"  # noqa: S608
+PUT_ALL = [statement.format(upto=2**63 - 1) for statement in PUT_UP_TO]
+PUT_A_FEW = "; ".join([statement.format(upto=A_FEW) for statement in PUT_UP_TO])
+MANY_ARE_LEFT = f"(SELECT min(first_seq) FROM arrivals) < (SELECT max(seq) FROM batches) - {MOST_LEFT}"  # noqa: S608
+OLDEST = "SELECT min(first_seq) FROM arrivals"
 FOR_ONE = "SELECT 1 FROM arrivals a, json_each(a.connections) c WHERE c.value = ? LIMIT 1"
 
 
-def add(database: sqlite3.Connection, stored: Sequence[tuple[int, Entry]], connections: Sequence[str]) -> None:
-    """Batches have just been stored for these connections. Of those left by others, a few are put into lanes."""
-    if not stored:
-        return
-    scopes = {entry.scope for _, entry in stored}
-    told = connections if None in scopes else [name for name in connections if name in scopes]
-    rows = [(seq, entry.user, entry.received_ms, entry.scope) for seq, entry in stored]
-    database.execute(ADD, (rows[0][0], *(msgspec.json.encode(given).decode() for given in (told, rows))))
-    ((oldest,),) = database.execute(NEXT, (1,)).fetchall()
-    if rows[-1][0] - oldest > MOST_LEFT:
-        put(database, AT_ONCE)
-
-
-def put(database: sqlite3.Connection, commits: int = -1) -> None:
-    """Put into lanes what was stored by so many commits, the oldest ones; or everything."""
-    chosen = database.execute(NEXT, (commits,)).fetchall()
-    for statement in PUT if chosen else ():
-        database.execute(statement, chosen[-1])
+def put(database: sqlite3.Connection) -> None:
+    """Put everything into lanes that has arrived."""
+    if any_left(database):
+        for statement in PUT_ALL:
+            database.execute(statement)
 
 
 def any_left(database: sqlite3.Connection, before_seq: int | None = None) -> bool:
     """Whether anything, or anything older than that, has yet to be put into lanes."""
-    oldest = database.execute(NEXT, (1,)).fetchone()
-    return oldest is not None and (before_seq is None or oldest[0] < before_seq)
+    (oldest,) = database.execute(OLDEST).fetchone()
+    return oldest is not None and (before_seq is None or oldest < before_seq)
 
 
 def any_left_for(database: sqlite3.Connection, connection: str) -> bool:

@@ -71,6 +71,7 @@ class SqliteJournal:
     def __init__(self, url: str) -> None:
         self._path = path_of(url)
         self._writer = connect(self._path)
+        self._read_on(self._writer, entries.prepare)
         self._reader = connect(self._path)
         at = self._path.stat()
         self._file = at.st_dev, at.st_ino
@@ -359,6 +360,8 @@ class SqliteJournal:
         results: list[Any] = [None] * len(operations)
         with self._turn:
             try:
+                if (stored := entries.store_new(self._writer, operations)) is not None:
+                    return stored
                 self._writer.execute("BEGIN IMMEDIATE")
                 for run in RUNS:
                     run(self._writer, operations, results)

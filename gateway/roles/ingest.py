@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
@@ -16,6 +17,8 @@ from gateway.roles import tend_garbage
 from gateway.settings import Settings
 
 KEEP_ALIVE_S = 65  # for a request to begin and its head to be complete; longer than load balancers keep a connection
+
+SWITCH_S = 0.001  # how long the journal's thread waits for the interpreter, a handful of times in each commit
 
 
 async def run(settings: Settings, stop: asyncio.Event, *, socket: int) -> None:
@@ -41,6 +44,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, socket: int) -> None:
     config.shutdown_timeout = settings.ingress.shutdown_s
     config.keep_alive_timeout = KEEP_ALIVE_S
     tend_garbage()
+    sys.setswitchinterval(SWITCH_S)
     watching = asyncio.create_task(pressure.watch())
     try:
         await serve(application, config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]  # any ASGI application

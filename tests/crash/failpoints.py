@@ -18,7 +18,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from importlib import import_module
@@ -42,7 +42,7 @@ class Point:
 
 POINTS = {
     "accept.before_commit": Point("ingest", 8, "a post is about to be stored"),
-    "accept.under_way": Point("ingest", 8, "the statement that stores it has been sent", (POSTGRES,)),
+    "accept.under_way": Point("ingest", 8, "the statement that stores it is under way"),
     "accept.after_commit": Point("ingest", 8, "it is stored, and nobody has heard of it"),
     "answer.before": Point("ingest", 8, "it is stored, and about to be answered"),
     "answer.after": Point("ingest", 8, "it has been answered"),
@@ -128,6 +128,7 @@ class Fuse:
 
 
 Names = Callable[..., Iterable[str]]
+STEPS = 100  # of SQLite's own, from one look to the next
 
 
 @dataclass(slots=True)
@@ -208,6 +209,7 @@ def install() -> None:
 def _install_sqlite() -> None:
     around = HOOKS.around
     around("gateway.journal.lookups", "run", after=lambda _, __, done, ends: _steps(done, ends, "before_commit"))
+    around("gateway.journal.entries", "store_new", before=_storing, after=_stored)
     around(
         "gateway.journal.sqlite:SqliteJournal",
         "_transact",
@@ -233,6 +235,19 @@ def _install_sqlite() -> None:
             HOOKS.pass_(("migrate.before_commit",))
 
     schema._statements = stepwise
+
+
+def _storing(database: Any, operations: Sequence[Any]) -> Iterable[str]:
+    """New posts are stored by one statement: a process can die before it, or after so many of its steps."""
+    if {type(operation).__name__ for operation in operations} != {"Accept"}:
+        return ()
+    database.set_progress_handler(lambda: HOOKS.pass_(("accept.under_way",)), STEPS)
+    return ["accept.before_commit" for _ in operations]
+
+
+def _stored(_: Any, database: Any, __: Any) -> Iterable[str]:
+    database.set_progress_handler(None, 0)
+    return ()
 
 
 def _steps(operations: Iterable[Any], ends: Iterable[Any], when: str) -> Iterable[str]:

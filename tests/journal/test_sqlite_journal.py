@@ -95,10 +95,10 @@ async def test_two_processes_may_write_at_once(url, make_entry):
 async def test_a_failed_commit_stores_nothing_and_says_so(url, make_entry):
     prepare(url)
     journal = SqliteJournal(url)
-    run(url, "ALTER TABLE counts RENAME TO gone")
-    with pytest.raises(JournalUnavailable):
+    run(url, "CREATE TRIGGER broken BEFORE INSERT ON counts BEGIN SELECT RAISE(ABORT, 'broken'); END")
+    with pytest.raises(JournalUnavailable, match="broken"):
         await journal.accept([make_entry("m1")], ("loyalty",))
-    run(url, "ALTER TABLE gone RENAME TO counts")
+    run(url, "DROP TRIGGER broken")
     assert await journal.accept([make_entry("m1")], ("loyalty",)) == 1
     await journal.close()
 
