@@ -93,6 +93,7 @@ class Endpoint:
         try:
             said = await self._answer(scope, receive)
         except Refused as refused:
+            logger.warning("post refused", status=refused.status, problem=refused.problem)
             said = problem(refused.status, refused.problem)
         except JournalUnavailable as error:
             logger.error("journal unavailable", problem=str(error))
@@ -122,8 +123,9 @@ class Endpoint:
                     return _unknown()
                 if isinstance(error, Refused):
                     raise
-                logger.warning("post refused", problem=error.problem, where=error.where)
-                return problem(413 if isinstance(error, TooMuch) else 400, error.problem, error.where)
+                status = 413 if isinstance(error, TooMuch) else 400
+                logger.warning("post refused", status=status, problem=error.problem, where=error.where)
+                return problem(status, error.problem, error.where)
             if only is not None and only not in self._configured:
                 logger.warning("post refused", status=503, problem="no connection of that name is configured")
                 return problem(503, f"no connection named {only!r} is configured")

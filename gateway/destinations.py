@@ -202,6 +202,8 @@ def connect(
         raise configuration.ConfigurationError(
             [f"{prefix}: the destination must be reached over https, or on loopback"]
         )
+    if "?" in base_url or "#" in base_url:
+        raise configuration.ConfigurationError([f"{prefix}: the destination's URL can have no query and no fragment"])
     return Connection(
         name=name,
         plugin=plugin,

@@ -280,6 +280,7 @@ class Dispatcher:
     async def _undertakings(self, lane: Lane) -> list[Undertaking]:
         """The lane's items, planned: up to one that has to wait for another lane, and to an erasure at the most."""
         undertakings: list[Undertaking] = []
+        in_hand: set[str] = set()
         known = dict(lane.memory)
         for item in lane.items:
             if self._plugin_rests_ms():
@@ -295,6 +296,10 @@ class Dispatcher:
             undertaking.settled = [*undertaking.settled, *(late or ())]
             if item.again is not None:
                 undertaking.only(item.again.facts)
+            calls = {call.id for call in undertaking.open_calls()}
+            if not in_hand.isdisjoint(calls):
+                break  # a message that came for all connections, and for this one too: each by itself
+            in_hand |= calls
             undertakings.append(undertaking)
             if withdrawn:
                 undertaking.withdraw(withdrawn)

@@ -14,6 +14,7 @@ import msgspec
 from gateway.destinations import Connection
 from gateway.facts import Fact
 from gateway.journal.port import KeptBack
+from gateway.mparticle.documents import DEEPEST, is_deep
 from gateway.sdk import Batch, Call, Memory, Remember, Skip, Verdict
 from gateway.watchdog import TooLong
 
@@ -148,9 +149,12 @@ def sort(answer: Any) -> Planned:
 def checked(said: Said) -> Said:
     """What a plugin said, if the journal could keep it; a call, if it can only go where it says. Raises NoPlan."""
     try:
-        READERS[type(said)].decode(msgspec.json.encode(said))
+        written = msgspec.json.encode(said)
+        READERS[type(said)].decode(written)
     except Exception as error:
         raise NoPlan(f"a {type(said).__name__} holds what it cannot: {_misfit(error)}") from error
+    if is_deep(written):
+        raise NoPlan(f"a {type(said).__name__} is nested more than {DEEPEST} levels deep")
     if isinstance(said, Call):
         sound(said)
     return said
@@ -167,7 +171,7 @@ def sound(call: Call) -> Call:
     """The call, if it can only go where its path says, and its headers are what headers can be. Raises NoPlan."""
     if call.method not in METHODS:
         raise NoPlan(f"{call.method!r} is no method")
-    if NO_PATH.search(call.path):
+    if call.path and NO_PATH.search(call.path):
         raise NoPlan("the path must be relative and made of plain segments; build it with path()")
     if call.json is not None and (call.form is not None or call.file is not None):
         raise NoPlan("a call has either json or a form")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from types import FrameType, TracebackType
 
@@ -111,6 +113,12 @@ def place(trace: TracebackType | None) -> str:
     return f"at {Path(code.co_filename).name}:{trace.tb_lineno} {code.co_name}"
 
 
+@cache
+def _statm() -> int:
+    """A descriptor that is kept: there may be no other to be had when a hook is to run."""
+    return os.open(STATM, os.O_RDONLY)
+
+
 class Memory:
     """Bounds how much more memory this process may take, while a hook runs."""
 
@@ -123,7 +131,7 @@ class Memory:
     def bound(self, now: float) -> None:
         """From now on, no more than so much more than there was when it was measured, a second ago at most."""
         if now > self._measured + LOOK_S:
-            pages = int(STATM.read_bytes().split()[5])
+            pages = int(os.pread(_statm(), 256, 0).split()[5])
             wanted = pages * resource.getpagesize() + self._most
             self._limit = wanted if self._hard == resource.RLIM_INFINITY else min(wanted, self._hard)
             self._measured = now

@@ -54,6 +54,7 @@ def test_a_secret_is_masked_however_it_is_spelt(text):
         ({"host": "http://api.example.com"}, "connections.one.settings: the destination must be reached over https"),
         ({"host": "ftp://api.example.com"}, "connections.one.settings: the destination must be reached over https"),
         ({"host": "https://"}, "connections.one.settings: the destination must be reached over https"),
+        ({"host": "https://x/a?b=c"}, "connections.one.settings: the destination's URL can have no query"),
         ({"host": "https://[x"}, "connections.one.settings: the destination must be reached over https"),
         ({"host": "https://x:port"}, "connections.one.settings: the destination must be reached over https"),
     ],

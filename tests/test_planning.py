@@ -75,6 +75,13 @@ def test_a_hook_may_answer_in_many_ways(answer, planned):
     assert plan_with(Plugin(answer), batch(custom_event("Signup")), {}) == planned
 
 
+def nested(levels):
+    value = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
@@ -94,6 +101,8 @@ def test_a_hook_may_answer_in_many_ways(answer, planned):
         (call(json={"a": object()}), "a Call holds what it cannot: Encoding objects of type object is unsupported"),
         (call(json="hush-hush \ud83d"), "a Call holds what it cannot: UnicodeEncodeError"),
         (call(json=CIRCLE), "a Call holds what it cannot: RecursionError"),
+        (call(json=nested(65)), "a Call is nested more than 64 levels deep"),
+        (Remember(key="a", value=nested(65)), "a Remember is nested more than 64 levels deep"),
         (call(memo=object()), "a Call holds what it cannot: Encoding objects of type object is unsupported"),
         (call(params={"a": 1}), "a Call holds what it cannot: not the declared type at `$.params[...]`"),
         (call(form={"a": ["hush-hush"]}), "a Call holds what it cannot: not the declared type at `$.form[...]`"),

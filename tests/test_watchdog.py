@@ -1,6 +1,7 @@
 """The watchdog: no hook holds the dispatcher for longer than it may."""
 
 import contextlib
+import resource
 import signal
 import time
 
@@ -48,6 +49,18 @@ def test_what_takes_too_much_memory_gets_no_more_and_what_follows_does():
     with pytest.raises(MemoryError), Watchdog(20, memory_bytes=32 << 20):
         takes_memory()
     assert len(bytearray(128 << 20)) == 128 << 20
+
+
+def test_memory_is_bounded_where_no_file_can_be_opened_any_more():
+    with Watchdog(5, memory_bytes=32 << 20):
+        pass
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        with pytest.raises(MemoryError), Watchdog(20, memory_bytes=32 << 20):
+            takes_memory()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_what_is_interrupted_is_named():

@@ -117,7 +117,11 @@ class Gathering:
     async def _make(self, riders: Sequence[Rider]) -> None:
         """Fold what has gathered, and have what became one call made once."""
         try:
-            by_id = {rider.call.id: rider for rider in riders}
+            by_id: dict[str, Rider] = {}
+            for rider in riders:
+                by_id.setdefault(rider.call.id, rider)
+            _tell([rider for rider in riders if by_id[rider.call.id] is not rider], None)  # one id, used twice
+            riders = list(by_id.values())
             offered = [replace(rider.call, covers=()) for rider in riders]
             shared = []
             self.maker.guard.about(b"coalesce", *_place(riders))
@@ -129,12 +133,14 @@ class Gathering:
                     _tell(covered, None)
             await asyncio.gather(*shared)
         except Exception:  # noqa: BLE001  # whatever it is, no lane may wait for ever
-            logger.exception("pool failed", connection=self.maker.connection.name)
-            _tell(riders, Wait(seconds=self.maker.delivery.retry_most_s, reason="failed"))
+            _tell(riders, self._failed())
 
     async def _share(self, call: Call, riders: Sequence[Rider]) -> None:
         """Make one call for these lanes, and tell each of them."""
-        answer = await self.maker.make(call, attempt=max(rider.attempt for rider in riders), at=_place(riders))
+        try:
+            answer = await self.maker.make(call, attempt=max(rider.attempt for rider in riders), at=_place(riders))
+        except Exception:  # noqa: BLE001  # whatever it is, no other call's lanes must suffer
+            answer = self._failed()
         if isinstance(answer, Wait):
             _tell(riders, answer)
             return
@@ -142,6 +148,11 @@ class Gathering:
         logger.info("shared call", connection=self.maker.connection.name, call=call.id, lanes=len(riders))
         _tell(riders[:1], dataclasses.replace(answer, by=call.id))
         _tell(riders[1:], dataclasses.replace(answer, by=call.id, first=False))
+
+    def _failed(self) -> Wait:
+        """What to tell those for whom something went wrong that nobody foresaw."""
+        logger.exception("pool failed", connection=self.maker.connection.name)
+        return Wait(seconds=self.maker.delivery.retry_most_s, reason="failed")
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -12,18 +13,22 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How often to look at the log, how long it must be to be folded, and how long before writers must wait for it."""
+    """How often to look at the log, how long it must be to be folded, and how long before writers must wait for it.
+
+    Nor does it keep anything for longer than ``oldest_s``: what was erased is in it, and in what it is to replace.
+    """
 
     every_s: float = 0.5
     worth_folding_bytes: int = 4 << 20
     too_long_bytes: int = 64 << 20
+    oldest_s: float = 60.0
     after_failure_s: float = 10.0
 
 
 class Checkpointer:
     """A thread that folds the log whenever it has grown.
 
-    Only a log that will not shrink makes writers wait, and never for long: where somebody else is reading the
+    Only a log that is emptied makes writers wait, and never for long: where somebody else is reading the
     file, as a backup does, the log stays as it is for a while.
     """
 
@@ -50,15 +55,18 @@ class Checkpointer:
         self._database.close()
 
     def _run(self) -> None:
-        rest = self._limits.every_s
+        limits, rest, empty = self._limits, self._limits.every_s, time.monotonic()
         while not self._closing.wait(rest):
-            rest = self._limits.every_s
-            with suppress(sqlite3.Error, OSError):  # busy or full now; the next round tries again
+            rest = limits.every_s
+            with suppress(sqlite3.Error, OSError, MemoryError):  # busy or full now; the next round tries again
                 size = self._log.stat().st_size
-                if size > self._limits.worth_folding_bytes:
+                is_to_end = size > limits.too_long_bytes or (size > 0 and time.monotonic() > empty + limits.oldest_s)
+                if is_to_end or size > limits.worth_folding_bytes:
                     self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                if size > self._limits.too_long_bytes and not self._truncated():
-                    rest = self._limits.after_failure_s
+                if is_to_end and not self._truncated():
+                    rest = limits.after_failure_s
+                elif is_to_end or not size:
+                    empty = time.monotonic()
 
     def _truncated(self) -> bool:
         with self._turn():

@@ -88,7 +88,7 @@ FORGET = """
 COUNT = "UPDATE receipts SET memories = memories + ? WHERE seq = ? AND connection = ?"
 RECEIPT = "SELECT touched, removed, memories FROM receipts WHERE seq = ? AND connection = ?"
 TOUCHED = """
-    SELECT b.message, b.part, l.outcomes LIKE '%"skipped","erased"%', b.seq IN (SELECT value FROM json_each(:removed))
+    SELECT b.message, b.part, l.outcomes LIKE '%"skipped","erased"%', b.body = x''
     FROM batches b JOIN ledger l ON l.seq = b.seq AND l.connection = :connection
     WHERE b.seq IN (SELECT value FROM json_each(:touched)) ORDER BY b.seq
 """
@@ -180,7 +180,7 @@ def receipt(database: sqlite3.Connection, seq: int, connection: str) -> Receipt 
     if row is None:
         return None
     touched, removed, memories = row
-    given = {"touched": touched, "removed": removed, "connection": connection}
+    given = {"touched": touched, "connection": connection}
     return Receipt(
         documents=len(NUMBERS.decode(removed)),
         memories=memories,

@@ -29,6 +29,8 @@ def connect(path: Path, *, patience_s: float = PATIENCE_S, makes: bool = False) 
     Raises JournalUnavailable.
     """
     url = f"{path.absolute().as_uri()}?mode={'rwc' if makes else 'rw'}"
+    if makes:
+        _make(path)
     try:
         database = sqlite3.connect(url, timeout=patience_s, isolation_level=None, check_same_thread=False, uri=True)
     except sqlite3.Error as error:
@@ -40,6 +42,14 @@ def connect(path: Path, *, patience_s: float = PATIENCE_S, makes: bool = False) 
         database.close()
         raise JournalUnavailable(f"{path}: {error}") from error
     return database
+
+
+def _make(path: Path) -> None:
+    """The file, if there is none yet, for its owner alone; the log beside it will be as it is."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise JournalUnavailable(f"{path}: {error.strerror}") from error
 
 
 def prepare(url: str, *, patience_s: float = PREDECESSOR_S) -> None:

@@ -41,7 +41,7 @@ class Indexer:
         rest = EVERY_S
         while not self._closing.wait(rest):
             rest = EVERY_S
-            with suppress(sqlite3.Error, OSError):  # busy or full now; the next round tries again
+            with suppress(sqlite3.Error, OSError, MemoryError):  # busy or full now; the next round tries again
                 rest = PAUSE_S if index(self._database, self._turn, self._ids_a_run) else EVERY_S
 
 
@@ -52,6 +52,8 @@ def index(database: sqlite3.Connection, turn: Callable[[], AbstractContextManage
         return False
     shelves = laid_out(run)
     with turn():
+        if database.in_transaction:  # there was no memory to end the last one with
+            database.execute("ROLLBACK")
         database.execute("BEGIN IMMEDIATE")
         try:
             refs.put(database, run, shelves)

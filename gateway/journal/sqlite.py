@@ -360,6 +360,8 @@ class SqliteJournal:
         results: list[Any] = [None] * len(operations)
         with self._turn:
             try:
+                if self._writer.in_transaction:  # there was no memory to end the last one with
+                    self._writer.execute("ROLLBACK")
                 if (stored := entries.store_new(self._writer, operations)) is not None:
                     return stored
                 self._writer.execute("BEGIN IMMEDIATE")
@@ -367,7 +369,7 @@ class SqliteJournal:
                     run(self._writer, operations, results)
                 self._writer.execute("COMMIT")
             except BaseException as error:
-                with suppress(sqlite3.Error):
+                with suppress(sqlite3.Error, MemoryError):
                     self._writer.execute("ROLLBACK")
                 # a hook at its bound leaves others no memory for a while
                 if isinstance(error, (sqlite3.Error, MemoryError)):

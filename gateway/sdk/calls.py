@@ -24,9 +24,9 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
 class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One request to make to the destination.
 
-    ``path`` is relative to the connection's base URL; build it with ``path()``. At most one of
-    ``json`` and ``form`` is sent (``file`` makes the form multipart). ``scope`` names the rate limit
-    that the call draws on, ``memo`` is the plugin's own note: carried to ``on_reply``, never sent.
+    ``path`` is relative to the connection's base URL, and empty for that URL itself; build it with ``path()``. At most
+    one of ``json`` and ``form`` is sent (``file`` makes the form multipart). ``scope`` names the rate limit that the
+    call draws on, ``memo`` is the plugin's own note: carried to ``on_reply``, never sent.
 
     ``pool`` names the pool in which the call waits for those of other lanes, to be folded with them; one that the
     destination does not declare is none. ``after_s``, of a further call that ``on_reply`` asks for, says that the

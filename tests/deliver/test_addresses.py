@@ -51,6 +51,8 @@ def test_so_is_whatever_else_a_path_may_be(base, text):
     [
         (Call(method="GET", path="users/a%2Fb;c=1"), b"GET /base/users/a%2Fb;c=1 HTTP/1.1"),
         (Call(method="GET", path="users/ä b%zz"), b"GET /base/users/%C3%A4%20b%zz HTTP/1.1"),
+        (Call(method="POST", path=""), b"POST /base HTTP/1.1"),
+        (Call(method="GET", path="", params={"n": "1"}), b"GET /base?n=1 HTTP/1.1"),
         (Call(method="GET", path="users", params={"id": "é&", "n": "1"}), b"GET /base/users?id=%C3%A9%26&n=1 HTTP/1.1"),
     ],
 )

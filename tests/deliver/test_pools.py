@@ -126,12 +126,12 @@ def lane(user, *work):
     return Lane(connection="test", user=user, fence=user, attempts=0, failing_since_ms=0, items=items)
 
 
-def row(user, *more, seq=1, progress=None, body=b""):
+def row(user, *more, seq=1, progress=None, body=b"", id=""):
     """An item whose first fact is a row, and whose further ones are calls of their own."""
     item = Item(
         seq=seq, message="m", part=0, dialect="events", received_ms=0, facts=1, body=body, progress=progress or {}
     )
-    first = Call(method="PUT", path=f"row{user}", pool="rows", id=f"{user}row", lane=str(user))
+    first = Call(method="PUT", path=f"row{user}", pool="rows", id=id or f"{user}row", lane=str(user))
     plain = [Call(method="POST", path=f"{path}{user}", id=f"{user}{path}", lane=str(user)) for path in more]
     return Undertaking(item=item, planned=[Planned(fact=call.id, calls=(call,)) for call in (first, *plain)])
 
@@ -223,6 +223,39 @@ async def test_a_full_pool_goes_on_at_once_and_the_next_gathers():
     bench = Bench()
     await bench.deliver(*((user, row(user)) for user in range(1, 8)))
     assert sorted(bench.seen) == ["POST jobs", "PUT row6", "PUT row7"]
+
+
+async def test_calls_of_two_users_that_have_one_id_cost_neither_of_them_anything():
+    bench = Bench()
+    async with asyncio.timeout(10):
+        await bench.deliver(*((user, row(user, id="same" if user < 3 else "")) for user in (1, 2, 3, 4)))
+    assert sorted(bench.seen) == ["POST jobs", "PUT row2"]
+    assert bench.outcomes(2)[0].word == "delivered"
+    assert bench.pools.held == 0
+
+
+async def test_what_goes_wrong_with_one_shared_call_is_no_matter_of_the_others(monkeypatch):
+    def two_jobs(_, calls):
+        ids = [call.id for call in calls]
+        return [
+            msgspec.structs.replace(calls[0], covers=tuple(ids[:2])),
+            msgspec.structs.replace(calls[2], covers=tuple(ids[2:])),
+        ]
+
+    monkeypatch.setattr(Plugin, "coalesce", hookimpl(two_jobs))
+    bench = Bench()
+
+    def partner(request):
+        if not bench.seen:
+            bench.seen.append("trouble")
+            raise RuntimeError("nobody foresaw this")
+        bench.seen.append("taken")
+        return httpx.Response(200)
+
+    bench.courier.maker.sender._transport = httpx.MockTransport(partner)
+    given_back = await bench.deliver(*((user, row(user)) for user in (1, 2, 3, 4)))
+    assert [(one.reason, len(one.finished)) for one in given_back] == [("failed", 0), ("failed", 0), ("", 1), ("", 1)]
+    assert bench.seen == ["trouble", "taken"]
 
 
 async def test_what_many_shared_is_made_by_each_for_itself_if_it_is_rejected():

@@ -152,9 +152,11 @@ async def test_what_was_kept_of_a_user_is_removed_with_the_erasure_and_a_receipt
     assert [(await found(journal, f"m{n}")).body for n in (1, 2, 3)] == [b"", b"", b"m3"]
     receipt = (await found(journal, "m4")).sightings[0].receipt
     assert [(one.message, one.withheld, one.removed) for one in receipt.touched] == [
-        ("m1", False, False),
+        ("m1", False, True),
         ("m2", True, True),
     ]
+    first = (await found(journal, "m4")).sightings[1].receipt
+    assert (first.documents, [one.removed for one in first.touched]) == (1, [True, True])
 
 
 async def test_an_erasure_looked_at_again_keeps_its_receipt(journal, make_entry):

@@ -8,17 +8,20 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
-from support.journal_words import ref
+from msgspec.structs import replace
+from support.journal_words import finish, ref
 
 from gateway.journal import schema
 from gateway.journal.arrivals import MOST_LEFT
 from gateway.journal.checkpoint import Checkpointer, Limits
 from gateway.journal.file import connect, inspect, path_of, prepare
+from gateway.journal.indexing import Indexer
 from gateway.journal.port import Finished, JournalUnavailable, JournalUnusable, Memo, Settlement, hash64
 from gateway.journal.sqlite import SqliteJournal
 from gateway.journal.turns import dispatching, writing
@@ -101,6 +104,77 @@ async def test_a_failed_commit_stores_nothing_and_says_so(url, make_entry):
     run(url, "DROP TRIGGER broken")
     assert await journal.accept([make_entry("m1")], ("loyalty",)) == 1
     await journal.close()
+
+
+async def test_a_transaction_that_could_not_even_be_ended_takes_nothing_along(url, make_entry):
+    """As where there is no memory left: it must not swallow what is stored next."""
+    prepare(url)
+    journal = SqliteJournal(url)
+    await journal.accept([make_entry("m1")], ("loyalty",))
+    journal._writer.execute("BEGIN IMMEDIATE")
+    journal._writer.execute("DELETE FROM batches")
+    assert await journal.accept([make_entry("m2")], ("loyalty",)) == 1
+    assert run(url, "SELECT message FROM batches") == [("m1",), ("m2",)]
+    await journal.close()
+
+
+def test_the_threads_beside_the_writers_live_on_where_there_is_no_memory_for_a_while(url, monkeypatch):
+    monkeypatch.setattr("gateway.journal.indexing.EVERY_S", 0.01)
+    prepare(url)
+    tries = {"indexing": 0, "folding": 0}
+
+    def starved(name):
+        tries[name] += 1
+        raise MemoryError
+
+    indexing = Indexer(connect(path_of(url)), lambda: starved("indexing"), 1)
+    limits = Limits(every_s=0.01, worth_folding_bytes=0, too_long_bytes=0, after_failure_s=0.01)
+    folding = Checkpointer(path_of(url), connect, lambda: starved("folding"), limits)
+    run(url, "INSERT INTO refs VALUES (1, 1, zeroblob(8), zeroblob(4))")
+    until = time.monotonic() + 10
+    while min(tries.values()) < 3 and time.monotonic() < until:
+        time.sleep(0.01)
+    indexing.close()
+    folding.close()
+    assert min(tries.values()) >= 3
+
+
+async def test_what_was_erased_is_in_no_file_for_longer_than_the_log_may_keep_it(url, make_entry):
+    prepare(url)
+    journal = SqliteJournal(url)
+    limits = Limits(every_s=0.01, oldest_s=0.2)
+    folding = Checkpointer(path_of(url), connect, lambda: writing(path_of(url)), limits)
+    assert await journal.take_over()
+    address = "somebody@example.com"
+    told = replace(
+        make_entry("m", user="mpid:7", refs=["mpid:7"], salt=journal.salt), body=f"{address} {'x' * 9_000}".encode()
+    )
+    await journal.accept([told], ("loyalty",))
+    (lane,) = await journal.claim("loyalty", now_ms=2_000, lanes=1, items=9)
+    await journal.settle(finish(lane, *lane.items, release=True))
+    await journal.accept([make_entry("wish", user="mpid:7", refs=["w"], erases=True)], ("loyalty",))
+    (seq,) = [found.seq for found in await journal.find([ref("w")])]
+    assert await journal.erase("loyalty", ["mpid:7"], everywhere=True, seq=seq)
+
+    def kept():
+        files = path_of(url).parent.glob(f"{path_of(url).name}*")
+        return [path.name for path in files if address.encode() in path.read_bytes()]
+
+    until = time.monotonic() + 10
+    while kept() and time.monotonic() < until:
+        await asyncio.sleep(0.02)
+    assert kept() == []
+    folding.close()
+    await journal.close()
+
+
+def test_a_new_journal_is_its_owners_alone(url):
+    prepare(url)
+    with closing(connect(path_of(url))) as database:
+        database.execute("CREATE TABLE more (a)")
+        files = {path.name: path.stat().st_mode & 0o777 for path in path_of(url).parent.glob("*.db*")}
+    assert set(files.values()) == {0o600}
+    assert len(files) == 4
 
 
 def test_a_journal_of_a_newer_version_is_left_alone(url):

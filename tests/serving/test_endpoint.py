@@ -71,6 +71,19 @@ def test_a_message_for_one_connection_goes_to_it_alone(gateway, message):
     )
 
 
+def test_a_message_for_all_and_for_one_connection_is_two_batches_that_do_not_get_into_each_others_way(
+    gateway, vendor, message
+):
+    gateway.start(role="ingest")
+    for path in ("/mparticle", "/mparticle/loyalty"):
+        assert gateway.post(message(1), path)[0] == 200
+    gateway.stop()
+    gateway.start(role="all")
+    gateway.wait(gateway.drained)
+    assert [entry["path"].rpartition("/")[2] for entry in vendor.journal].count("events") == 2
+    assert gateway.facts()["loyalty", "delivered"] == gateway.facts()["loyalty", "received"]
+
+
 OTHER = """
 [connections.other]
 plugin = "sessionm"
@@ -107,6 +120,9 @@ def test_whatever_is_posted_has_its_answer_and_the_process_goes_on_serving(gatew
         answers[name] = status
         assert answer["error"], name
     assert answers == {name: status for name, (_, status) in BAD.items()}
+    assert gateway.post(b"{}", **{"Content-Encoding": "zstd"})[0] == 415
+    refused = [json.loads(line)["status"] for line in gateway.log.splitlines() if "post refused" in line]
+    assert refused == [*answers.values(), 415]
     assert gateway.post(message(1))[0] == 200
     gateway.wait(gateway.drained)
     assert (len(vendor.events()), gateway.children()["ingest"]) == (1, pid)

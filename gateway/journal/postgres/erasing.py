@@ -82,7 +82,7 @@ FORGET = """
 """
 RECEIPT = "SELECT touched, removed, memories FROM receipts WHERE seq = $1 AND connection = $2"
 TOUCHED = """
-    SELECT b.message, b.part, l.outcomes LIKE '%"skipped","erased"%', b.seq = ANY($3)
+    SELECT b.message, b.part, l.outcomes LIKE '%"skipped","erased"%', b.body = ''
     FROM batches b JOIN ledger l ON l.user_hash = b.user_hash AND l.seq = b.seq AND l.connection = $1
     WHERE b.seq = ANY($2) ORDER BY b.seq
 """
@@ -158,6 +158,6 @@ async def receipt(connection: Connection, seq: int, name: str) -> Receipt | None
         memories=memories,
         touched=tuple(
             Touched(message=message, part=part, withheld=withheld, removed=is_removed)
-            for message, part, withheld, is_removed in await connection.fetch(TOUCHED, name, touched, removed)
+            for message, part, withheld, is_removed in await connection.fetch(TOUCHED, name, touched)
         ),
     )
