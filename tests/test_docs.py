@@ -7,11 +7,13 @@ import sys
 import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 from written import PAGES, written
 
-from gateway import metrics
+from gateway import metrics, sdk
 from gateway.journal.backlog import Backlog
+from gateway.testing import custom_event
 
 ROOT = Path(__file__).parent.parent
 DOCS = [
@@ -32,7 +34,7 @@ def test_the_parts_made_from_the_code_are_up_to_date(page):
 
 
 def test_the_smallest_plugin_works_as_the_guide_tests_it(tmp_path):
-    module, test = blocks(ROOT / "docs" / "plugins.md", "python")
+    module, _, test = blocks(ROOT / "docs" / "plugins.md", "python")
     (tmp_path / "gateway_postcards.py").write_text(module)
     (tmp_path / "test_postcards.py").write_text(test)
     done = subprocess.run(
@@ -44,6 +46,52 @@ def test_the_smallest_plugin_works_as_the_guide_tests_it(tmp_path):
         check=False,
     )
     assert "1 passed" in done.stdout, done.stdout
+
+
+def test_kinds_of_events_are_told_apart_as_the_guide_does_it():
+    shown = {}
+    exec(blocks(ROOT / "docs" / "plugins.md", "python")[1], shown)
+    assert shown["told"](custom_event("Signup", attributes={"plan": "gold"})) == {"name": "Signup", "plan": "gold"}
+    bought = sdk.ProductAction(id="e-1", type="commerce_event", action="purchase", products=(sdk.Product(id="p-1"),))
+    assert shown["told"](bought) == {"name": "purchase", "total": None, "items": ["p-1"]}
+    assert shown["told"](msgspec.structs.replace(bought, action="refund")) == sdk.Skip(reason="unsupported_event_type")
+
+
+def told_fields(text):
+    """Every class that a page's tables tell the fields of: its name, its fields, their defaults if these are told.
+
+    A class has a table headed ``field of`` it, or a row in one headed ``class``.
+    """
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        head, _, *rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines()]
+        if head[0] == "class":
+            yield from ((row[0].strip("`"), re.findall(r"\w+", row[1]), None) for row in rows)
+        elif found := re.fullmatch(r"field of `(\w+)`", head[0]):
+            names = [name for row in rows for name in re.findall(r"\w+", row[0])]
+            yield found[1], names, [row[1] for row in rows] if head[1] == "default" else None
+
+
+def default(field):
+    """The default of a field of a struct as the tables show it."""
+    if field.required:
+        return "required"
+    if field.default is msgspec.NODEFAULT:
+        return f"`{field.default_factory()!r}`"
+    is_struct = isinstance(field.default, msgspec.Struct)
+    return f"`{type(field.default).__name__}()`" if is_struct else f"`{field.default!r}`".replace("'", '"')
+
+
+def test_the_plugin_guide_has_every_field_of_every_class_that_a_plugin_meets():
+    told = list(told_fields((ROOT / "docs" / "plugins.md").read_text()))
+    kinds = {
+        name: kind for name, kind in vars(sdk).items() if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    }
+    assert sorted(name for name, *_ in told) == sorted(kinds)
+    for name, names, defaults in told:
+        inherited = getattr(kinds[name].__base__, "__struct_fields__", ())
+        own = [field for field in msgspec.structs.fields(kinds[name]) if field.name not in inherited]
+        assert names == [field.name for field in own], name
+        assert defaults in (None, [default(field) for field in own]), name
 
 
 def run(directory, script):

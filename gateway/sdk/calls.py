@@ -142,8 +142,8 @@ def refused(reason: str) -> Verdict:
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What came back for a call.
 
-    ``status`` is None where no answer came; ``failure`` then says how (``connect``, ``timeout``,
-    ``closed``, ``garbage``) and ``sent`` whether the destination may have seen the call. Header names
+    ``status`` is None where no answer came; ``failure`` then says how (``connect``, ``connect_timeout``, ``timeout``,
+    ``closed``, ``garbage``, ``bad_url``) and ``sent`` whether the destination may have seen the call. Header names
     are in lower case. ``at_ms`` is when it came, ``attempt`` counts from 1.
     """
 
