@@ -63,8 +63,8 @@ def problem(status: int, text: str, where: str | None = None) -> Said:
 class Endpoint:
     """Takes what mParticle posts: authenticates, reads, stores durably, answers. An ASGI application.
 
-    Whatever is wrong on our own side is answered 503, which mParticle repeats; it loses for good what is
-    answered with another error.
+    Whatever is wrong on our own side is answered 503, which mParticle repeats; what is answered with another 4xx than
+    408 and 429 is lost for good.
     """
 
     def __init__(  # noqa: PLR0913  # as many as an application is made of
