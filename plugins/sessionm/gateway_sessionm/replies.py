@@ -12,8 +12,6 @@ from gateway.sdk import Reply, Verdict, refused, rejected, retry
 RETRIED = frozenset({"internal_server_error"})
 REFUSED = frozenset({"https_only", "invalid_auth_token", "invalid_api_key", "access_denied"})
 UNKNOWN_USER = frozenset({"user_not_found", "requires_registered_user"})
-MOST_UNCLEAR = 10
-"""Attempts after which a reply that cannot be read is taken for a refusal of the call."""
 
 Word = Literal["ok", "unknown_user", "declined", "retry", "refused", "unclear", "by_status"]
 
@@ -52,17 +50,20 @@ def meaning(reply: Reply) -> Meaning:
     return Meaning(word="declined", code=f"status_{status}")
 
 
-def verdict(meaning: Meaning, reply: Reply) -> Verdict | None:
-    """What becomes of a call that such a reply ends; None leaves it to the gateway's rules for statuses."""
+def verdict(meaning: Meaning) -> Verdict | None:
+    """What becomes of a call that such a reply ends; None leaves it to the gateway's rules for statuses.
+
+    Whether an unclear reply came of a call that was made is not known, so it is tried until the gateway gives up.
+    """
     if meaning.word == "by_status":
         return None
     if meaning.word == "retry":
         return retry(meaning.code)
     if meaning.word == "refused":
         return refused(meaning.code)
-    if meaning.word == "unclear" and reply.attempt < MOST_UNCLEAR:
+    if meaning.word == "unclear":
         return retry("unclear_reply")
-    return rejected(meaning.code or "unclear_reply")
+    return rejected(meaning.code)
 
 
 def error_code(body: Any) -> str | None:

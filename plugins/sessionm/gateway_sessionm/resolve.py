@@ -17,7 +17,7 @@ def judge(call: Call, reply: Reply, settings: SessionMSettings) -> Verdict | Pla
     """A verdict, the calls to make in this call's place, or None for the gateway's own rules."""
     errand, said = errands.errand_of(call), meaning(reply)
     if said.word == "ok":
-        return _done(errand, said, settings, reply)
+        return _done(errand, said, settings)
     if said.word == "unknown_user":
         return _unknown(errand, said.code, settings)
     if said == NOT_THERE and "%" in call.path:
@@ -25,14 +25,14 @@ def judge(call: Call, reply: Reply, settings: SessionMSettings) -> Verdict | Pla
     return _failed(errand, said, reply)
 
 
-def _done(errand: Errand, said: Meaning, settings: SessionMSettings, reply: Reply) -> Verdict | Plan:
+def _done(errand: Errand, said: Meaning, settings: SessionMSettings) -> Verdict | Plan:
     match errand.step:
         case Step.UPDATE if errand.unconfirmed:
             return errands.compare(errand)
         case Step.IDENTIFY | Step.COMPARE:
             return _compared(errand, said, settings)
         case Step.LOOK:
-            return _found(errand, said, settings, reply)
+            return _found(errand, said, settings)
         case Step.ADOPT | Step.CREATE | Step.EXTEND:
             return _settled(errand)
         case _:
@@ -48,7 +48,7 @@ def _failed(errand: Errand, said: Meaning, reply: Reply) -> Verdict | Plan:
         case Step.CREATE | Step.ADOPT if _is_about_the_body(said, reply):
             return _declined(errand, said.code)
         case _:
-            return verdict(said, reply)
+            return verdict(said)
 
 
 def _unknown(errand: Errand, code: str, settings: SessionMSettings) -> Verdict | Plan:
@@ -73,10 +73,10 @@ def _compared(errand: Errand, said: Meaning, settings: SessionMSettings) -> Verd
     return confirmed(errand.mpid, errand.identifiers)
 
 
-def _found(errand: Errand, said: Meaning, settings: SessionMSettings, reply: Reply) -> Verdict | Plan:
+def _found(errand: Errand, said: Meaning, settings: SessionMSettings) -> Verdict | Plan:
     found = said.user.get("id")
     if not isinstance(found, str) or not found:
-        return verdict(Meaning(word="unclear"), reply)
+        return verdict(Meaning(word="unclear"))
     if errand.found not in (None, found):
         return rejected("identity_conflict")
     return _look_on(errand.at(errand.step, found=found, known=shown(said.user)), settings)
