@@ -354,6 +354,23 @@ def test_scenario_14_two_gateways_that_create_one_user_at_once_leave_one_user(ga
     assert sorted(vendor.sent()) == [("Signup", "e-1-0"), ("Signup", "e-2-0")]
 
 
+def test_a_user_whom_somebody_else_was_faster_to_create_gets_the_ids_too(shared, sessionm, message):
+    sessionm.knows()
+    unknown = json.dumps({"status": "error", "errors": {"code": "user_not_found"}})
+    sessionm.spoil("PUT", sessionm.mpid, status=404, body=unknown)
+    shared.post(message(1, user_identities=CUSTOMER))
+    shared.wait(shared.drained)
+    assert sessionm.steps() == [
+        "PUT ME 404",
+        "GET external/users/c-1 404 user_not_found",
+        "POST users 200 validation",
+        *["PUT ME 200", "PUT ME 200", "GET ME 200", "PUT ME 200"],
+        "POST ME/events 200",
+    ]
+    assert sessionm.users() == [({"ME": "mparticle_mpid", "c-1": "customer_id"}, {}, {"Colour": "red"})]
+    assert told(shared, message(1)) == {"identities": DELIVERED, "attributes": DELIVERED, "e-1-0": DELIVERED}
+
+
 def test_scenario_15_the_ids_that_sessionm_has_survive_an_update_that_replaces(shared, sessionm, message):
     sessionm.knows(identifiers=[{"external_id": "card-9", "external_id_type": "till"}])
     shared.post(message(1, user_identities=CUSTOMER, events=0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.sdk import Call, Plan, Reply, Skip, Verdict, delivered, rejected
+from gateway.sdk import Call, Plan, Reply, Skip, Verdict, delivered, rejected, retry
 from gateway_sessionm import errand as errands
 from gateway_sessionm.errand import Errand, Step
 from gateway_sessionm.identities import confirmed, missing, shown
@@ -35,6 +35,8 @@ def _done(errand: Errand, said: Meaning, settings: SessionMSettings) -> Verdict 
             return _found(errand, said, settings)
         case Step.ADOPT | Step.CREATE | Step.EXTEND:
             return _settled(errand)
+        case Step.RETURN if errand.unconfirmed:
+            return retry("lost_race", after_s=0, restart=True)  # known by MPID now, who may lack some of the ids
         case _:
             return delivered()
 

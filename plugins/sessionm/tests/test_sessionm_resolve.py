@@ -104,6 +104,9 @@ def test_skipping_an_unknown_user_is_recorded_as_a_skip():
     assert gateway_sessionm.on_reply(call, unknown(), settings) == Skip(reason="unknown_user")
 
 
+LOST_RACE = retry("lost_race", after_s=0, restart=True)
+
+
 class Rival(FakeSessionM):
     """Somebody else creates the same user just before we do."""
 
@@ -116,16 +119,33 @@ class Rival(FakeSessionM):
 @TRANSPORTS
 def test_a_lost_race_to_create_ends_with_one_user_who_has_the_profile(bench, error_transport):
     here = bench(Rival(error_transport=error_transport, undefined_attribute="accept"))
-    assert here.deliver(batch(user=JO)) == ["delivered"]
+    (write,) = here.plan(batch(user=JO))
+    assert here.drive([write]) == [LOST_RACE]
     assert steps(here) == [f"PUT {ME}", "GET external/users/c-1", "POST users", f"PUT {ME}"]
+    here.vendor.journal.clear()
+    assert here.drive([write]) == [delivered()]
+    assert steps(here) == [f"PUT {ME}", f"GET {ME}", f"PUT {ME}"]
     assert len(list(here.vendor.people)) == 1
     assert here.user(MPID)["first_name"] == "Jo"
+    assert here.identifiers(MPID) == {MPID: "mparticle_mpid", "c-1": "customer_id"}
 
 
-def test_a_lost_race_with_nothing_to_write_is_fine(bench):
-    here = bench(Rival())
-    assert here.deliver(batch(user=user(customer_id="c-1"))) == ["delivered"]
-    assert steps(here) == [f"GET {ME}", "GET external/users/c-1", "POST users", f"GET {ME}"]
+@TRANSPORTS
+def test_a_lost_race_of_ids_alone_ends_with_the_ids_at_sessionm(bench, error_transport):
+    here = bench(Rival(error_transport=error_transport))
+    (check,) = here.plan(batch(user=user(customer_id="c-1")))
+    assert here.drive([check, check]) == [LOST_RACE, delivered()]
+    assert steps(here) == [
+        *[f"GET {ME}", "GET external/users/c-1", "POST users", f"GET {ME}"],
+        *[f"GET {ME}", f"PUT {ME}"],
+    ]
+    assert here.identifiers(MPID) == {MPID: "mparticle_mpid", "c-1": "customer_id"}
+
+
+def test_a_lost_race_without_ids_to_confirm_ends_with_the_profile(bench):
+    here = bench(Rival(undefined_attribute="accept"))
+    assert here.deliver(batch(user=user(attributes={"a": "1"}))) == ["delivered"]
+    assert steps(here) == [f"PUT {ME}", "POST users", f"PUT {ME}"]
 
 
 def test_a_lost_race_of_an_event_stores_the_event_once(bench):
@@ -149,12 +169,10 @@ def test_a_lost_race_to_link_a_user_writes_the_profile_of_whoever_has_the_mpid(b
     here = bench(Overtaker(error_transport=error_transport, events=["Reward Claimed"], undefined_attribute="accept"))
     known = seed(here, external_id="c-1", external_id_type="customer_id")
     (write, event) = here.plan(batch(custom_event(), user=JO))
-    assert here.drive([write]) == [delivered()]
+    assert here.drive([write]) == [LOST_RACE]
     assert steps(here) == [f"PUT {ME}", "GET external/users/c-1", f"PUT users/{known}", f"PUT {ME}"]
     assert (here.user(MPID)["first_name"], here.user("c-1")["first_name"]) == ("Jo", None)
-    assert here.drive([event]) == [delivered()]
-    here.vendor.journal.clear()
-    assert here.deliver(batch(user=JO)) == ["rejected identity_conflict"]
+    assert here.drive([event, write]) == [delivered(), rejected("identity_conflict")]
 
 
 @TRANSPORTS
@@ -171,7 +189,7 @@ def test_a_user_who_was_created_before_the_line_broke_is_created_once(bench):
     create = chain(unknown(), unknown())
     here.vendor.faults.append(fault(method="POST", close=True, after=True))
     assert [verdict.word for verdict in here.drive([create])] == ["retry"]
-    assert here.drive([create]) == [delivered()]
+    assert here.drive([create]) == [LOST_RACE]
     assert steps(here) == ["POST users", "POST users", f"PUT {ME}"]
     assert len(list(here.vendor.people)) == 1
     assert here.user(MPID)["first_name"] == "Jo"
@@ -257,12 +275,13 @@ def test_any_identity_value_can_be_looked_up_and_found(bench, value):
 def test_the_longest_chains_stay_within_eight_calls(bench):
     many = {f"other_id_{number}": f"o-{number}" for number in range(2, 10)}
     here = bench(Rival(events=["Reward Claimed"], undefined_attribute="accept"))
-    assert here.deliver(batch(user=user(attributes={"a": "1"}, customer_id="c-1", **many))) == ["delivered"]
+    person = batch(user=user(attributes={"a": "1"}, customer_id="c-1", **many))
+    assert here.drive(here.plan(person)) == [LOST_RACE]
     assert len(here.journal()) == 8
     assert steps(here)[1:6] == [f"GET external/users/{value}" for value in ("c-1", "o-2", "o-3", "o-4", "o-5")]
     late = bench(Overtaker(undefined_attribute="accept"))
     seed(late, external_id="c-1")
-    assert late.deliver(batch(user=user(attributes={"a": "1"}, customer_id="c-1", **many))) == ["delivered"]
+    assert late.drive(late.plan(person)) == [LOST_RACE]
     assert len(late.journal()) == 8
     here.vendor.reset()
     (*_, event) = here.plan(batch(custom_event(), user=user(customer_id="c-1", **many)))
