@@ -72,6 +72,8 @@ def on_identity(user: User, memory: Memory, settings: SessionMSettings) -> Itera
     if identities.email is None and not unconfirmed:
         yield Skip(reason="already_known" if identities.identifiers else "nothing_to_send")
         return
+    if unconfirmed:
+        yield from (Skip(reason="not_looked_under", what=type) for type in identities.unlooked)
     yield write_profile(
         Errand(
             step=Step.UPDATE,

@@ -17,6 +17,9 @@ EMAIL = "email"
 KNOWN = "identifiers"
 """The key under which the plugin remembers which identifiers SessionM has confirmed."""
 
+MOST_LOOKS = 6
+"""Ids under which a user is looked for: with the creation and what follows it that makes eight further calls."""
+
 
 class Identifier(msgspec.Struct, frozen=True):
     """One external id of a customer, as SessionM spells it."""
@@ -26,11 +29,15 @@ class Identifier(msgspec.Struct, frozen=True):
 
 
 class Identities(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a user's identities can be sent: external ids, ``customer_id`` first and then by type, and an e-mail."""
+    """What of a user's identities can be sent: external ids, ``customer_id`` first and then by type, and an e-mail.
+
+    ``unlooked`` are the types, as mParticle calls them, under which a user is not looked for, since there are too many.
+    """
 
     identifiers: list[Identifier] = []
     email: str | None = None
     skips: tuple[Skip, ...] = ()
+    unlooked: tuple[str, ...] = ()
 
 
 def address_of(user: User) -> str | Skip:
@@ -61,6 +68,7 @@ def is_addressable(value: str) -> bool:
 def identities_of(user: User, types: Mapping[str, str]) -> Identities:
     """Sort a user's identities; ``types`` renames their types. Values stay as they are."""
     identifiers: dict[Identifier, None] = {}
+    values: dict[str, str] = {}
     emails: list[str] = []
     skips = []
     for identity in sorted(user.identities, key=lambda identity: (identity.type != CUSTOMER, identity.type)):
@@ -71,7 +79,13 @@ def identities_of(user: User, types: Mapping[str, str]) -> Identities:
             emails.append(identity.value)
         else:
             identifiers[Identifier(identity.value, types.get(identity.type, identity.type))] = None
-    return Identities(identifiers=list(identifiers), email=emails[0] if emails else None, skips=tuple(skips))
+            values.setdefault(identity.value, identity.type)
+    return Identities(
+        identifiers=list(identifiers),
+        email=emails[0] if emails else None,
+        skips=tuple(skips),
+        unlooked=tuple(dict.fromkeys(list(values.values())[MOST_LOOKS:])),
+    )
 
 
 def _obstacle(identity: Identity, emails: list[str]) -> str | None:

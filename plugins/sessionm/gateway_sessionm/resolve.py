@@ -5,12 +5,9 @@ from __future__ import annotations
 from gateway.sdk import Call, Plan, Reply, Skip, Verdict, delivered, rejected, retry
 from gateway_sessionm import errand as errands
 from gateway_sessionm.errand import Errand, Step
-from gateway_sessionm.identities import confirmed, missing, shown
+from gateway_sessionm.identities import MOST_LOOKS, confirmed, missing, shown
 from gateway_sessionm.replies import NOT_THERE, Meaning, meaning, verdict
 from gateway_sessionm.settings import SessionMSettings
-
-MOST_LOOKS = 5
-"""With the call itself, the creation and what follows it no chain exceeds eight calls."""
 
 
 def judge(call: Call, reply: Reply, settings: SessionMSettings) -> Verdict | Plan:

@@ -108,6 +108,33 @@ def test_identities_that_cannot_be_used_are_left_out_by_name(given, reason):
     assert reasons(items) == [(given.type, reason), (None, "nothing_to_send")]
 
 
+SIX = {"customer_id": "c", **{f"other_id_{number}": f"o-{number}" for number in range(2, 7)}}
+
+
+@pytest.mark.parametrize(
+    ("given", "types"),
+    [
+        (SIX, []),
+        ({**SIX, "other_id_7": "o-2", "email": "jo@example.com"}, []),
+        ({**SIX, "yahoo": "y"}, ["yahoo"]),
+        ({**SIX, "facebook": "f", "yahoo": "y"}, ["other_id_6", "yahoo"]),
+    ],
+)
+def test_identities_beyond_the_sixth_are_sent_but_the_user_is_not_looked_for_under_them(given, types):
+    items = plan(user(**given), identity_types={"yahoo": "y-card"})
+    assert reasons(items) == [(type, "not_looked_under") for type in types]
+    (call,) = (item for item in items if isinstance(item, Call))
+    assert len(call.memo["identifiers"]) == len(given) - ("email" in given)
+
+
+def test_types_that_are_not_looked_under_are_named_once_and_not_where_the_ids_are_known():
+    others = tuple(identity("other", f"o-{number}") for number in range(9))
+    person = User(mpid=MPID, identities=others)
+    assert reasons(plan(person)) == [("other", "not_looked_under")]
+    memory = confirmed(MPID, [Identifier(each.value, "other") for each in others])
+    assert reasons(plan(person, memory=Memory(user={memory.key: memory.value}))) == [(None, "already_known")]
+
+
 def test_a_second_email_is_left_out_by_name():
     addresses = ("a@example.com", "b@example.com", "a@example.com", "c@example.com")
     items = plan(User(mpid=MPID, identities=tuple(identity("email", address) for address in addresses)))

@@ -272,21 +272,31 @@ def test_any_identity_value_can_be_looked_up_and_found(bench, value):
     assert here.identifiers(MPID) == {value: "customer_id", MPID: "mparticle_mpid"}
 
 
-def test_the_longest_chains_stay_within_eight_calls(bench):
+def test_the_longest_chains_stay_within_eight_further_calls(bench):
     many = {f"other_id_{number}": f"o-{number}" for number in range(2, 10)}
     here = bench(Rival(events=["Reward Claimed"], undefined_attribute="accept"))
     person = batch(user=user(attributes={"a": "1"}, customer_id="c-1", **many))
     assert here.drive(here.plan(person)) == [LOST_RACE]
-    assert len(here.journal()) == 8
-    assert steps(here)[1:6] == [f"GET external/users/{value}" for value in ("c-1", "o-2", "o-3", "o-4", "o-5")]
+    assert len(here.journal()) == 9
+    looks = [f"GET external/users/{value}" for value in ("c-1", "o-2", "o-3", "o-4", "o-5", "o-6")]
+    assert steps(here) == [f"PUT {ME}", *looks, "POST users", f"PUT {ME}"]
     late = bench(Overtaker(undefined_attribute="accept"))
     seed(late, external_id="c-1")
     assert late.drive(late.plan(person)) == [LOST_RACE]
-    assert len(late.journal()) == 8
+    assert len(late.journal()) == 9
     here.vendor.reset()
     (*_, event) = here.plan(batch(custom_event(), user=user(customer_id="c-1", **many)))
     assert here.drive([event]) == [delivered()]
-    assert len(here.journal()) == 8
+    assert len(here.journal()) == 9
+
+
+def test_a_user_is_found_under_the_sixth_id(bench):
+    here = bench()
+    known = seed(here, external_id="o-6", external_id_type="other_id_6")
+    others = {f"other_id_{number}": f"o-{number}" for number in range(2, 7)}
+    assert here.deliver(batch(user=user(attributes={"a": "1"}, customer_id="c-1", **others))) == ["delivered"]
+    assert steps(here)[-1] == f"PUT users/{known}"
+    assert len(list(here.vendor.people)) == 1
 
 
 def test_a_failure_in_the_middle_leaves_what_is_left_to_a_retry(bench):
