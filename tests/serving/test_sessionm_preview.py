@@ -145,12 +145,14 @@ def test_a_firehose_message_is_a_profile_and_an_event_each(preview):
     ]
 
 
-def test_an_events_batch_of_the_same_is_the_same(preview):
+def test_an_events_batch_of_the_same_is_the_same_but_for_the_attribution_which_is_a_custom_event_there(preview):
     lines = preview(FIXTURES / "events-batch-outbound.json", filter=ALL)
+    attribution = "a9d0c4f2-0000-4000-8000-000000000017"
     assert lines == [
         *MARAS,
+        post(MARA, "attribution", attribution, "2024-06-10T06:13:37.000Z", publisher="Radio", campaign="Summer"),
         skip("trial_member", "attribute_removed"),
-        *[skip(f"50000000000000000{number:02d}", "unsupported_event_type") for number in OTHERS],
+        *[skip(f"50000000000000000{number:02d}", "unsupported_event_type") for number in OTHERS if number != 17],
     ]
 
 

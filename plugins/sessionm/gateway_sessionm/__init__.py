@@ -109,7 +109,7 @@ def on_attributes(
 @hookimpl
 def on_event(event: Event, user: User, batch: Batch, settings: SessionMSettings) -> Iterator[Call | Skip | Remember]:
     """Post a custom event or a screen view."""
-    happening, mpid = sendable(event), address_of(user)
+    happening, mpid = sendable(event, batch), address_of(user)
     if isinstance(happening, Skip):
         yield happening
         return

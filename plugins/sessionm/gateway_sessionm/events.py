@@ -7,25 +7,28 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from gateway.sdk import JSON, Batch, CustomEvent, Event, ScreenView, Skip
+from gateway.sdk import JSON, Attribution, Batch, CustomEvent, Event, ScreenView, Skip
 from gateway_sessionm.values import as_text
 
 MOST_ATTRIBUTES = 10
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+Happening = CustomEvent | ScreenView | Attribution
 
-def sendable(event: Event) -> CustomEvent | ScreenView | Skip:
-    """The event, if it is of a kind that SessionM is sent and has a name; else why it is not sent."""
-    if not isinstance(event, CustomEvent | ScreenView):
+
+def sendable(event: Event, batch: Batch) -> Happening | Skip:
+    """The event, if it is of a kind that SessionM is sent and has a name; else why it is not sent.
+
+    In Events batches an attribution is a custom event of that type; Firehose's is mParticle's own.
+    """
+    if not isinstance(event, Happening) or (isinstance(event, Attribution) and batch.dialect != "events"):
         return Skip(reason="unsupported_event_type")
-    if event.name.strip():
+    if (event.name or "").strip():
         return event
-    return Skip(reason="missing_event_name" if isinstance(event, CustomEvent) else "missing_screen_name")
+    return Skip(reason="missing_screen_name" if isinstance(event, ScreenView) else "missing_event_name")
 
 
-def event_of(
-    event: CustomEvent | ScreenView, batch: Batch, mappings: Mapping[str, str]
-) -> tuple[dict[str, Any], list[Skip]]:
+def event_of(event: Happening, batch: Batch, mappings: Mapping[str, str]) -> tuple[dict[str, Any], list[Skip]]:
     """What stands below ``events``, and each part of the event left out with the reason."""
     context, skips = _context(event.attributes)
     body: dict[str, Any] = {"transaction_id": transaction_id(event, batch), "qty": "1"}
@@ -37,10 +40,11 @@ def event_of(
             body["date"] = date
     if context:
         body["context"] = context
-    return {mappings.get(event.name, event.name): body}, skips
+    name = event.name or ""
+    return {mappings.get(name, name): body}, skips
 
 
-def transaction_id(event: CustomEvent | ScreenView, batch: Batch) -> str:
+def transaction_id(event: Happening, batch: Batch) -> str:
     """What identifies the event at SessionM, equal on every attempt."""
     for given in (event.source_id, event.id):
         if given and given.strip():

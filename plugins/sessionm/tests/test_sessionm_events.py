@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 import gateway_sessionm
-from gateway.sdk import Call, Device, OptOut, OtherEvent, ProductAction, PushMessage, Skip, UnknownEvent
+from gateway.sdk import Attribution, Call, Device, OptOut, OtherEvent, ProductAction, PushMessage, Skip, UnknownEvent
 from gateway.testing import batch, custom_event, plan_with, screen_view, session, user
 
 VALUES = {"host": "https://api-acme.stg-sessionm.com", "api_key": "test-key", "api_secret": "test-secret"}
@@ -45,6 +45,21 @@ def test_r01_an_event_without_a_name_is_skipped(name):
     assert plan(custom_event(name)) == [Skip(reason="missing_event_name")]
 
 
+@pytest.mark.parametrize("name", [None, "", " "])
+def test_r01_an_attribution_in_an_events_batch_is_a_custom_event(name):
+    def planned(name):
+        event = Attribution(
+            id="1", type="custom_event", name=name, publisher="Radio", attributes={"publisher": "Radio"}
+        )
+        return plan_with(gateway_sessionm, batch(event, dialect="events"), VALUES)
+
+    (call,) = planned("re-engagement")
+    assert call.json == {
+        "events": {"re-engagement": {"transaction_id": "1", "qty": "1", "context": {"publisher": "Radio"}}}
+    }
+    assert planned(name) == [Skip(reason="missing_event_name")]
+
+
 def test_r02_a_screen_view_is_posted_like_an_event():
     assert sent(screen_view("Home", attributes={"tab": "1"})) == {
         "Home": {
@@ -70,6 +85,7 @@ def test_r02_a_screen_view_without_a_name_is_skipped():
         OptOut(id="1", type="opt_out", opted_out=True),
         OtherEvent(id="1", type="breadcrumb"),
         UnknownEvent(id="1", type="new_at_mparticle"),
+        Attribution(id="1", type="custom_event", name="re-engagement", partner="AdPartner"),
     ],
 )
 def test_r03_every_other_event_is_skipped(event):
