@@ -45,7 +45,7 @@ def event_of(event: Happening, batch: Batch, mappings: Mapping[str, str]) -> tup
 
 
 def transaction_id(event: Happening, batch: Batch) -> str:
-    """What identifies the event at SessionM, equal on every attempt."""
+    """What identifies the event at SessionM, equal on every attempt. Firehose may post a blank id."""
     for given in (event.source_id, event.id):
         if given and given.strip():
             return given

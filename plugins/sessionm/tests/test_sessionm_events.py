@@ -182,8 +182,9 @@ def test_the_transaction_id_is_the_first_id_that_says_anything(fields, expected)
     assert body(custom_event(**fields))["transaction_id"] == expected
 
 
-def test_an_event_without_any_id_gets_one_from_what_it_is():
-    events = (custom_event(id=""), custom_event(id=""), custom_event("Home", id=""))
+@pytest.mark.parametrize("blank", ["", " ", "\t"])
+def test_an_event_without_any_id_gets_one_from_what_it_is(blank):
+    events = (custom_event(id=blank), custom_event(id=blank), custom_event("Home", id=blank))
     first = [item.json["events"] for item in plan(*events)]
     ids = [inner["transaction_id"] for event in first for inner in event.values()]
     assert [item.json["events"] for item in plan(*events)] == first
