@@ -311,16 +311,44 @@ def rewrite(batch):
 """
 
 
-def test_r21_a_rule_that_lowers_the_casing_changes_what_arrives(preview, tmp_path):
-    about = tmp_path / "lowering-1.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: lowering\nVersion: 1\n")
-    (about / "entry_points.txt").write_text("[gateway.rules]\nlowering = lowering\n")
-    (tmp_path / "lowering.py").write_text(RULE)
+BLANKING = """
+from msgspec.structs import replace
+from gateway.sdk import hookimpl
+
+@hookimpl
+def rewrite(batch):
+    blank = tuple(replace(one, value=" ") if one.type == "other" else one for one in batch.user.identities)
+    return replace(batch, user=replace(batch.user, identities=blank))
+"""
+
+
+@pytest.fixture
+def rule(tmp_path):
+    """Install a package of rules."""
+
+    def rule(name, source):
+        about = tmp_path / f"{name}-1.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (about / "entry_points.txt").write_text(f"[gateway.rules]\n{name} = {name}\n")
+        (tmp_path / f"{name}.py").write_text(source)
+        return {"path": tmp_path, "rules": f'[rules]\npackages = ["{name}"]'}
+
+    return rule
+
+
+def test_r16_an_identity_posted_blank_is_none_and_one_that_a_rule_leaves_blank_is_left_out_by_name(preview, rule):
+    blank = batch(user_identities={"customer_id": "c-1", "other": " "})
+    full = batch(user_identities={"customer_id": "c-1", "other": "o-1"})
+    assert preview(blank, filter=ALL) == [ids(42)]
+    assert preview(full, filter=ALL, **rule("blanking", BLANKING)) == [ids(42), skip("other", "empty_identity")]
+
+
+def test_r21_a_rule_that_lowers_the_casing_changes_what_arrives(preview, rule):
     message = batch(user_attributes={"Fav Color": "red", "$CITY": "Rome"})
     switched = 'user_attributes = { "*" = true }'
     as_posted = preview(message, filter=switched)
-    lowered = preview(message, filter=switched, path=tmp_path, rules='[rules]\npackages = ["lowering"]')
+    lowered = preview(message, filter=switched, **rule("lowering", RULE))
     assert calls(as_posted) == [put(42, city="Rome", user_profile={"Fav_Color": "red"})]
     assert calls(lowered) == [put(42, city="Rome", user_profile={"fav_color": "red"})]
 
