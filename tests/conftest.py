@@ -1,5 +1,9 @@
 import pytest
+from hypothesis import HealthCheck, settings
 from support.postgres_server import postgres_server
+
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")  # what a test asserts is never speed
 
 
 @pytest.fixture

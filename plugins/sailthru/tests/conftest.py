@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import gateway_sailthru
 from gateway.sdk import Batch, Call, Memory, Verdict
@@ -19,8 +19,8 @@ from gateway.testing import connection, drive, plan_with, running
 from gateway_sailthru.fake import FakeSailthru
 from gateway_sailthru.settings import SailthruSettings
 
-settings.register_profile("unhurried", deadline=None)  # what a test asserts is never speed
-settings.load_profile("unhurried")
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")  # what a test asserts is never speed
 
 NO_MEMORY = Memory()
 KEY, SECRET = "test-key", "test-secret"

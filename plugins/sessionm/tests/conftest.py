@@ -10,11 +10,15 @@ from http.client import HTTPConnection
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import gateway_sessionm
 from gateway.sdk import Batch, Call, Memory, Verdict
 from gateway.testing import connection, drive, plan_with, running
 from gateway_sessionm.fake import FakeSessionM
+
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")  # what a test asserts is never speed
 
 NO_MEMORY = Memory()
 
