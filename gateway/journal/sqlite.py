@@ -357,24 +357,27 @@ class SqliteJournal:
     def _transact(self, operations: Sequence[Any]) -> Sequence[Any]:
         """Run operations of all kinds in one transaction: those of a kind together, where that is cheaper."""
         self._still_there()
+        try:
+            with self._turn:
+                return self._carried_out(operations)
+        except (sqlite3.Error, OSError, MemoryError) as error:  # no memory: a hook is at its bound
+            raise JournalUnavailable(f"{self._path}: {str(error) or 'no memory'}") from error
+
+    def _carried_out(self, operations: Sequence[Any]) -> Sequence[Any]:
+        if self._writer.in_transaction:  # there was no memory to end the last one with
+            self._writer.execute("ROLLBACK")
+        if (stored := entries.store_new(self._writer, operations)) is not None:
+            return stored
         results: list[Any] = [None] * len(operations)
-        with self._turn:
-            try:
-                if self._writer.in_transaction:  # there was no memory to end the last one with
-                    self._writer.execute("ROLLBACK")
-                if (stored := entries.store_new(self._writer, operations)) is not None:
-                    return stored
-                self._writer.execute("BEGIN IMMEDIATE")
-                for run in RUNS:
-                    run(self._writer, operations, results)
-                self._writer.execute("COMMIT")
-            except BaseException as error:
-                with suppress(sqlite3.Error, MemoryError):
-                    self._writer.execute("ROLLBACK")
-                # a hook at its bound leaves others no memory for a while
-                if isinstance(error, (sqlite3.Error, MemoryError)):
-                    raise JournalUnavailable(f"{self._path}: {str(error) or 'no memory'}") from error
-                raise
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            for run in RUNS:
+                run(self._writer, operations, results)
+            self._writer.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error, MemoryError):
+                self._writer.execute("ROLLBACK")
+            raise
         return results
 
 
