@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from gateway.mparticle.names import PLATFORMS
+from gateway.mparticle import names
 
 
 class Section(BaseModel):
@@ -16,6 +17,26 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+EVERY = "*"
+
+
+def _known(
+    what: str, known: Collection[str], canonical: Callable[[str], str], also: str | None = None
+) -> AfterValidator:
+    """That a name, however it is spelt, is one of mParticle's own."""
+
+    def validate(name: str) -> str:
+        if name != also and canonical(name) not in known:
+            raise ValueError(f"is no {what}; there are {', '.join(sorted(known))}")
+        return name
+
+    return AfterValidator(validate)
+
+
+IDENTITIES = names.USER_IDENTITIES | names.DEVICE_IDENTITIES
+IdentityType = Annotated[str, _known("identity type", IDENTITIES, names.identity)]
+EventType = Annotated[str, _known("event type", names.EVENTS, names.event, EVERY)]
+Action = Annotated[str, _known("commerce action", names.COMMERCE, names.action, EVERY)]
 Switches = dict[str, bool]
 
 
@@ -25,22 +46,29 @@ class Filter(Section):
     new_data_points: bool | None = Field(
         None, description="Whether names not listed here are sent; left out: the plugin's default."
     )
-    event_types: Switches = Field({}, description="Event types; a type that is off takes its events with it.")
+    event_types: dict[EventType, bool] = Field(
+        {}, description="Event types; a type that is off takes its events with it."
+    )
     events: Switches = Field({}, description="Custom events by name.")
     event_attributes: dict[str, Switches] = Field(
         {}, description="Attributes of a custom event, by event name; of what has no name, by event type."
     )
     screens: Switches = Field({}, description="Screen views by screen name.")
     screen_attributes: dict[str, Switches] = Field({}, description="Attributes of a screen view, by screen name.")
-    commerce: Switches = Field(
+    commerce: dict[Action, bool] = Field(
         {}, description="Commerce events by action; those not listed are on as `event_types` says of `commerce_event`."
     )
-    commerce_attributes: dict[str, Switches] = Field(
+    commerce_attributes: dict[Action, Switches] = Field(
         {}, description="Attributes of a commerce event and of its products, by action."
     )
     user_attributes: Switches = Field({}, description="User attributes by name.")
     user_identities: Switches = Field({}, description="User identities by type, and partner identities.")
     audiences: Switches = Field({}, description="Audiences by name, with their memberships.")
+
+    @property
+    def partners(self) -> tuple[str, ...]:
+        """Those of ``user_identities`` that mParticle has no type for: a partner's own words, or slips of the pen."""
+        return tuple(name for name in self.user_identities if name != EVERY and names.identity(name) not in IDENTITIES)
 
 
 ConsentRule = Literal["only_if_true", "only_if_false", "unless_true", "unless_false"]
@@ -118,7 +146,7 @@ AttributeValues = dict[str, Annotated[tuple[Scalar, ...], BeforeValidator(_value
 
 
 def _platform(value: str) -> str:
-    known = {*PLATFORMS, *PLATFORMS.values()}
+    known = {*names.PLATFORMS, *names.PLATFORMS.values()}
     if value.lower() not in known:
         raise ValueError(f"is no platform; there are {', '.join(sorted(known))}")
     return value

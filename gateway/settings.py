@@ -24,7 +24,17 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from gateway.choices import AttributeValues, Change, ConsentRules, Filter, Percent, Platform, Section, Version
+from gateway.choices import (
+    AttributeValues,
+    Change,
+    ConsentRules,
+    Filter,
+    IdentityType,
+    Percent,
+    Platform,
+    Section,
+    Version,
+)
 
 
 class ConfigurationError(Exception):
@@ -191,7 +201,7 @@ class ConnectionSettings(Section):
     )
     settings: dict[str, Any] = Field({}, repr=False, description="The plugin's own settings.")
     filter: Filter = Field(Filter(), description="The data filter.")
-    login_identities: tuple[str, ...] | None = Field(
+    login_identities: tuple[IdentityType, ...] | None = Field(
         None, description="Only users with one of these are sent; [] sends everyone; left out: the plugin's default."
     )
     max_age_hours: float | None = Field(
@@ -232,6 +242,8 @@ NO_SEALING_KEY = (
     "accounts.sealing_keys: give one, as GATEWAY_ACCOUNTS__SEALING_KEYS='[\"…\"]' (`openssl rand -base64 32` makes one)"
 )
 NOT_JSON = """what is no plain text is given as JSON, for example GATEWAY_INGRESS__AUTHORIZATION='["Token s3cret"]'"""
+OF_KEY = "[key]"
+"""Where pydantic says that it is the name of an entry that is wrong, and not what it holds."""
 NAME = r"^[a-z][a-z0-9_]{0,39}$"
 
 
@@ -323,7 +335,8 @@ def problems(error: ValidationError, prefix: str = "", *, missing: bool = True) 
     for item in error.errors(include_url=False, include_context=False, include_input=False):
         if item["type"] == "missing" and not missing:
             continue
-        key = ".".join([prefix, *map(str, item["loc"])] if prefix else map(str, item["loc"]))
+        place = item["loc"][:-1] if item["loc"][-1:] == (OF_KEY,) else item["loc"]
+        key = ".".join([prefix, *map(str, place)] if prefix else map(str, place))
         message = "no such setting" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
         lines.append(f"{key}: {message}")
     return lines

@@ -24,6 +24,23 @@ screen_attributes.Home = { "*" = true }
 user_attributes = { "$FirstName" = true }
 user_identities = { customer_id = true }
 """
+EVENT_TYPES = (
+    "application_state_transition, breadcrumb, commerce_event, crash_report, custom_event, first_run, "
+    "network_performance, opt_out, pre_attribution, profile, push_message, push_reaction, push_registration, "
+    "screen_view, session_end, session_start, uninstall, unknown, user_attribute_change, user_identity_change, "
+    "validation_result"
+)
+ACTIONS = (
+    "add_to_cart, add_to_wishlist, checkout, checkout_option, click, impression, promotion_click, promotion_unknown, "
+    "promotion_view, purchase, refund, remove_from_cart, remove_from_wishlist, unknown, view_detail"
+)
+IDENTITIES = (
+    "alias, amp_id, android_advertising_id, android_uuid, apple_push_notification_token, customer_id, email, facebook, "
+    "facebook_custom_audience_id, fire_advertising_id, google, google_cloud_messaging_token, ios_advertising_id, "
+    "ios_idfv, microsoft, microsoft_advertising_id, microsoft_publisher_id, mobile_number, other, other_id_10, "
+    "other_id_2, other_id_3, other_id_4, other_id_5, other_id_6, other_id_7, other_id_8, other_id_9, phone_number_2, "
+    "phone_number_3, push_token, roku_advertising_id, roku_publisher_id, twitter, yahoo"
+)
 
 
 @pytest.fixture
@@ -124,12 +141,48 @@ def test_everything_may_come_from_the_environment(monkeypatch):
                 "unknown, web, windowsphone, xbox"
             ],
         ),
+        (
+            GOOD.replace("{ commerce_event = false }", '{ custom_evnt = true, Screen_View = true, "*" = true }'),
+            [
+                f"connections.loyalty.filter.event_types.{name}: is no event type; there are {EVENT_TYPES}"
+                for name in ("custom_evnt", "Screen_View")
+            ],
+        ),
+        (
+            GOOD + "commerce = { purchas = true }\ncommerce_attributes.buy = { sku = true }",
+            [
+                f"connections.loyalty.filter.{name}: is no commerce action; there are {ACTIONS}"
+                for name in ("commerce.purchas", "commerce_attributes.buy")
+            ],
+        ),
+        (
+            GOOD.replace('["customer_id"]', '["customer_id", "custmer_id", "*"]'),
+            [
+                f"connections.loyalty.login_identities.{place}: is no identity type; there are {IDENTITIES}"
+                for place in (1, 2)
+            ],
+        ),
         (GOOD + "\n[delivery]\nin_flight = 0", ["delivery.in_flight: Input should be greater than or equal to 1"]),
     ],
 )
 def test_every_problem_names_its_key(file, text, expected):
     found = problems(file(text))
     assert found == expected if expected is not None else "Loyalty-1" in found[0]
+
+
+def test_mparticles_own_names_may_be_spelt_as_either_dialect_or_the_servers_spell_them(file):
+    logins = ["customer", "CustomerID", "customer_id", "other2", "other1", "ios_idfv", "IOS_Vendor_Id", "alias"]
+    types = ["error", "crash_report", "product_action", "uninstall", "session_start", "*"]
+    actions = ["purchase", "remove_from_wish_list", "remove_from_wishlist", "promotion_view", "impression", "*"]
+    switched = "\n".join(
+        f'{table}."{name}" = true' for table, known in (("types", types), ("sales", actions)) for name in known
+    )
+    switched = switched.replace("types.", "event_types.").replace("sales.", "commerce.")
+    text = GOOD.replace('["customer_id"]', str(logins)).replace("event_types = { commerce_event = false }", switched)
+    connection = load(file(text)).connections["loyalty"]
+    assert connection.login_identities == tuple(logins)
+    assert connection.filter.event_types == dict.fromkeys(types, True)
+    assert connection.filter.commerce == dict.fromkeys(actions, True)
 
 
 def test_several_problems_are_all_named(file):

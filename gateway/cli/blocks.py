@@ -10,9 +10,12 @@ from gateway.choices import Filter
 from gateway.govern.filter import DataFilter
 from gateway.govern.kinds import ATTRIBUTES
 from gateway.journal.port import DataPoint
+from gateway.mparticle import names
 
 UNDECIDED = "  # not decided so far"
 UNSEEN = "  # never seen"
+CLOSED = {"event_types": names.EVENTS, "commerce": names.COMMERCE}
+"""The tables in which only names may stand that the gateway knows."""
 
 
 def key(name: str) -> str:
@@ -25,7 +28,11 @@ def key(name: str) -> str:
 def block(connection: str, configured: Filter, points: Iterable[DataPoint], filter: DataFilter) -> str:
     """The whole filter of a connection: every data point that was seen, as it is now, and every entry that there is."""
     tables: dict[tuple[str, ...], dict[str, str]] = {}
+    unknown: set[str] = set()
     for point in points:
+        if point.name not in CLOSED.get(point.kind, (point.name,)):
+            unknown.add(f"# {point.kind} has no entry for {key(point.name)}, which the gateway does not know\n")
+            continue
         table, name = _place(point)
         decision = filter.decide(point.kind, point.name, point.attribute)
         tables.setdefault(table, {})[name] = _value(decision.is_sent) + ("" if decision.is_decided else UNDECIDED)
@@ -35,6 +42,7 @@ def block(connection: str, configured: Filter, points: Iterable[DataPoint], filt
             is_seen = name in known or name == "*"
             known[name] = _value(is_on) + ("" if is_seen else UNSEEN)
     head = f"[connections.{key(connection)}.filter]\nnew_data_points = {_value(filter.default)}\n"
+    head += "".join(sorted(unknown))
     return head + "".join(_table(connection, table, entries) for table, entries in sorted(tables.items()))
 
 

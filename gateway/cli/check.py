@@ -37,6 +37,8 @@ def command(file: Path | None) -> None:
     for name, connection in usable.items():
         plugin = connection.plugin
         click.echo(f"{name}: {plugin.destination.title} ({plugin.name} {plugin.version})")
+        for doubt in configured.doubts(name, connection.configured.filter):
+            click.echo(f"  {doubt}")
         if isinstance(connection, Hosted):
             click.echo(f"  each account brings: {', '.join(sorted(connection.offered)) or 'nothing'}")
     click.echo("fine")

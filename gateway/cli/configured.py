@@ -9,7 +9,9 @@ from typing import Any, NoReturn
 
 import click
 
+from gateway.choices import Filter
 from gateway.destinations import Connection, Hosted, connect_all
+from gateway.mparticle.names import USER_IDENTITIES
 from gateway.settings import ConfigurationError, Settings, load
 
 DEFAULT = Path("gateway.toml")
@@ -50,6 +52,16 @@ def connections(of: Settings) -> dict[str, Connection | Hosted]:
     if problems:
         fail(problems)
     return usable
+
+
+def doubts(name: str, filter: Filter) -> list[str]:
+    """A line for each identity in a connection's filter that mParticle has no type for: it may be a partner's."""
+    known = ", ".join(sorted(USER_IDENTITIES))
+    return [
+        f"connections.{name}.filter.user_identities.{one}: taken for a partner's, for mParticle has none of that name; "
+        f"there are {known}"
+        for one in filter.partners
+    ]
 
 
 def fail(problems: str | Iterable[str]) -> NoReturn:

@@ -14,15 +14,15 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import InlineTable
 
-from gateway.settings import load
+from gateway.settings import Settings, load
 
 
 class Uneditable(Exception):
     """The file is not changed; says why."""
 
 
-def edit(path: Path, change: Callable[[MutableMapping[str, Any]], None]) -> None:
-    """Change a TOML file: its data as ``change`` says, its comments and its order not at all.
+def edit(path: Path, change: Callable[[MutableMapping[str, Any]], None]) -> Settings:
+    """Change a TOML file: its data as ``change`` says, its comments and its order not at all. Returns what it says now.
 
     Raises Uneditable where that cannot be had, or ``change`` does; ConfigurationError for what would be no
     configuration of a gateway.
@@ -41,7 +41,7 @@ def edit(path: Path, change: Callable[[MutableMapping[str, Any]], None]) -> None
         raise Uneditable(f"cannot be edited without disturbing it ({type(error).__name__}); edit it by hand") from error
     if not is_faithful:
         raise Uneditable("cannot be edited without disturbing it; edit it by hand")
-    _replace(path, after)
+    return _replace(path, after)
 
 
 def empty_beside(others: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -54,7 +54,7 @@ def _comments(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.lstrip().startswith("#")]
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, text: str) -> Settings:
     """Write the file whole or not at all, its permissions kept, once it is seen to be a configuration."""
     target = path.resolve()
     with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", suffix=".toml", delete=False) as written:
@@ -66,9 +66,10 @@ def _replace(path: Path, text: str) -> None:
             new.chmod(target.stat().st_mode & 0o7777)
             with suppress(PermissionError):
                 os.chown(new, target.stat().st_uid, target.stat().st_gid)
-            load(new)
+            settings = load(new)
             new.replace(target)
         except BaseException:
             with suppress(FileNotFoundError):
                 new.unlink()
             raise
+    return settings

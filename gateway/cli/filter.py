@@ -143,9 +143,11 @@ def _edit(file: Path | None, connection: str, change: Change) -> None:
     if path is None:
         configured.fail(f"there is no {configured.DEFAULT} here; name a file with -c, or in GATEWAY_CONFIG")
     try:
-        edit(path, change)
+        changed = edit(path, change)
     except ConfigurationError as error:
         configured.fail(error.problems)
     except Uneditable as error:
         configured.fail(f"{path}: {error}")
+    for doubt in configured.doubts(connection, changed.connections[connection].filter):
+        click.echo(f"gateway: {doubt}", err=True)
     click.echo(f"{path}: connections.{connection}.filter is changed; it takes effect when the gateway is started anew")

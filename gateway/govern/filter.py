@@ -39,6 +39,8 @@ class DataFilter:
         self.types, self.named_types = self._types(configured, key, rest)
         sales = (self.types.is_on(COMMERCE), self.types.cause(COMMERCE))
         of = configured
+        actions = {names.action(name): on for name, on in of.commerce.items()}
+        of_actions = {names.action(name): each for name, each in of.commerce_attributes.items()}
         self.kinds = {
             "events": Kind(
                 Names(f"{key}.events", of.events, rest), f"{key}.event_attributes", of.event_attributes, rest
@@ -46,9 +48,7 @@ class DataFilter:
             "screens": Kind(
                 Names(f"{key}.screens", of.screens, rest), f"{key}.screen_attributes", of.screen_attributes, rest
             ),
-            "commerce": Kind(
-                Names(f"{key}.commerce", of.commerce, sales), f"{key}.commerce_attributes", of.commerce_attributes, rest
-            ),
+            "commerce": Kind(Names(f"{key}.commerce", actions, sales), f"{key}.commerce_attributes", of_actions, rest),
             "event_types": Kind(self.types, f"{key}.event_attributes", of.event_attributes, rest),
         }
         self.attributes = Names(f"{key}.user_attributes", of.user_attributes, rest)
@@ -64,7 +64,7 @@ class DataFilter:
     @staticmethod
     def _types(configured: Filter, key: str, rest: tuple[bool, str]) -> tuple[Names, Names]:
         """The switches of types whose events have no names, and of those whose events have."""
-        types = {names.FIREHOSE_EVENTS.get(type, type): on for type, on in configured.event_types.items()}
+        types = {names.event(type): on for type, on in configured.event_types.items()}
         table = f"{key}.event_types"
         return Names(table, types, rest), Names(table, types, (True, table))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.mparticle import commerce
+from gateway.mparticle import commerce, names
 from gateway.mparticle.fields import (
     Fields,
     Wrong,
@@ -90,11 +90,11 @@ def _happenings(type: str, fields: Fields, index: int, batch: Batch) -> Happenin
     if type == "user_identity_change":
         return _identity_changes(fields)
     read = READERS.get(type)
-    whole = {} if read or type in OTHERS else dict(fields)
+    whole = {} if read or type in names.PLAIN_EVENTS else dict(fields)
     common = _common(fields, index, batch)
     if read is not None:
         return (_attributed(read(common, fields), batch.attribution),)
-    if type in OTHERS:
+    if type in names.PLAIN_EVENTS:
         return (OtherEvent(**common, type=type, details=fields),)
     return (UnknownEvent(**common, type=type, details=whole),)
 
@@ -263,15 +263,3 @@ READERS: dict[str, Reader] = {
     "application_state_transition": _application_state_transition,
     "commerce_event": _commerce_event,
 }
-OTHERS = frozenset(
-    {
-        "breadcrumb",
-        "first_run",
-        "network_performance",
-        "pre_attribution",
-        "profile",
-        "push_reaction",
-        "uninstall",
-        "validation_result",
-    }
-)

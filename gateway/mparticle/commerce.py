@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from gateway.mparticle import names
 from gateway.mparticle.fields import Fields, each, integer, mapping, number, required, text, time, word
 from gateway.mparticle.happenings import Common
 from gateway.sdk import Impression, ImpressionList, Product, ProductAction, Promotion, PromotionAction
 
 TYPE = "commerce_event"
-ACTIONS = {"remove_from_wish_list": "remove_from_wishlist"}
 
 
 def product_action(common: Common, fields: Fields, details: Fields, currency_code: str | None) -> ProductAction:
     """Something done with products; ``fields`` name what and which."""
-    action = required(word(fields, "action"), "action")
     return ProductAction(
         **common,
         type=TYPE,
-        action=ACTIONS.get(action, action),
+        action=names.action(required(word(fields, "action"), "action")),
         transaction_id=text(fields, "transaction_id"),
         affiliation=text(fields, "affiliation"),
         total_amount=number(fields, "total_amount"),

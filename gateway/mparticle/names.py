@@ -58,6 +58,8 @@ IDENTITIES: Mapping[str, str] = MappingProxyType(
     {**FIREHOSE_USER_IDENTITIES, **FIREHOSE_DEVICE_IDENTITIES, **OTHER_SPELLINGS}
 )
 DEVICE_IDENTITIES = frozenset({*FIREHOSE_DEVICE_IDENTITIES.values(), "push_token", "amp_id"})
+USER_IDENTITIES = frozenset({*FIREHOSE_USER_IDENTITIES.values(), "alias", "facebook_custom_audience_id"})
+"""The canonical identity types of users; the last two are known to Events batches alone."""
 
 PUSH_TOKENS: Mapping[str | None, str] = MappingProxyType(
     {
@@ -118,6 +120,32 @@ FIREHOSE_EVENTS: Mapping[str, str] = MappingProxyType(
 )
 """Firehose's event types, to the canonical ones."""
 
+PLAIN_EVENTS = frozenset(
+    {
+        "breadcrumb",
+        "first_run",
+        "network_performance",
+        "pre_attribution",
+        "profile",
+        "push_reaction",
+        "uninstall",
+        "validation_result",
+    }
+)
+"""Types of Events batches that carry nothing a destination reads."""
+
+EVENTS = frozenset({*FIREHOSE_EVENTS.values(), *PLAIN_EVENTS, "unknown"})
+"""The canonical event types."""
+
+COMMERCE = frozenset(
+    {
+        *("add_to_cart", "remove_from_cart", "add_to_wishlist", "remove_from_wishlist"),
+        *("checkout", "checkout_option", "click", "view_detail", "purchase", "refund", "unknown"),
+        *("promotion_view", "promotion_click", "promotion_unknown", "impression"),
+    }
+)
+"""What commerce events are called in a filter: the actions of products and of promotions, and impressions."""
+
 ENCODINGS: Mapping[str | None, str] = MappingProxyType(
     {None: "raw", "": "raw", "none": "raw", "raw": "raw", "md5": "md5", "sha1": "sha1", "sha256": "sha256"}
 )
@@ -126,6 +154,16 @@ ENCODINGS: Mapping[str | None, str] = MappingProxyType(
 def identity(type: str) -> str:
     """The canonical name of an identity type; one that nobody knows stays as it is."""
     return IDENTITIES.get(type) or IDENTITIES.get(type.lower(), type)
+
+
+def event(type: str) -> str:
+    """The canonical name of an event type; one that nobody knows stays as it is."""
+    return FIREHOSE_EVENTS.get(type, type)
+
+
+def action(posted: str) -> str:
+    """The canonical name of what is done with products; mParticle spells one of them unlike its opposite."""
+    return "remove_from_wishlist" if posted == "remove_from_wish_list" else posted
 
 
 def encoding(posted: str | None) -> str:

@@ -134,6 +134,45 @@ def test_a_file_that_is_no_configuration_is_left_alone(run, file):
     assert (file.read_text(), list(file.parent.iterdir())) == (broken, [file])
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["event_types", "custom_evnt"], "filter.event_types.custom_evnt: is no event type; there are application_"),
+        (["commerce", "purchas"], "filter.commerce.purchas: is no commerce action; there are add_to_cart, "),
+        (
+            ["commerce_attributes", "purchas", "sku"],
+            "filter.commerce_attributes.purchas: is no commerce action; there ",
+        ),
+    ],
+)
+def test_a_name_that_mparticle_does_not_have_is_refused(run, file, words, said):
+    code, output = run("set", "loyalty", *words, "on")
+    assert (code, said in output, file.read_text()) == (1, True, CONFIG)
+
+
+def test_an_identity_that_mparticle_does_not_have_is_taken_for_a_partners_and_doubted(run, file):
+    code, output = run(
+        "set", "loyalty", "user_identities", "custmer_id", "customer", "CustomerId", "ios_idfv", "*", "on"
+    )
+    doubts = [line for line in output.splitlines() if "taken for a partner's" in line]
+    assert (code, len(doubts)) == (0, 1)
+    assert doubts[0].startswith("gateway: connections.loyalty.filter.user_identities.custmer_id: taken for a partner's")
+    assert "; there are alias, customer_id, email, " in doubts[0]
+
+
+def test_a_block_has_what_may_not_stand_in_a_filter_as_a_comment():
+    seen = [("event_types", "stamp_card"), ("event_types", "opt_out"), ("commerce", "gift\n"), ("commerce", "refund")]
+    points = [DataPoint("loyalty", "ios", kind, name, "", "", 0, 0, 1) for kind, name in seen]
+    points.append(DataPoint("loyalty", "ios", "commerce", "gift\n", "sku", "string", 0, 0, 1))
+    text = block("loyalty", Filter(), points, DataFilter(Filter(), new_data_points=True))
+    said = tomllib.loads(text)["connections"]["loyalty"]["filter"]
+    assert said == {"new_data_points": True, "event_types": {"opt_out": True}, "commerce": {"refund": True}}
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        '# commerce has no entry for "gift\\n", which the gateway does not know',
+        "# event_types has no entry for stamp_card, which the gateway does not know",
+    ]
+
+
 def test_permissions_and_links_stay(run, file):
     real = file.rename(file.parent / "real.toml")
     real.chmod(0o640)

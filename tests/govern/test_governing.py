@@ -90,6 +90,7 @@ def test_the_configuration_decides_over_the_plugins_default():
         ({"events": {"signup": True}}, []),
         ({"screens": {"Home": True}}, ["v"]),
         ({"event_types": {"commerce_event": True}}, ["p"]),
+        ({"commerce": {"purchase": True}}, ["p"]),
         ({"event_types": {"session_start": True}}, ["s"]),
         ({"event_types": {"custom_event": True}}, []),
         ({"event_types": {"custom_event": False}, "events": {"Signup": True}}, []),
@@ -118,6 +119,15 @@ def test_with_new_data_points_off_only_what_is_named_is_sent(switches, sent):
 )
 def test_with_new_data_points_on_all_but_what_is_named_is_sent(switches, kept_back):
     assert list(withheld(SAID, filter=Filter(**switches))) == kept_back
+
+
+@pytest.mark.parametrize("spelt", ["remove_from_wish_list", "remove_from_wishlist"])
+def test_what_is_taken_off_a_wishlist_may_be_spelt_as_mparticle_spells_it(spelt):
+    said = batch(
+        ProductAction(id="w", type="commerce_event", action="remove_from_wishlist", attributes={"a": 1, "b": 2})
+    )
+    filter = Filter.model_validate({"commerce": {spelt: True}, "commerce_attributes": {spelt: {"a": True}}})
+    assert [one.arguments["event"].attributes for one in govern(said, defaults=OFF, filter=filter).facts] == [{"a": 1}]
 
 
 def event_attributes(switches, default):
