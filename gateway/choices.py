@@ -37,16 +37,27 @@ IDENTITIES = names.USER_IDENTITIES | names.DEVICE_IDENTITIES
 IdentityType = Annotated[str, _known("identity type", IDENTITIES, names.identity)]
 EventType = Annotated[str, _known("event type", names.EVENTS, names.event, EVERY)]
 Action = Annotated[str, _known("commerce action", names.COMMERCE, names.action, EVERY)]
-Switches = dict[str, bool]
+
+
+def _switch(given: object) -> bool:
+    """On or off; the environment and secret files give text alone."""
+    said = {"true": True, "false": False}.get(given.lower()) if isinstance(given, str) else given
+    if not isinstance(said, bool):
+        raise ValueError("must be true or false")  # noqa: TRY004  # pydantic takes no TypeError
+    return said
+
+
+Switch = Annotated[bool, BeforeValidator(_switch)]
+Switches = dict[str, Switch]
 
 
 class Filter(Section):
     """``[connections.NAME.filter]``: which data points are sent. Names are mParticle's original ones."""
 
-    new_data_points: bool | None = Field(
+    new_data_points: Switch | None = Field(
         None, description="Whether names not listed here are sent; left out: the plugin's default."
     )
-    event_types: dict[EventType, bool] = Field(
+    event_types: dict[EventType, Switch] = Field(
         {}, description="Event types; a type that is off takes its events with it."
     )
     events: Switches = Field({}, description="Custom events by name.")
@@ -55,7 +66,7 @@ class Filter(Section):
     )
     screens: Switches = Field({}, description="Screen views by screen name.")
     screen_attributes: dict[str, Switches] = Field({}, description="Attributes of a screen view, by screen name.")
-    commerce: dict[Action, bool] = Field(
+    commerce: dict[Action, Switch] = Field(
         {}, description="Commerce events by action; those not listed are on as `event_types` says of `commerce_event`."
     )
     commerce_attributes: dict[Action, Switches] = Field(

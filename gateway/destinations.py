@@ -21,6 +21,7 @@ from gateway.mparticle.registration import Declared
 from gateway.mparticle.setting_fields import texts
 from gateway.sdk import Destination
 from gateway.sdk.hooks import Hooks
+from gateway.wording import problems
 
 GROUP = "gateway.destinations"
 
@@ -118,7 +119,7 @@ class Hosted:
         try:
             self.plugin.destination.settings.model_validate(self.configured.settings)
         except ValidationError as error:
-            return configuration.problems(error, f"connections.{self.name}.settings", missing=False)
+            return problems(error, f"connections.{self.name}.settings", missing=False)
         return []
 
     def _has(self, key: str) -> bool:
@@ -195,7 +196,7 @@ def connect(
             if told is not None:
                 told(settings)
     except ValidationError as error:
-        raise configuration.ConfigurationError(configuration.problems(error, prefix)) from None
+        raise configuration.ConfigurationError(problems(error, prefix)) from None
     except Exception as error:  # its message may hold a secret
         raise PluginError(f"plugin {plugin.name!r} cannot use these settings: {type(error).__name__}") from error
     if not _is_safe(base_url):

@@ -8,21 +8,16 @@ the prefix (``connections__loyalty__settings__api_secret``).
 from __future__ import annotations
 
 import os
+import re
 from base64 import b64decode
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    NestedSecretsSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-    TomlConfigSettingsSource,
-)
+from pydantic import AfterValidator, Field, SecretStr, TypeAdapter, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from gateway.choices import (
     AttributeValues,
@@ -35,19 +30,32 @@ from gateway.choices import (
     Section,
     Version,
 )
+from gateway.sources import given_by, sourced
+from gateway.wording import problems
 
 
 class ConfigurationError(Exception):
-    """The configuration cannot be used. ``problems`` has one line for each thing that is wrong."""
+    """The configuration cannot be used. ``problems`` has one line for each thing that is wrong.
 
-    def __init__(self, problems: list[str]) -> None:
+    ``rest`` is what can be read all the same, for more problems to be found there; not of the sections in ``doubtful``.
+    """
+
+    def __init__(
+        self, problems: list[str], rest: Settings | None = None, doubtful: frozenset[str] = frozenset()
+    ) -> None:
         super().__init__("; ".join(problems))
-        self.problems = problems
+        self.problems, self.rest, self.doubtful = problems, rest, doubtful
+
+
+MOST_PORT = 65_535
 
 
 def _bind(value: str) -> str:
-    parts = urlsplit(f"//{value}")
+    port = value.rpartition(":")[2]
+    if ":" in value and port.isdecimal() and int(port[:9]) > MOST_PORT:
+        raise ValueError(f"the port is out of range: {MOST_PORT} is the last")
     try:
+        parts = urlsplit(f"//{value}")
         fine = bool(parts.hostname) and parts.port is not None
     except ValueError:
         fine = False
@@ -241,10 +249,13 @@ class Rules(Section):
 NO_SEALING_KEY = (
     "accounts.sealing_keys: give one, as GATEWAY_ACCOUNTS__SEALING_KEYS='[\"…\"]' (`openssl rand -base64 32` makes one)"
 )
-NOT_JSON = """what is no plain text is given as JSON, for example GATEWAY_INGRESS__AUTHORIZATION='["Token s3cret"]'"""
-OF_KEY = "[key]"
-"""Where pydantic says that it is the name of an entry that is wrong, and not what it holds."""
-NAME = r"^[a-z][a-z0-9_]{0,39}$"
+NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+def _name(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise ValueError("must be lower-case letters, digits and underscores, beginning with a letter, at most 40")
+    return value
 
 
 class Settings(BaseSettings):
@@ -260,7 +271,7 @@ class Settings(BaseSettings):
     delivery: Delivery = Delivery()
     log: Log = Log()
     rules: Rules = Rules()
-    connections: dict[Annotated[str, Field(pattern=NAME)], ConnectionSettings] = {}
+    connections: dict[Annotated[str, AfterValidator(_name)], ConnectionSettings] = {}
 
     @property
     def hosted(self) -> frozenset[str]:
@@ -280,63 +291,54 @@ def load(file: Path | None, environ_secrets: str | None = None) -> Settings:
 
     Raises ConfigurationError with every problem found, each naming its key.
     """
+    told: dict[str, Any] = {}
     secrets = environ_secrets or os.environ.get("GATEWAY_SECRETS_DIR")
-
-    class Sourced(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-            env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            sources: list[PydanticBaseSettingsSource] = [EnvSettingsSource(settings_cls)]
-            if secrets:
-                sources.append(
-                    NestedSecretsSettingsSource(
-                        file_secret_settings, secrets_dir=secrets, secrets_nested_delimiter="__", env_prefix=""
-                    )
-                )
-            if file is not None:
-                sources.append(TomlConfigSettingsSource(settings_cls, toml_file=file))
-            return tuple(sources)
 
     if file is not None and not file.is_file():
         raise ConfigurationError([f"{file}: no such file"])
     if secrets and not Path(secrets).is_dir():
         raise ConfigurationError([f"GATEWAY_SECRETS_DIR: {secrets} is no directory"])
     unknown = [f"{name}: no such setting" for name in os.environ if _is_misspelt(name)]
-    if unknown:
-        raise ConfigurationError(unknown)
     try:
-        return Sourced()  # its values come from the sources
+        settings = sourced(Settings, file, secrets, told)()  # its values come from there
     except ValidationError as error:
-        raise ConfigurationError(problems(error)) from None
+        doubtful = frozenset(str(item["loc"][0]) for item in error.errors(include_input=False))
+        found = problems(error, given_by=lambda place: given_by(place, secrets))
+        raise ConfigurationError([*unknown, *found], _rest(told, doubtful), doubtful) from None
     except SettingsError as error:
-        raise ConfigurationError([f"environment: {error}; {NOT_JSON}"]) from None
-    except ValueError as error:  # not TOML, or an environment value that is not JSON
-        raise ConfigurationError([f"{file or 'environment'}: {error}"]) from None
+        raise ConfigurationError([*unknown, f"environment: {error}"]) from None
+    except ValueError as error:  # not TOML
+        raise ConfigurationError([*unknown, f"{file or 'environment'}: {error}"]) from None
+    if unknown:
+        raise ConfigurationError(unknown, settings)
+    return settings
+
+
+def _rest(told: Mapping[str, Any], doubtful: frozenset[str]) -> Settings:
+    """The sections that are not doubtful, and of connections what they say of their plugins."""
+    fine: dict[str, Any] = {"ingress": Ingress(anonymous=True)}
+    for name, field in Settings.model_fields.items():
+        if name in told and name not in doubtful:
+            section: Any = field.annotation
+            fine[name] = TypeAdapter(section).validate_python(told[name])
+    if "connections" in doubtful:
+        fine["connections"] = _of_plugins(told.get("connections"))
+    return Settings.model_construct(**fine)
+
+
+def _of_plugins(connections: object) -> dict[str, ConnectionSettings]:
+    found = {}
+    for name, said in connections.items() if isinstance(connections, dict) else ():
+        about = {key: said[key] for key in ABOUT_PLUGIN if key in said} if isinstance(said, dict) else {}
+        with suppress(ValidationError):
+            found[str(name)] = ConnectionSettings.model_validate(about)
+    return found
+
+
+ABOUT_PLUGIN = ("plugin", "credentials", "settings")
 
 
 def _is_misspelt(name: str) -> bool:
     """Whether a variable means a setting that does not exist. Others with our prefix may be somebody else's."""
     top, levels, _ = name.removeprefix("GATEWAY_").partition("__")
     return name.startswith("GATEWAY_") and bool(levels) and top.lower() not in Settings.model_fields
-
-
-def problems(error: ValidationError, prefix: str = "", *, missing: bool = True) -> list[str]:
-    """One line for each problem of a validation, with the dotted key and never the value.
-
-    What is ``missing`` may be no problem.
-    """
-    lines = []
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
-        if item["type"] == "missing" and not missing:
-            continue
-        place = item["loc"][:-1] if item["loc"][-1:] == (OF_KEY,) else item["loc"]
-        key = ".".join([prefix, *map(str, place)] if prefix else map(str, place))
-        message = "no such setting" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
-        lines.append(f"{key}: {message}")
-    return lines

@@ -17,6 +17,8 @@ FLOORS = {
     "gateway.sdk": 0,
     "gateway.choices": 1,
     "gateway.settings": 1,
+    "gateway.sources": 1,
+    "gateway.wording": 1,
     "gateway.auth": 1,
     "gateway.log": 1,
     "gateway.blackbox": 1,

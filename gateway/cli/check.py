@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -19,19 +20,9 @@ from gateway.settings import ConfigurationError, Settings
 @configured.option
 def command(file: Path | None) -> None:
     """Validate the configuration, every plugin's settings, and the journal; name every problem."""
-    settings = configured.settings(file)
-    usable, problems = connect_all(settings.connections)
-    if not settings.connections:
-        problems.append("connections: none is configured, so every post would be answered 503")
-    for validate in (settings.require_sealing_key, lambda: rewriter(settings.rules)):
-        try:
-            validate()
-        except ConfigurationError as error:
-            problems.extend(error.problems)
-    try:
-        problems.extend(asyncio.run(_of_journal(settings)))
-    except (JournalUnusable, JournalUnavailable) as error:
-        problems.append(f"journal.url: {error}")
+    settings, problems, doubtful = configured.readable(file)
+    usable, of_plugins = connect_all(settings.connections)
+    problems.extend((*of_plugins, *_beyond_plugins(settings, doubtful)))
     if problems:
         configured.fail(problems)
     for name, connection in usable.items():
@@ -42,6 +33,26 @@ def command(file: Path | None) -> None:
         if isinstance(connection, Hosted):
             click.echo(f"  each account brings: {', '.join(sorted(connection.offered)) or 'nothing'}")
     click.echo("fine")
+
+
+def _beyond_plugins(settings: Settings, doubtful: frozenset[str]) -> Iterator[str]:
+    """A line for each problem of other sections; those that are doubtful are passed over."""
+    if not settings.connections and "connections" not in doubtful:
+        yield "connections: none is configured, so every post would be answered 503"
+    try:
+        if "accounts" not in doubtful:
+            settings.require_sealing_key()
+    except ConfigurationError as error:
+        yield from error.problems
+    try:
+        rewriter(settings.rules)
+    except ConfigurationError as error:
+        yield from error.problems
+    try:
+        if "journal" not in doubtful:
+            yield from asyncio.run(_of_journal(settings))
+    except (JournalUnusable, JournalUnavailable) as error:
+        yield f"journal.url: {error}"
 
 
 async def _of_journal(settings: Settings) -> list[str]:

@@ -38,12 +38,26 @@ def file_or_default(file: Path | None) -> Path | None:
 
 def settings(file: Path | None) -> Settings:
     """The configuration; a problem ends the command with one line for each."""
+    found, problems, _ = readable(file)
+    if problems:
+        fail(problems)
+    return found
+
+
+def readable(file: Path | None) -> tuple[Settings, list[str], frozenset[str]]:
+    """What can be read of the configuration, a line for each problem, and the sections that have one.
+
+    Where nothing can be read, that ends the command.
+    """
     found = file_or_default(file)
     try:
-        return load(found)
+        return load(found), [], frozenset()
     except ConfigurationError as error:
         hint = [] if found else [f"there is no {DEFAULT} here; name a file with -c, or in GATEWAY_CONFIG"]
-        fail([*error.problems, *hint])
+        problems = [*error.problems, *hint]
+        if error.rest is None:
+            fail(problems)
+        return error.rest, problems, error.doubtful
 
 
 def connections(of: Settings) -> dict[str, Connection | Hosted]:

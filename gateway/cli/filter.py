@@ -135,7 +135,7 @@ def _plain(value: Any) -> Any:
     """Switches without the file's own layout, and without tables that are empty."""
     if isinstance(value, MutableMapping):
         return {str(name): plain for name, each in value.items() if (plain := _plain(each)) != {}}
-    return bool(value)
+    return str(value).lower() == "true"  # which may be given as text
 
 
 def _edit(file: Path | None, connection: str, change: Change) -> None:

@@ -57,3 +57,63 @@ def test_an_identity_that_mparticle_does_not_have_is_doubted_for_it_may_be_a_par
     assert (status, said[-1], len(said)) == (0, "fine", 4)
     assert said[1].startswith("  connections.loyalty.filter.user_identities.custmer_id: taken for a partner's, for")
     assert "; there are alias, customer_id, email, " in said[1]
+
+
+BAD_HOST = ('host = "http://127.0.0.1:9901"', 'host = "http://127.0.0.1:9901"\nbaseurl = "x"')
+
+
+@pytest.mark.parametrize(
+    ("replacements", "keys"),
+    [
+        (
+            [("[ingress]", '[ingress]\nbnd = "x"'), ('"sailthru"', '"sailtru"'), BAD_HOST],
+            ["ingress.bnd", "connections.loyalty.settings.baseurl", "connections.email.plugin"],
+        ),
+        (
+            [("{ customer = true }", "{ customer = true }\ncolour = 1"), BAD_HOST, ('"sailthru"', '"sailtru"')],
+            [
+                "connections.loyalty.filter.colour",
+                "connections.loyalty.settings.baseurl",
+                "connections.email.plugin",
+            ],
+        ),
+        ([("[ingress]", "[ingres]"), BAD_HOST], ["ingress", "ingres", "connections.loyalty.settings.baseurl"]),
+        (
+            [("[ingress]", '[rules]\npackages = ["none"]\n[ingress]\nbnd = 1'), ("sqlite:///", "sqlite:////dev/null/")],
+            ["ingress.bnd", "rules.packages", "journal.url"],
+        ),
+        (
+            [
+                ("[ingress]", "[ingress]\nbnd = 1"),
+                ('plugin = "sailthru"', 'plugin = "sailthru"\ncredentials = "account"'),
+            ],
+            ["ingress.bnd", "accounts.sealing_keys"],
+        ),
+        # What hangs on something that is wrong is not said to be wrong as well:
+        ([('plugin = "sailthru"', 'plugin = "sailthru"\ncredentials = "acount"')], ["connections.email.credentials"]),
+        ([('plugin = "sailthru"\n', "")], ["connections.email.plugin"]),
+        ([('url = "sqlite:///', 'url = "sqlit:///')], ["journal.url"]),
+        (
+            [
+                ("[ingress]", "[accounts]\nsealing_keys = [1]\n[ingress]"),
+                ('plugin = "sailthru"', 'plugin = "sailthru"\ncredentials = "account"'),
+            ],
+            ["accounts.sealing_keys.0"],
+        ),
+    ],
+)
+def test_every_problem_is_named_at_once(check, replacements, keys):
+    status, said = check(*replacements)
+    assert (status, [line.removeprefix("gateway: ").partition(": ")[0] for line in said]) == (1, keys)
+
+
+def test_problems_of_the_environment_hide_no_others(check, monkeypatch):
+    monkeypatch.setenv("GATEWAY_INGRES__BIND", "127.0.0.1:1")
+    status, said = check(BAD_HOST)
+    assert (status, [line.partition(": ")[2] for line in said]) == (
+        1,
+        [
+            "GATEWAY_INGRES__BIND: no such setting",
+            "connections.loyalty.settings.baseurl: no such setting",
+        ],
+    )

@@ -108,6 +108,12 @@ def test_a_filter_is_copied_in_the_place_of_another(run, file):
     assert filter_of(file, "email") == {**CLAIMED, "new_data_points": False}  # which is SessionM's default alone
 
 
+def test_a_switch_that_is_text_is_copied_as_what_it_says(run, file):
+    file.write_text(CONFIG.replace('"Reward Claimed" = true', '"Reward Claimed" = "false"'))
+    assert run("copy", "loyalty", "email")[0] == 0
+    assert filter_of(file, "email")["events"] == {"Reward Claimed": False}
+
+
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
