@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.mparticle import names
 from gateway.mparticle.documents import Members
-from gateway.mparticle.fields import Fields, Wrong, inner, iso_ms, items, scalar, text, word
+from gateway.mparticle.fields import Fields, Wrong, as_token, inner, iso_ms, items, text, word
 from gateway.mparticle.identities import Identities, named, of_subject
 from gateway.mparticle.messages import Message, plain
 from gateway.mparticle.tolerance import tolerant
@@ -50,7 +50,7 @@ def erasure(batch: Batch, fields: Fields) -> Batch:
 
 def _extension(fields: Fields) -> Identities:
     """What mParticle adds of its own: identities that OpenDSR has no names for, and MPIDs."""
-    mpids = (named("mpid", scalar(mpid, "mpids", index)) for index, mpid in enumerate(items(fields, "mpids")) if mpid)
+    mpids = (named("mpid", as_token(mpid, "mpids", index)) for index, mpid in enumerate(items(fields, "mpids")) if mpid)
     return (
         *of_subject(fields, "subject_identities"),
         *of_subject(fields, "identities"),

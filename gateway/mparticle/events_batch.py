@@ -19,6 +19,7 @@ from gateway.mparticle.fields import (
     scalar,
     text,
     time,
+    token,
     within,
     word,
 )
@@ -93,7 +94,7 @@ def _user(fields: Fields) -> User:
 
 def _partners(fields: Fields) -> Identities:
     """Partner identities by type; the schema also knows a single one that has no type."""
-    single = named("partner_identity", text(fields, "partner_identity"))
+    single = named("partner_identity", token(fields, "partner_identity"))
     return (*mapped(fields, "partner_identities"), *((single,) if single else ()))
 
 

@@ -24,6 +24,9 @@ INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 INTEGRAL = re.compile(r"(-?[0-9]{1,19})(?:\.0*)?", re.ASCII)
 DECIMAL = re.compile(r"(-?[0-9]{1,19})(?:\.[0-9]*)?", re.ASCII)
 NUMBER = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{0,30})?|-?\.[0-9]{1,30}", re.ASCII)
+EXACT = 2**53
+"""Below it a float is the whole number that was posted; from it on it may be that one's neighbour."""
+
 FLAGS = {"true": True, "false": False, "1": True, "0": False, "": None, "unknown": None}
 
 
@@ -101,6 +104,24 @@ def scalar(value: Any, *path: str | int) -> str:
     raise expected("a string", value, *path)
 
 
+def token(fields: Fields, name: str) -> str | None:
+    """What somebody is known by, in whatever letters; a number as ``as_token`` spells it."""
+    value = fields.pop(name, None)
+    if value is None or type(value) is str:
+        return value or None
+    return as_token(value, name)
+
+
+def as_token(value: Any, *path: str | int) -> str:
+    """A string, number or boolean as a string that is the same however the number was spelled; never a rounded one."""
+    if type(value) is float:
+        if abs(value) >= EXACT:
+            raise expected("a string", value, *path)
+        if value.is_integer():
+            return str(int(value))
+    return scalar(value, *path)
+
+
 def word(fields: Fields, name: str) -> str | None:
     """One of mParticle's own words, in lower case."""
     value = text(fields, name)
@@ -108,13 +129,13 @@ def word(fields: Fields, name: str) -> str | None:
 
 
 def identifier(fields: Fields, name: str) -> str | None:
-    """A 64-bit id as a decimal string, whether it was posted as a number or as a string."""
+    """A 64-bit id as a decimal string, whether it was posted as a number or as a string; never a rounded one."""
     value = fields.pop(name, None)
     if type(value) is int:
         return str(value)
     if value is None or type(value) is str:
         return (value and value.strip()) or None
-    if type(value) is float and value.is_integer():
+    if type(value) is float and value.is_integer() and abs(value) < EXACT:
         return str(int(value))
     raise expected("an integer", value, name)
 

@@ -6,7 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.mparticle import names
-from gateway.mparticle.fields import Fields, Own, each, expected, flag, identifier, required, scalar, text, time, within
+from gateway.mparticle.fields import (
+    Fields,
+    Own,
+    as_token,
+    each,
+    expected,
+    flag,
+    identifier,
+    required,
+    text,
+    time,
+    token,
+    within,
+)
 from gateway.sdk import Identity
 
 Identities = tuple[Identity, ...]
@@ -33,7 +46,7 @@ def listed(fields: Fields, name: str, rename: Callable[[str], str] = names.ident
 
     def one(fields: Fields) -> Identity | None:
         type = rename(required(text(fields, "type"), "type"))
-        return named(type, text(fields, "value"), names.encoding(text(fields, "encoding")))
+        return named(type, token(fields, "value"), names.encoding(text(fields, "encoding")))
 
     return each(fields, name, one)
 
@@ -58,7 +71,8 @@ def mapped(fields: Fields, name: str, rename: Callable[[str], str] = str) -> Ide
     if type(posted) is not dict:
         raise expected("an object or an array", posted, name)
     found = (
-        named(rename(type), None if value is None else scalar(value, name, Own(type))) for type, value in posted.items()
+        named(rename(type), None if value is None else as_token(value, name, Own(type)))
+        for type, value in posted.items()
     )
     return tuple(identity for identity in found if identity)
 
@@ -66,7 +80,7 @@ def mapped(fields: Fields, name: str, rename: Callable[[str], str] = str) -> Ide
 def recorded(fields: Fields) -> Identity | None:
     """One identity as Events batches write it out, with when mParticle first knew it."""
     type = names.identity(required(text(fields, "identity_type"), "identity_type"))
-    value = text(fields, "identity")
+    value = token(fields, "identity")
     since_ms = time(fields, "timestamp_unixtime_ms")
     created = flag(fields, "created_this_batch")
     if named(type, value) is None:
@@ -76,8 +90,8 @@ def recorded(fields: Fields) -> Identity | None:
 
 def of_device(fields: Fields, platform: str | None) -> Identities:
     """The identities among an Events batch's ``device_info``."""
-    token = named(names.PUSH_TOKENS.get(platform, "push_token"), text(fields, "push_token"))
-    found = (*(named(type, text(fields, type)) for type in DEVICE_FIELDS), token)
+    push = named(names.PUSH_TOKENS.get(platform, "push_token"), token(fields, "push_token"))
+    found = (*(named(type, token(fields, type)) for type in DEVICE_FIELDS), push)
     return tuple(identity for identity in found if identity)
 
 
@@ -110,7 +124,7 @@ def of_subject(fields: Fields, name: str) -> Identities:
 
 def _subject_named(type: str, value: Any, name: str) -> Identity | None:
     def one(fields: Fields) -> Identity | None:
-        return named(names.identity(type), text(fields, "value"), names.encoding(text(fields, "encoding")))
+        return named(names.identity(type), token(fields, "value"), names.encoding(text(fields, "encoding")))
 
     if value is None:
         return None
@@ -119,4 +133,4 @@ def _subject_named(type: str, value: Any, name: str) -> Identity | None:
 
 def _subject_listed(fields: Fields) -> Identity | None:
     type = names.identity(required(text(fields, "identity_type"), "identity_type"))
-    return named(type, text(fields, "identity_value"), names.encoding(text(fields, "identity_format")))
+    return named(type, token(fields, "identity_value"), names.encoding(text(fields, "identity_format")))

@@ -115,6 +115,8 @@ values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from([0.0, -0.0, 42.0, 2.0**53])
     | st.text(max_size=8)
     | st.sampled_from(["", " ", "0", "account", "é\\u"]),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
