@@ -119,7 +119,7 @@ def _app(fields: Fields) -> tuple[App, str | None]:
 
 def _device(fields: Fields, system: str | None, channel: str | None, ip: str | None, sdk_version: str | None) -> Device:
     """The device of ``device_info``, with what the batch itself says of it."""
-    platform = names.platform(word(fields, "platform") or system, channel)
+    platform = names.platform(word(fields, "platform"), channel) or names.platform_of_system(system, channel)
     return Device(
         platform=platform,
         identities=of_device(fields, platform),

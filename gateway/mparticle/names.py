@@ -181,3 +181,9 @@ def platform(posted: str | None, channel: str | None) -> str | None:
         return None
     known = PLATFORMS.get(posted.lower(), posted.lower())
     return "out_of_band" if known == "unknown" and channel in FEED_CHANNELS else known
+
+
+def platform_of_system(posted: str | None, channel: str | None) -> str | None:
+    """The canonical platform of an app's operating system; where mParticle does not know that, none is named."""
+    known = platform(posted, channel)
+    return None if known == "unknown" else known
