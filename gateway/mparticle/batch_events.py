@@ -21,6 +21,7 @@ from gateway.mparticle.fields import (
     required,
     text,
     time,
+    token,
     within,
     word,
 )
@@ -51,6 +52,7 @@ class DataHead(msgspec.Struct):
     """The ids that an event's data name."""
 
     event_id: Any = None
+    message_id: Any = None
     source_message_id: Any = None
 
 
@@ -58,6 +60,7 @@ class Head(msgspec.Struct):
     """What is read of an event where only its type and ids matter."""
 
     event_type: Any = None
+    message_id: Any = None
     data: DataHead | None = None
 
     @property
@@ -68,10 +71,17 @@ class Head(msgspec.Struct):
     @property
     def ids(self) -> tuple[Any, ...]:
         """The ids it goes by, its own first."""
-        return (self.data.event_id, self.data.source_message_id) if self.data else ()
+        data = self.data or DataHead()
+        own = (data.message_id or self.message_id) if _is_none(data.event_id) else data.event_id
+        return (own, data.source_message_id)
 
 
 head = msgspec.json.Decoder(Head).decode
+
+
+def _is_none(id: Any) -> bool:
+    """Whether an ``event_id`` is none: absent, blank or zero."""
+    return not id or (type(id) is str and id.strip() in ("", "0"))
 
 
 def happenings(raw: msgspec.Raw, index: int, batch: Batch) -> Happenings:
@@ -101,7 +111,7 @@ def _happenings(type: str, fields: Fields, index: int, batch: Batch) -> Happenin
 
 def _common(fields: Fields, index: int, batch: Batch) -> Common:
     return {
-        "id": identifier(fields, "event_id") or f"{batch.id}:{index}",
+        "id": _own_id(fields) or f"{batch.id}:{index}",
         "source_id": text(fields, "source_message_id"),
         "time_ms": time(fields, "timestamp_unixtime_ms"),
         "session_id": identifier(fields, "session_id"),
@@ -110,6 +120,11 @@ def _common(fields: Fields, index: int, batch: Batch) -> Common:
         "attributes": mapping(fields, "custom_attributes"),
         "custom_flags": mapping(fields, "custom_flags"),
     }
+
+
+def _own_id(fields: Fields) -> str | None:
+    id = identifier(fields, "event_id")
+    return token(fields, "message_id") if _is_none(id) else id
 
 
 def _attributed(event: Event, info: Fields) -> Event:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from math import inf
 from operator import itemgetter
 from typing import Any, Protocol
@@ -66,11 +67,29 @@ def decode(dialect: str, body: bytes, *, message: str, part: int) -> Batch:
         problems = msgspec.json.decode(body, type=tuple[list[str], msgspec.Raw])[0]
         odd = (Quarantined(id=f"{message}:{n}", problem=problem) for n, problem in enumerate(problems))
         return Batch(id=message, part=part, dialect=dialect, quarantined=tuple(odd))
+    posted = members(body)
     try:
-        batch, events = DIALECTS[dialect].message(members(body), id=message, part=part)
+        batch, events = DIALECTS[dialect].message(posted, id=message, part=part)
+        is_nameless = dialect == "events" and not any(events_batch.ids(posted))
     except Wrong as wrong:
         return Batch(id=message, part=part, dialect=dialect, quarantined=(Quarantined(id=message, problem=str(wrong)),))
-    return complete(batch, events, DIALECTS[dialect]) if events else batch
+    batch = complete(batch, events, DIALECTS[dialect]) if events else batch
+    return _lasting(batch, body) if is_nameless else batch
+
+
+def _lasting(batch: Batch, body: bytes) -> Batch:
+    """The batch of a message without an id; its events without one have an id that is equal if it is posted again.
+
+    Of those that say when they happened. Others may have happened twice, though what was posted is equal.
+    """
+    known, made_up = blake2b(body, digest_size=16).hexdigest(), f"{batch.id}:"
+    events = (
+        msgspec.structs.replace(event, id=f"{known}:{event.id.removeprefix(made_up)}")
+        if event.time_ms is not None and event.id.startswith(made_up)
+        else event
+        for event in batch.events
+    )
+    return msgspec.structs.replace(batch, events=tuple(events))
 
 
 def complete(batch: Batch, events: Sequence[msgspec.Raw], dialect: Dialect) -> Batch:

@@ -113,8 +113,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The device or server that an input ran on.
 
     ``platform`` is one of ios, android, web, tvos, roku, alexa, smart_tv, fire_tv, xbox, desktop,
-    out_of_band (a custom feed), unknown, another word that mParticle may add, or None (no device at
-    all). ``details`` holds every further field as it was posted, under its own name.
+    out_of_band (a custom feed), unknown, another word that mParticle may add, or None (none is
+    named). ``details`` holds every further field as it was posted, under its own name.
     """
 
     platform: str | None = None

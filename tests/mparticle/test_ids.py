@@ -127,3 +127,75 @@ def test_an_event_of_whose_id_digits_would_be_lost_is_set_aside(name):
     batch = of(EVENTS % f'"events": [{event}]'.replace('"posted"', "9007199254740993.0"))
     problem = f"events[0].data.{name}: expected an integer, got number"
     assert batch.quarantined == (Quarantined(id="m:0", type="session_start", problem=problem),)
+
+
+T = 1_714_565_696_789
+
+
+@pytest.mark.parametrize(
+    ("entry", "data", "id"),
+    [
+        ({"message_id": "beside"}, {"event_id": 7}, "7"),
+        ({"message_id": "beside"}, {}, "beside"),
+        ({"message_id": "beside"}, {"event_id": None}, "beside"),
+        ({"message_id": "beside"}, {"event_id": " ", "source_message_id": "s"}, "beside"),
+        ({"message_id": "beside"}, {"message_id": "within"}, "within"),
+        ({}, {"message_id": 42}, "42"),
+        ({"message_id": "beside"}, {"event_id": 0}, "beside"),
+        ({}, {"event_id": 0}, "m:0"),
+        ({}, {"event_id": "0"}, "m:0"),
+        ({}, {"event_id": 0.0}, "m:0"),
+        ({"message_id": None}, {"source_message_id": "s"}, "m:0"),
+        ({"message_id": ""}, {}, "m:0"),
+    ],
+)
+def test_an_event_is_known_by_its_id_or_else_by_its_message(entry, data, id):
+    posted = {"event_type": "custom_event", **entry, "data": {"event_name": "N", "timestamp_unixtime_ms": T, **data}}
+    body = json.dumps({"message_id": "m", "mpid": 1, "events": [posted]})
+    (part,) = read(body.encode()).parts
+    assert [event.id for event in of(body).events] == [id]
+    assert id.startswith("m:") or id in part.refs
+
+
+def test_events_of_which_no_id_is_told_are_told_apart():
+    events = [{"event_type": "opt_out", "data": {"event_id": "0", "is_opted_out": said}} for said in (True, False, 1.5)]
+    batch = of(EVENTS % f'"events": {json.dumps(events)}')
+    assert [one.id for one in (*batch.events, *batch.quarantined)] == ["m:0", "m:1", "m:2"]
+
+
+def test_an_event_that_is_set_aside_is_known_by_its_message_too():
+    batch = of(EVENTS % '"events": [{"event_type": "opt_out", "message_id": "beside", "data": {}}]')
+    assert [one.id for one in batch.quarantined] == ["beside"]
+
+
+def posted_twice(times=(T, T), **members):
+    """A batch, with an event at each of these times, posted twice: both parts, and the ids of the events of each."""
+    events = [{"event_type": "custom_event", "data": {"event_name": "N", "timestamp_unixtime_ms": t}} for t in times]
+    body = json.dumps({"mpid": 1, "user_attributes": {"a": "b"}, "events": events, **members})
+    parts = [read(body.encode()).parts[0] for _ in range(2)]
+    batches = [decode("events", part.body, message=part.message, part=part.number) for part in parts]
+    return parts, [[event.id for event in batch.events] for batch in batches]
+
+
+@pytest.mark.parametrize("members", [{}, {"timestamp_unixtime_ms": T}, {"message_id": None, "batch_id": ""}])
+def test_of_a_batch_without_an_id_that_is_posted_again_both_are_taken_and_their_events_are_the_same(members):
+    (first, second), (ids, again) = posted_twice(**members)
+    assert first.dedupe != second.dedupe
+    assert (ids == again, len(set(ids))) == (True, 2)
+
+
+def test_events_of_other_batches_without_an_id_are_others():
+    batches = [posted_twice(), posted_twice(mpid=2), posted_twice((T, T + 1)), posted_twice(environment="production")]
+    assert len({id for _, (ids, _) in batches for id in ids}) == 8
+
+
+def test_events_that_do_not_say_when_they_happened_may_have_happened_twice():
+    _, (ids, again) = posted_twice((None, None))
+    assert set(ids).isdisjoint(again)
+
+
+@pytest.mark.parametrize("members", [{"message_id": "m"}, {"batch_id": 5}, {"source_request_id": "r"}])
+def test_of_a_batch_that_has_an_id_events_are_called_after_it(members):
+    (first, second), (ids, again) = posted_twice((T, None), **members)
+    assert first.dedupe == second.dedupe
+    assert ids == again == [f"{first.message}:0", f"{first.message}:1"]
