@@ -67,13 +67,13 @@ def decode(dialect: str, body: bytes, *, message: str, part: int) -> Batch:
         problems = msgspec.json.decode(body, type=tuple[list[str], msgspec.Raw])[0]
         odd = (Quarantined(id=f"{message}:{n}", problem=problem) for n, problem in enumerate(problems))
         return Batch(id=message, part=part, dialect=dialect, quarantined=tuple(odd))
-    posted = members(body)
+    spoken, posted = DIALECTS[dialect], members(body)
     try:
-        batch, events = DIALECTS[dialect].message(posted, id=message, part=part)
+        batch, events = spoken.message(posted, id=message, part=part)
         is_nameless = dialect == "events" and not any(events_batch.ids(posted))
     except Wrong as wrong:
         return Batch(id=message, part=part, dialect=dialect, quarantined=(Quarantined(id=message, problem=str(wrong)),))
-    batch = complete(batch, events, DIALECTS[dialect]) if events else batch
+    batch = complete(batch, events, spoken) if events else batch
     return _lasting(batch, body) if is_nameless else batch
 
 

@@ -27,8 +27,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``id`` identifies the event: a UUID from Firehose; from Events batches a 64-bit decimal, or else the
     ``message_id`` beside it. An event posted without one gets ``<batch id>:<position>``, equal on every
     delivery; in a batch without any id, one that has a time gets ``<hash of the batch>:<position>``, equal
-    also where mParticle posts the batch again. ``source_id`` is the id that the input gave it. ``attributes`` keep the order in which they were posted. ``details`` are the
-    fields that this kind does not name, as posted.
+    also where mParticle posts the batch again. ``source_id`` is the id that the input gave it.
+    ``attributes`` keep the order in which they were posted. ``details`` are the fields that this kind does not
+    name, as posted.
     """
 
     id: str
