@@ -15,6 +15,7 @@ from gateway.mparticle.names import USER_IDENTITIES
 from gateway.settings import ConfigurationError, Settings, load
 
 DEFAULT = Path("gateway.toml")
+REMOVED = "not configured: its work waits until it is, or is dropped with gateway drop"
 
 
 def option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,6 +59,11 @@ def readable(file: Path | None) -> tuple[Settings, list[str], frozenset[str]]:
         if error.rest is None:
             fail(problems)
         return error.rest, problems, error.doubtful
+
+
+def has(of: Settings, connection: str) -> bool:
+    """Whether a connection, or for an account's (NAME/ACCOUNT) the one that it belongs to, is configured."""
+    return connection.partition("/")[0] in of.connections
 
 
 def connections(of: Settings) -> dict[str, Connection | Hosted]:

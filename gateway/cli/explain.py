@@ -20,7 +20,7 @@ from gateway.journal.backlog import Gate
 from gateway.journal.port import Found, JournalUnavailable, JournalUnusable, Outcome, Receipt, Sighting, hash_ref
 from gateway.journal.replays import Replayed
 from gateway.mparticle.decoding import decode
-from gateway.settings import Journal
+from gateway.settings import Journal, Settings
 
 Row = dict[str, Any]
 
@@ -59,7 +59,7 @@ def command(id: str, file: Path | None, *, as_json: bool) -> None:
     if not found:
         known_as = f" ({names['email']})" if "@" in id else ""
         configured.fail(f"nothing is known of {id!r}{known_as}, or it is older than journal.retention_hours")
-    rows = [_row(batch, sighting, by) for batch, by in found for sighting in batch.sightings]
+    rows = [_row(batch, sighting, by, settings) for batch, by in found for sighting in batch.sightings]
     for row in rows:
         if as_json:
             click.echo(json.dumps(row))
@@ -96,15 +96,16 @@ def _refs(id: str, salt: bytes) -> dict[str, bytes]:
     return {kind: hash_ref(name, salt) for kind, name in {"id": id, **users}.items()}
 
 
-def _row(batch: Found, sighting: Sighting, found_by: str) -> Row:
+def _row(batch: Found, sighting: Sighting, found_by: str, settings: Settings) -> Row:
     state = "finished" if sighting.at_ms is not None else "in_hand" if sighting.claimed else "waiting"
-    titles = _titles(batch)
+    titles, is_configured = _titles(batch), configured.has(settings, sighting.connection)
     return {
         "message": batch.message,
         "part": batch.part,
         "found_by": found_by,
         "received": _time(batch.received_ms),
         "connection": sighting.connection,
+        "configured": is_configured,
         "state": state,
         "at": _time(sighting.at_ms),
         "facts": [
@@ -122,7 +123,7 @@ def _row(batch: Found, sighting: Sighting, found_by: str) -> Row:
             }
             for outcome in sighting.outcomes
         ],
-        "due": _time(sighting.due_ms) if state == "waiting" else None,
+        "due": _time(sighting.due_ms) if state == "waiting" and is_configured else None,
         "attempts": sighting.attempts,
         "reason": sighting.reason,
         "rests": None if sighting.rest is None else _rests(sighting.rest),
@@ -226,6 +227,8 @@ def waiting(row: Row) -> str:
     """A sentence on why a batch waits, and until when."""
     if row["state"] != "waiting":
         return "being worked on now"
+    if not row["configured"]:
+        return f"{row['connection']} is {configured.REMOVED}"
     if row["trouble"] and not row["trouble"].startswith("refused"):
         return f"{row['trouble']}; goes on once a message brings other settings"
     if row["rests"]:

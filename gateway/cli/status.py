@@ -26,7 +26,6 @@ from gateway.settings import Journal as JournalSettings
 from gateway.settings import Settings
 
 Row = dict[str, Any]
-REMOVED = "not configured: its work waits until it is, or is dropped with gateway drop"
 
 
 @click.command("status")
@@ -97,7 +96,7 @@ def _status(seen: Seen, name: str, settings: Settings) -> Row:
     left_ms = int(1000 * facts / per_second) if facts and per_second > 0 else None
     return {
         "connection": name,
-        "configured": name.partition("/")[0] in settings.connections,  # a customer's is NAME/ACCOUNT
+        "configured": configured.has(settings, name),
         "facts_waiting": facts,
         "batches_waiting": backlog.batches if backlog is not None else 0,
         "lanes_waiting": sum(one.lanes for one in waiting),
@@ -171,7 +170,7 @@ def _show(rows: Iterable[Row]) -> None:
         table(("connection", "closed", "why", "until"), closed)
     for row in rows:
         if not row["configured"]:
-            click.echo(f"{row['connection']} is {REMOVED}")
+            click.echo(f"{row['connection']} is {configured.REMOVED}")
 
 
 def _said(one: Row, row: Row, resting: Mapping[str, str]) -> tuple[Any, ...]:

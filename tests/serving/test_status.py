@@ -81,6 +81,10 @@ def test_what_waits_for_a_removed_connection_is_shown_and_dropped_by_command_alo
     (row,) = [row for name, row in status(gateway).items() if name == "email"]
     assert [row[key] for key in EVERYTHING] == ["email", False, 3, 1, 1, None]
     assert "email is not configured" in run(gateway, "status", "--over", "0").stdout
+    (row,) = [row for row in gateway.explain(message(1)["id"]) if row["connection"] == "email"]
+    assert (row["state"], row["configured"], row["due"]) == ("waiting", False, None)
+    shown = " ".join(run(gateway, "explain", message(1)["id"]).stdout.split())
+    assert ("email is not configured: its work waits until it is" in shown, "goes on from" in shown) == (True, False)
     assert run(gateway, "drop", "email").stdout == "3 facts would be dropped; do it with --yes\n"
     assert gateway.facts()["email", "in_flight"] == 3
     assert run(gateway, "drop", "email", "--yes").stdout == "3 facts dropped\n"
