@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +15,7 @@ from gateway.mparticle.names import USER_IDENTITIES
 from gateway.settings import ConfigurationError, Settings, load
 
 DEFAULT = Path("gateway.toml")
+MOST_NAMED = 10
 REMOVED = "not configured: its work waits until it is, or is dropped with gateway drop"
 
 
@@ -64,6 +65,20 @@ def readable(file: Path | None) -> tuple[Settings, list[str], frozenset[str]]:
 def has(of: Settings, connection: str) -> bool:
     """Whether a connection, or for an account's (NAME/ACCOUNT) the one that it belongs to, is configured."""
     return connection.partition("/")[0] in of.connections
+
+
+def require(connection: str, of: Settings, known: Collection[str] = ()) -> None:
+    """End the command where a connection is neither configured nor among those that the journal has ``known``."""
+    name, _, account = connection.partition("/")
+    if connection in known:
+        return
+    if name not in of.connections:
+        gone = sorted(one for one in known if not has(of, one))
+        named = ", ".join(gone[:MOST_NAMED]) + (f" and {len(gone) - MOST_NAMED} more" if gone[MOST_NAMED:] else "")
+        there_are = f"there are: {', '.join(of.connections)}" + (f"; no longer configured: {named}" if gone else "")
+        fail(f"no connection named {connection!r} is configured; {there_are}")
+    if account and name not in of.hosted:
+        fail(f'{name!r} has no accounts: its credentials are not "account"')
 
 
 def connections(of: Settings) -> dict[str, Connection | Hosted]:

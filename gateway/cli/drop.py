@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from gateway.cli import configured
+from gateway.cli.tables import counted
 from gateway.facts import facts
 from gateway.journal.engines import inspect, open_journal
 from gateway.journal.port import (
+    Count,
     Finished,
     Item,
-    Journal,
     JournalUnavailable,
     JournalUnusable,
     Lane,
@@ -24,7 +26,7 @@ from gateway.journal.port import (
 from gateway.mparticle.decoding import decode
 from gateway.plan import call_id
 from gateway.sdk import Batch
-from gateway.settings import Journal as JournalSettings
+from gateway.settings import Settings
 
 AT_ONCE = 100
 MOST_CALLS = 32
@@ -42,22 +44,25 @@ def command(connection: str, file: Path | None, *, yes: bool) -> None:
     are dropped too: the connection's partner is told nothing any more.
     """
     settings = configured.settings(file)
-    if connection.partition("/")[0] in settings.connections:
+    if configured.has(settings, connection):
         configured.fail(f"{connection!r} is configured, so its work is not dropped; remove it from the configuration")
     try:
-        dropped = asyncio.run(_drop(settings.journal, connection, does=yes))
+        dropped = asyncio.run(_drop(settings, connection, does=yes))
     except (JournalUnavailable, JournalUnusable) as error:
         configured.fail(str(error))
-    click.echo(f"{dropped} facts {'dropped' if yes else 'would be dropped; do it with --yes'}")
+    hint = "; do it with --yes" if dropped and not yes else ""
+    click.echo(f"{counted(dropped, 'fact')} {'dropped' if yes else 'would be dropped'}{hint}")
 
 
-async def _drop(of: JournalSettings, connection: str, *, does: bool) -> int:
-    if not await inspect(of):
+async def _drop(settings: Settings, connection: str, *, does: bool) -> int:
+    if not await inspect(settings.journal):
         raise JournalUnusable("there is no journal yet")
-    journal = await open_journal(of)
+    journal = await open_journal(settings.journal)
     try:
+        counts = await journal.counts()
+        configured.require(connection, settings, {count.connection for count in counts})
         if not does:
-            return await _waiting(journal, connection)
+            return _waiting(counts, connection)
         await journal.take_over()  # where no gateway runs, what a dead one held is free again
         dropped = 0
         while lanes := await journal.claim(connection, now_ms=_latest_ms(), lanes=AT_ONCE, items=AT_ONCE):
@@ -70,9 +75,9 @@ async def _drop(of: JournalSettings, connection: str, *, does: bool) -> int:
         await journal.close()
 
 
-async def _waiting(journal: Journal, connection: str) -> int:
-    counts = [count for count in await journal.counts() if count.connection == connection]
-    return sum(count.facts if count.word == "received" else -count.facts for count in counts)
+def _waiting(counts: Iterable[Count], connection: str) -> int:
+    own = [count for count in counts if count.connection == connection]
+    return sum(count.facts if count.word == "received" else -count.facts for count in own)
 
 
 def given_up(lane: Lane) -> Settlement:

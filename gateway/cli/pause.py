@@ -12,7 +12,6 @@ from gateway.cli import configured
 from gateway.journal.engines import inspect, open_journal
 from gateway.journal.port import JournalUnavailable, JournalUnusable
 from gateway.settings import Journal as JournalSettings
-from gateway.settings import Settings
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 MOST_S = 365 * 86400
@@ -45,19 +44,10 @@ def command(connection: str, file: Path | None, left_ms: int | None) -> None:
     What is posted is taken and kept. A call that is under way is finished. NAME/ACCOUNT is one customer's connection.
     """
     settings = configured.settings(file)
-    require_configured(connection, settings)
+    configured.require(connection, settings)
     tell(settings.journal, connection, left_ms)
     until = f"for {left_ms // 1000} seconds" if left_ms else f"until gateway resume {connection}"
     click.echo(f"{connection} is paused {until}, within a second")
-
-
-def require_configured(connection: str, settings: Settings) -> None:
-    """End the command where there is no such connection."""
-    name, _, account = connection.partition("/")
-    if name not in settings.connections:
-        configured.fail(f"no connection named {name!r} is configured; there are: {', '.join(settings.connections)}")
-    if account and name not in settings.hosted:
-        configured.fail(f'{name!r} has no accounts: its credentials are not "account"')
 
 
 def tell(of: JournalSettings, connection: str, left_ms: int | None) -> None:

@@ -19,7 +19,7 @@ import msgspec
 from gateway.cli import configured
 from gateway.cli.preview import sentence
 from gateway.cli.surveying import Survey, show
-from gateway.cli.tables import table
+from gateway.cli.tables import counted, table
 from gateway.clock import now_ms
 from gateway.journal import engines
 from gateway.journal.port import Journal, JournalUnavailable, JournalUnusable
@@ -84,6 +84,8 @@ def command(file: Path | None, *, as_json: bool, yes: bool, rate: float | None, 
         )
     selection = Selection(words=tuple(dict.fromkeys(words)) or ("dead",), **given)
     try:
+        if selection.connection is not None:
+            _require(settings, selection.connection)
         if lists:
             _list(asyncio.run(_replays(settings)), as_json=as_json)
         elif abort:
@@ -107,6 +109,19 @@ async def _opened(settings: Settings) -> AsyncIterator[Journal]:
         yield journal
     finally:
         await journal.close()
+
+
+def _require(settings: Settings, connection: str) -> None:
+    """End the command where a connection is neither configured, nor the journal has had anything for it."""
+    if connection in settings.connections:
+        return
+
+    async def known() -> set[str]:
+        async with _opened(settings) as journal:
+            names = {count.connection for count in await journal.counts()}
+            return {connection} if connection in names else {name.partition("/")[0] for name in names}
+
+    configured.require(connection, settings, asyncio.run(known()))
 
 
 async def _replays(settings: Settings) -> list[Replay]:
@@ -166,10 +181,10 @@ def _survey(settings: Settings, selection: Selection, *, as_json: bool) -> None:
     for call in told["first_calls"]:
         click.echo(f"{call['connection']}: {sentence({**call, 'kind': 'call'})}")
     for row in told["after_newer"]:
-        facts, name = row["facts"], row["connection"]
-        click.echo(f"gateway: {name}: {facts} facts would be sent after newer ones of the same users", err=True)
-    facts = sum(row["facts"] for row in told["selected"]) - sum(row["facts"] for row in told["cannot"])
-    click.echo(f"{facts} facts would be sent again; do it with --yes")
+        facts, name = counted(row["facts"], "fact"), row["connection"]
+        click.echo(f"gateway: {name}: {facts} would be sent after newer ones of the same users", err=True)
+    able = sum(row["facts"] for row in told["selected"]) - sum(row["facts"] for row in told["cannot"])
+    click.echo(f"{counted(able, 'fact')} would be sent again" + ("; do it with --yes" if able else ""))
 
 
 def _begin(settings: Settings, selection: Selection, *, rate: float, as_json: bool) -> None:
@@ -238,7 +253,7 @@ class Progress:
             click.echo(json.dumps({**row, "waits_for": pressed}))
             return
         waits = f"; it waits: {pressed}" if pressed else ""
-        facts = f"{self._stored} facts stored again, {self._unable} cannot be"
+        facts = f"{counted(self._stored, 'fact')} stored again, {self._unable} cannot be"
         click.echo(f"replay {self._replay.id}: {facts}{waits}" + ("" if state == "open" else f"; {state}"))
 
 

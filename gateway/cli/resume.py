@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from gateway.cli import configured
-from gateway.cli.pause import require_configured, tell
+from gateway.cli.pause import tell
 
 
 @click.command("resume")
@@ -16,6 +16,6 @@ from gateway.cli.pause import require_configured, tell
 def command(connection: str, file: Path | None) -> None:
     """End a pause of CONNECTION; what waits is sent, in order."""
     settings = configured.settings(file)
-    require_configured(connection, settings)
+    configured.require(connection, settings)
     tell(settings.journal, connection, 0)
     click.echo(f"{connection} is not paused, within a second")

@@ -29,6 +29,11 @@ def _plain(value: Any) -> Text:
     return Text("".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text))
 
 
+def counted(number: int, what: str) -> str:
+    """So many of something: ``1 fact``, ``2 facts``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def explained(said: Mapping[str, Any]) -> str:
     """Why something is not sent, in a line or two: what, its name, the reason, and the setting behind it."""
     names = ", ".join(said.get("names", ())) + (f" and {said['more']} more" if said.get("more") else "")

@@ -107,8 +107,10 @@ def test_a_survey_tells_of_everything_and_no_secret(gateway, vendor, message):
     assert survey["after_newer"] == [{"connection": "loyalty", "facts": 1}]
     status, said, problems = run(gateway, "--since", "1h")
     assert (status, "2 facts would be sent again; do it with --yes" in said) == (0, True)
-    assert problems == "gateway: loyalty: 1 facts would be sent after newer ones of the same users\n"
+    assert problems == "gateway: loyalty: 1 fact would be sent after newer ones of the same users\n"
     assert "test-secret" not in json.dumps(survey) + said
+    assert run(gateway, "--message", message(2)["id"])[1].endswith("1 fact would be sent again; do it with --yes\n")
+    assert run(gateway, "--connection", "loyalty", "--until", "1h") == (0, "0 facts would be sent again\n", "")
     assert told(gateway, "--until", "1h")["selected"] == []
     assert told(gateway, "--message", message(2)["id"])["selected"] == [
         {"connection": "loyalty", "word": "dead", "reason": "status_400", "facts": 1}

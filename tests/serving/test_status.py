@@ -97,6 +97,11 @@ def test_what_waits_for_a_removed_connection_is_shown_and_dropped_by_command_alo
     ]
     assert words == [("skipped", "connection_removed")] * 3
     assert "email" not in status(gateway)
+    assert run(gateway, "drop", "email").stdout == "0 facts would be dropped\n"
+    unknown = "gateway: no connection named 'nope' is configured; there are: loyalty; no longer configured: email\n"
+    for arguments in (("drop", "nope"), ("drop", "nope", "--yes"), ("replay", "--connection", "nope")):
+        said = run(gateway, *arguments)
+        assert (said.returncode, said.stdout, said.stderr) == (1, "", unknown)
 
 
 def sent(vendor):
