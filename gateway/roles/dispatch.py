@@ -7,7 +7,7 @@ import faulthandler
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,8 @@ PRUNE_AT_ONCE = 500
 PRUNE_PAUSE_S = 0.05
 NOTE_EVERY_S = 5.0
 GIVES_WAY = 4  # niceness: an acknowledgement cannot wait, a delivery can
+TRY_EVERY_S = 0.2
+SAY_AGAIN_S = 60.0
 LOOK_EVERY_S = 1.0
 RECALL_EVERY_S = 30.0
 RECALL_AT_ONCE = 1000
@@ -53,8 +55,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, blackbox: int) -> None
     faulthandler.register(signal.SIGUSR2)
     box = Blackbox(blackbox, is_alone=len(settings.connections) < 2 and not settings.hosted)
     journal = await open_journal(settings.journal)
-    while not stop.is_set() and not await _takes_over(journal):
-        await _rest(stop, 0.2)
+    await take_over(journal, stop)
     _give_way()
     while not stop.is_set() and not await _learns_of_crash(journal, box):
         await _rest(stop, 1.0)
@@ -101,15 +102,19 @@ def _give_way() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, max(GIVES_WAY, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
-async def _takes_over(journal: Journal) -> bool:
-    """Whether this process may dispatch now; says why not."""
-    try:
-        if await journal.take_over():
-            return True
-        logger.info("waiting for another dispatcher to end")
-    except JournalUnavailable as error:
-        logger.error("journal unavailable", problem=str(error))
-    return False
+async def take_over(journal: Journal, stop: asyncio.Event, clock: Callable[[], float] = time.monotonic) -> None:
+    """Return once this process may dispatch, or is told to stop; says why not, of another's turn once a minute."""
+    said_at: float | None = None
+    while not stop.is_set():
+        try:
+            if await journal.take_over():
+                return
+            if said_at is None or clock() >= said_at + SAY_AGAIN_S:
+                logger.info("waiting for another dispatcher to end")
+                said_at = clock()
+        except JournalUnavailable as error:
+            logger.error("journal unavailable", problem=str(error))
+        await _rest(stop, TRY_EVERY_S)
 
 
 async def _learns_of_crash(journal: Journal, box: Blackbox) -> bool:
