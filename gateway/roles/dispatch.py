@@ -20,6 +20,7 @@ from gateway.deliver.verdicts import MOST_WAIT_S
 from gateway.destinations import Connection, Hosted
 from gateway.journal.engines import open_journal
 from gateway.journal.port import Journal, JournalUnavailable
+from gateway.journal.stranded import stranded
 from gateway.log import logger
 from gateway.pipeline import Dispatcher, Plans
 from gateway.rewriting import rewriter
@@ -62,6 +63,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, blackbox: int) -> None
     connections, problems = destinations.connect_all(settings.connections)
     for problem in problems:
         logger.error("connection unusable; its work is kept", problem=problem)
+    await _tell_of_stranded(settings, journal)
     rules = rewriter(settings.rules, box)
     catalog, clock = Catalog(), Clock()
     shared = Shared(journal=journal, delivery=settings.delivery, rules=rules, catalog=catalog, box=box, clock=clock)
@@ -115,6 +117,13 @@ async def take_over(journal: Journal, stop: asyncio.Event, clock: Callable[[], f
         except JournalUnavailable as error:
             logger.error("journal unavailable", problem=str(error))
         await _rest(stop, TRY_EVERY_S)
+
+
+async def _tell_of_stranded(settings: Settings, journal: Journal) -> None:
+    """Warn of what waits for connections that are not configured any more."""
+    with suppress(JournalUnavailable):
+        for name, facts in stranded(await journal.counts(), settings.connections).items():
+            logger.warning("connection not configured; its work is kept", connection=name, facts=facts)
 
 
 async def _learns_of_crash(journal: Journal, box: Blackbox) -> bool:

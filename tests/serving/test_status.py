@@ -78,6 +78,10 @@ def test_what_waits_for_a_removed_connection_is_shown_and_dropped_by_command_alo
     assert run(gateway, "drop", "email", "--yes").stderr.startswith("gateway: 'email' is configured")
     assert gateway.stop() == 0
     gateway.start(more="")
+    kept = "connection not configured; its work is kept"
+    gateway.wait(lambda: kept in gateway.log)
+    (told,) = [json.loads(line) for line in gateway.log.splitlines() if kept in line]
+    assert (told["level"], told["connection"], told["facts"]) == ("warning", "email", 3)
     (row,) = [row for name, row in status(gateway).items() if name == "email"]
     assert [row[key] for key in EVERYTHING] == ["email", False, 3, 1, 1, None]
     assert "email is not configured" in run(gateway, "status", "--over", "0").stdout
