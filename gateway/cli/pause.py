@@ -9,11 +9,13 @@ from pathlib import Path
 import click
 
 from gateway.cli import configured
+from gateway.cli.tables import counted
 from gateway.journal.engines import inspect, open_journal
 from gateway.journal.port import JournalUnavailable, JournalUnusable
 from gateway.settings import Journal as JournalSettings
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 MOST_S = 365 * 86400
 
 
@@ -46,23 +48,33 @@ def command(connection: str, file: Path | None, left_ms: int | None) -> None:
     settings = configured.settings(file)
     configured.require(connection, settings)
     tell(settings.journal, connection, left_ms)
-    until = f"for {left_ms // 1000} seconds" if left_ms else f"until gateway resume {connection}"
+    until = f"for {said(left_ms // 1000)}" if left_ms else f"until gateway resume {connection}"
     click.echo(f"{connection} is paused {until}, within a second")
 
 
-def tell(of: JournalSettings, connection: str, left_ms: int | None) -> None:
-    """Write it into the journal, or end the command."""
+def said(seconds: int) -> str:
+    """A span of time as people say it, such as ``1 hour 30 minutes``."""
+    parts = []
+    for unit, length in UNITS:
+        number, seconds = divmod(seconds, length)
+        if number:
+            parts.append(counted(number, unit))
+    return " ".join(parts)
+
+
+def tell(of: JournalSettings, connection: str, left_ms: int | None) -> bool:
+    """Write it into the journal, or end the command; whether it ended a pause."""
     try:
-        asyncio.run(_tell(of, connection, left_ms))
+        return asyncio.run(_tell(of, connection, left_ms))
     except (JournalUnavailable, JournalUnusable) as error:
         configured.fail(str(error))
 
 
-async def _tell(of: JournalSettings, connection: str, left_ms: int | None) -> None:
+async def _tell(of: JournalSettings, connection: str, left_ms: int | None) -> bool:
     if not await inspect(of):
         raise JournalUnusable("there is no journal yet; gateway check makes one")
     journal = await open_journal(of)
     try:
-        await journal.pause(connection, left_ms)
+        return await journal.pause(connection, left_ms)
     finally:
         await journal.close()

@@ -17,5 +17,5 @@ def command(connection: str, file: Path | None) -> None:
     """End a pause of CONNECTION; what waits is sent, in order."""
     settings = configured.settings(file)
     configured.require(connection, settings)
-    tell(settings.journal, connection, 0)
-    click.echo(f"{connection} is not paused, within a second")
+    ended = tell(settings.journal, connection, 0)
+    click.echo(f"{connection} is not paused" + (" any more, within a second" if ended else ""))

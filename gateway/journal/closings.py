@@ -39,8 +39,8 @@ class Closings(Protocol):
     async def exchange(self, connection: str, closings: Sequence[Closing]) -> Others:
         """Tell other dispatchers what is closed, and hear what they told. Whoever does so counts as one of them."""
 
-    async def pause(self, connection: str, left_ms: int | None) -> None:
-        """Have nothing sent for so long (None: until told otherwise), or again (0)."""
+    async def pause(self, connection: str, left_ms: int | None) -> bool:
+        """Have nothing sent for so long (None: until told otherwise), or again (0); whether that ended a pause."""
 
 
 def governing(connection: str) -> list[str]:

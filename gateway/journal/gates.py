@@ -41,7 +41,7 @@ REST = """
     INSERT INTO rests (connection, owner, until_ms, reason) VALUES (?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET until_ms = excluded.until_ms, reason = excluded.reason
 """
-RESUME = "DELETE FROM rests WHERE connection = ? AND owner = ?"
+RESUME = "DELETE FROM rests WHERE connection = ? AND owner = ? RETURNING until_ms"
 HEAR = """
     SELECT scope, until_ms - :now_ms, reason FROM gates
     WHERE connection = :connection AND owner <> :owner AND until_ms BETWEEN :now_ms + 1 AND :now_ms + :most_ms
@@ -68,21 +68,23 @@ FORGET = (
 )
 
 
-def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:  # noqa: ARG001
+def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
     """Carry out what is told and what an operator wants among these operations."""
-    for operation in operations:
+    for index, operation in enumerate(operations):
         if isinstance(operation, Tell):
             _tell(database, operation)
         elif isinstance(operation, Pause):
-            _pause(database, operation)
+            results[index] = _pause(database, operation)
 
 
-def _pause(database: sqlite3.Connection, pause: Pause) -> None:
+def _pause(database: sqlite3.Connection, pause: Pause) -> bool:
+    """Carry it out; whether it ended a pause."""
     if pause.left_ms == 0:
-        database.execute(RESUME, (pause.connection, OPERATOR))
-    else:
-        until_ms = 0 if pause.left_ms is None else pause.now_ms + pause.left_ms
-        database.execute(REST, (pause.connection, OPERATOR, until_ms, PAUSED))
+        ended = database.execute(RESUME, (pause.connection, OPERATOR)).fetchall()
+        return any(until_ms == 0 or until_ms > pause.now_ms for (until_ms,) in ended)
+    until_ms = 0 if pause.left_ms is None else pause.now_ms + pause.left_ms
+    database.execute(REST, (pause.connection, OPERATOR, until_ms, PAUSED))
+    return False
 
 
 def _tell(database: sqlite3.Connection, told: Tell) -> None:

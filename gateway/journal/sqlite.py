@@ -290,9 +290,10 @@ class SqliteJournal:
             await self._do(gates.Tell(connection, self._name, tuple(closings), _now_ms()))
         return self._read(gates.hear, connection, self._name, _now_ms())
 
-    async def pause(self, connection: str, left_ms: int | None) -> None:
+    async def pause(self, connection: str, left_ms: int | None) -> bool:
         """Have nothing sent for a while, or again; see the port."""
-        await self._do(gates.Pause(connection, left_ms, _now_ms()))
+        ended: bool = await self._do(gates.Pause(connection, left_ms, _now_ms()))
+        return ended
 
     async def close(self) -> None:
         """Finish what is in hand and let go of the file."""

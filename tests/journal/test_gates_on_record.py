@@ -33,9 +33,9 @@ async def test_a_pause_is_heard_on_its_connection_until_it_is_ended(journal, ope
     assert await paused(journal, "loyalty", "email") == [True, False]
     await operator.pause("loyalty", HOUR_MS)
     assert await paused(journal, "loyalty") == [True]
-    await operator.pause("loyalty", 0)
+    assert await operator.pause("loyalty", 0)
     assert await paused(journal, "loyalty") == [False]
-    await operator.pause("loyalty", 0)
+    assert not await operator.pause("loyalty", 0)
 
 
 async def test_a_pause_ends_by_itself(journal, operator):
@@ -44,6 +44,7 @@ async def test_a_pause_ends_by_itself(journal, operator):
         while await paused(journal, "loyalty") == [True]:
             await asyncio.sleep(0.001)
     assert await operator.backlog() == []
+    assert not await operator.pause("loyalty", 0)
 
 
 async def test_a_pause_of_a_hosted_connection_is_one_of_all_its_accounts(journal, operator):

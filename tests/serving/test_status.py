@@ -135,7 +135,8 @@ def test_a_paused_connection_sends_nothing_keeps_everything_and_goes_on_in_order
     gateway.start_as_it_is()
     time.sleep(1.5)
     assert sent(vendor) == ["e-1-0"]
-    assert run(gateway, "resume", "loyalty").returncode == 0
+    assert run(gateway, "resume", "loyalty").stdout == "loyalty is not paused any more, within a second\n"
+    assert run(gateway, "resume", "loyalty").stdout == "loyalty is not paused\n"
     gateway.wait(gateway.drained)
     assert sent(vendor) == [f"e-{number}-0" for number in range(1, 5)]
     assert status(gateway)["loyalty"]["closed"] == []
@@ -162,6 +163,13 @@ def test_a_scope_that_no_user_has_come_to_since_it_was_closed_is_shown(gateway, 
     gateway.post(message(1))
     (gate,) = gateway.wait(lambda: status(gateway)["loyalty"]["closed"])
     assert (gate["reason"], gate["scope"] is not None, gate["until"] is not None) == ("status_429", True, True)
+
+
+def test_how_long_a_pause_lasts_is_told_as_people_say_it(gateway):
+    gateway.start()
+    for span, said in (("2h", "2 hours"), ("90m", "1 hour 30 minutes"), ("86461s", "1 day 1 minute 1 second")):
+        shown = run(gateway, "pause", "loyalty", "--for", span).stdout
+        assert shown == f"loyalty is paused for {said}, within a second\n"
 
 
 @pytest.mark.parametrize(

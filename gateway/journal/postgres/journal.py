@@ -294,9 +294,9 @@ class PostgresJournal:
         order = sharing.Exchange(connection, self._owner, self._lease_ms, tuple(closings))
         return await self._reading.run(sharing.exchange, order)
 
-    async def pause(self, connection: str, left_ms: int | None) -> None:
+    async def pause(self, connection: str, left_ms: int | None) -> bool:
         """Have nothing sent for a while, or again; see the port."""
-        await self._aside.run(sharing.pause, connection, left_ms)
+        return await self._aside.run(sharing.pause, connection, left_ms)
 
     async def close(self) -> None:
         """Finish what is in hand, give back what is claimed, and let go of the server."""

@@ -46,8 +46,8 @@ FOREVER = """
     INSERT INTO rests (connection, owner, until_ms, reason) VALUES ($1, $2, 0, $3)
     ON CONFLICT (connection, owner) DO UPDATE SET until_ms = 0
 """
-RESUME = "DELETE FROM rests WHERE connection = $1 AND owner = $2"
 IS_WANTED = f"(owner = '{OPERATOR}' AND (until_ms = 0 OR until_ms > {NOW_MS}))"
+RESUME = f"DELETE FROM rests WHERE connection = $1 AND owner = $2 RETURNING {IS_WANTED}"  # noqa: S608
 IS_PAUSED = f"SELECT EXISTS (SELECT 1 FROM rests WHERE connection = ANY($1) AND {IS_WANTED})"  # noqa: S608
 IS_CLOSED = f"until_ms BETWEEN {NOW_MS} + 1 AND {NOW_MS} + {MOST_MS}"
 CLOSED = f"""
@@ -87,14 +87,15 @@ async def exchange(connection: Connection, order: Exchange) -> Others:
     )
 
 
-async def pause(connection: Connection, name: str, left_ms: int | None) -> None:
-    """Have nothing sent for so long (None: until told otherwise), or again (0)."""
+async def pause(connection: Connection, name: str, left_ms: int | None) -> bool:
+    """Have nothing sent for so long (None: until told otherwise), or again (0); whether that ended a pause."""
     if left_ms is None:
         await connection.execute(FOREVER, name, OPERATOR, PAUSED)
     elif left_ms:
         await connection.execute(REST, name, OPERATOR, left_ms, PAUSED)
     else:
-        await connection.execute(RESUME, name, OPERATOR)
+        return bool(await connection.fetchval(RESUME, name, OPERATOR))
+    return False
 
 
 async def closed(connection: Connection) -> dict[str, list[Gate]]:
