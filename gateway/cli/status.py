@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from gateway.settings import Journal as JournalSettings
 from gateway.settings import Settings
 
 Row = dict[str, Any]
+UNKNOWN = "\N{EN DASH}"
 
 
 @click.command("status")
@@ -46,7 +47,7 @@ def command(file: Path | None, over_s: float, *, as_json: bool) -> None:
         for row in rows:
             click.echo(json.dumps(row))
     else:
-        _show(rows)
+        _show(rows, is_measured=over_s > 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,8 +145,9 @@ def _time(ms: int) -> str | None:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") if ms else None
 
 
-def _show(rows: Iterable[Row]) -> None:
-    rows = list(rows)
+def _show(rows: Sequence[Row], *, is_measured: bool) -> None:
+    whole = [(row["connection"], gate) for row in rows for gate in row["closed"] if gate["scope"] is None]
+    resting = {name: waits_for(gate["reason"]) for name, gate in whole}
     table(
         ("connection", "facts waiting", "users", "oldest", "facts a second", "caught up"),
         [
@@ -155,13 +157,11 @@ def _show(rows: Iterable[Row]) -> None:
                 row["lanes_waiting"],
                 row["oldest"],
                 row["facts_per_second"],
-                row["caught_up"] or ("" if not row["facts_waiting"] else "never"),
+                _caught_up(row, resting, is_measured=is_measured),
             )
             for row in rows
         ],
     )
-    whole = [(row["connection"], gate) for row in rows for gate in row["closed"] if gate["scope"] is None]
-    resting = {name: waits_for(gate["reason"]) for name, gate in whole}
     waits = [(row["connection"], *_said(one, row, resting)) for row in rows for one in row["waiting"]]
     if waits:
         table(("connection", "users", "why", "until", "tried", "failing since"), waits)
@@ -173,6 +173,15 @@ def _show(rows: Iterable[Row]) -> None:
             click.echo(f"{row['connection']} is {configured.REMOVED}")
 
 
+def _caught_up(row: Row, resting: Mapping[str, str], *, is_measured: bool) -> str:
+    """When all is done at this rate: never, where none is though nothing is in the way; unknown where something is."""
+    if row["caught_up"] or not row["facts_waiting"]:
+        return row["caught_up"] or ""
+    is_held = not row["configured"] or row["trouble"] or row["closed"] or _resting(row, resting)
+    is_free = any(not (one["reason"] or one["attempts"] or one["until"]) for one in row["waiting"])
+    return "never" if is_measured and is_free and not is_held else UNKNOWN
+
+
 def _said(one: Row, row: Row, resting: Mapping[str, str]) -> tuple[Any, ...]:
     why = "being worked on" if one["state"] == "in_hand" else waits_for(one["reason"]) or _turn(row, resting)
     return one["lanes"], why, one["until"], one["attempts"] or None, one["failing_since"]
@@ -180,8 +189,12 @@ def _said(one: Row, row: Row, resting: Mapping[str, str]) -> tuple[Any, ...]:
 
 def _turn(row: Row, resting: Mapping[str, str]) -> str:
     """What lanes wait for that nobody has begun to work on: what keeps all of them, or nothing but their turn."""
-    whole = next((resting[name] for name in governing(row["connection"]) if name in resting), "")
-    return row["trouble"] or whole or "their turn"
+    return row["trouble"] or _resting(row, resting) or "their turn"
+
+
+def _resting(row: Row, resting: Mapping[str, str]) -> str:
+    """Why the whole of a connection rests, or of the one that an account belongs to; empty where it does not."""
+    return next((resting[name] for name in governing(row["connection"]) if name in resting), "")
 
 
 def _shut(one: Row) -> tuple[Any, ...]:
