@@ -345,17 +345,6 @@ def test_without_the_key_nothing_is_sent_or_lost_and_check_says_whose_settings_a
     assert run(gateway, "check")[0] == 0
 
 
-def test_check_notes_what_waits_for_a_connection_that_is_no_longer_configured(gateway, host, partner, said):
-    host(NEW_KEY, more='[connections.lost]\nplugin = "nowhere"\n')
-    gateway.post(said(1))
-    gateway.wait(gateway.facts)
-    assert gateway.stop() == 0
-    host(NEW_KEY)
-    status, shown, _ = run(gateway, "check")
-    note = "note: lost is not configured: its work waits until it is, or is dropped with gateway drop (2 facts)"
-    assert (status, shown.splitlines()[-2:]) == (0, [note, "fine"])
-
-
 @pytest.mark.parametrize("how", ["changed", "another customer's"])
 def test_sealed_settings_that_somebody_tampered_with_are_not_used(gateway, host, partner, said, how):
     host(NEW_KEY)
