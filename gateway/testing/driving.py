@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -18,15 +18,20 @@ from gateway.sdk import Call, Reply, Verdict, delivered
 MOST_FOLLOW_UPS = 8
 
 
-def drive(connection: Connection, calls: Iterable[Call]) -> list[Verdict]:
+def drive(
+    connection: Connection, calls: Iterable[Call], *, wait: Callable[[float], object] | None = None
+) -> list[Verdict]:
     """Sign, send and judge each call in order, with its follow-ups; one verdict for each.
 
-    Nothing is retried: a verdict to retry is returned as it is. Only for loopback; raises ValueError elsewhere.
+    Nothing is retried: a verdict to retry is returned as it is. What shall be made later is made at once, after
+    ``wait`` (``fake.clock.advance``, say) was told the seconds. Only for loopback; raises ValueError elsewhere.
     """
-    return [_one(connection, call) for call in calls]
+    return [_one(connection, call, wait) for call in calls]
 
 
-def _one(connection: Connection, call: Call, depth: int = 0) -> Verdict:
+def _one(connection: Connection, call: Call, wait: Callable[[float], object] | None, depth: int = 0) -> Verdict:
+    if call.after_s and wait is not None:
+        wait(call.after_s)
     reply = send(connection, call)
     answer: Any = None
     if "on_reply" in connection.plugin.hooks:
@@ -39,7 +44,7 @@ def _one(connection: Connection, call: Call, depth: int = 0) -> Verdict:
         raise RuntimeError("the plugin's follow-up calls do not end")
     last = delivered()
     for follow_up in sort(answer).calls:
-        last = _one(connection, follow_up, depth + 1)
+        last = _one(connection, follow_up, wait, depth + 1)
         if last.word != "delivered":
             break
     return last

@@ -50,6 +50,7 @@ max_age_hours = 0
 base_url = "{url}"
 api_key = "test-key"
 api_secret = "test-secret"
+look_again_s = 0.1
 """
 
 

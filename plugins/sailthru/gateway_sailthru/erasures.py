@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from gateway.sdk import (
     AttributeChange,
     Batch,
@@ -74,11 +76,17 @@ def look_up(value: str, key: str, *, left: int) -> Call:
     return calls.find(value, key, {"step": LOOK_UP, "value": value, "key": key, "left": left})
 
 
+def look_again(call: Call, settings: SailthruSettings, *, left: int) -> Call:
+    """Look once more, and later: what Sailthru answers may be older than what it was told last."""
+    again = look_up(call.memo["value"], call.memo["key"], left=left)
+    return msgspec.structs.replace(again, memo={**again.memo, "again": True}, after_s=settings.look_again_s)
+
+
 def on_looked_up(call: Call, reply: Reply, settings: SailthruSettings) -> Call | Verdict | None:
-    """A profile was looked up: gone is what it shall be."""
+    """A profile was looked up: gone is what it shall be, and not only at first sight."""
     memo = call.memo
     if is_missing(reply):
-        return delivered("gone")
+        return delivered("gone") if memo.get("again") else look_again(call, settings, left=memo["left"])
     sid = keys_of(reply).get("sid")
     if not isinstance(sid, str):
         return rejected("no_sid") if is_good(reply) else judge(call, reply, settings)
@@ -91,4 +99,4 @@ def on_deleted(call: Call, reply: Reply, settings: SailthruSettings) -> Call | V
     """A profile was deleted: look again, for Sailthru may need to be told more than once."""
     if not is_good(reply) and not is_missing(reply):
         return judge(call, reply, settings)
-    return look_up(call.memo["value"], call.memo["key"], left=call.memo["left"] - 1)
+    return look_again(call, settings, left=call.memo["left"] - 1)

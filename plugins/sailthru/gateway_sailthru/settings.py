@@ -89,6 +89,9 @@ class SailthruSettings(Settings):
     removed_audience: Literal["keep", "delete"] = Field(
         "keep", description="What becomes of the list when mParticle takes the audience away."
     )
+    look_again_s: float = Field(
+        10.0, ge=0, le=3600, description="Seconds until an erasure looks again whether the profile is gone."
+    )
 
     @field_validator("item_url")
     @classmethod

@@ -53,8 +53,8 @@ class Bench:
         return gateway_sailthru.coalesce(calls, SailthruSettings.model_validate({**self.values, **settings}))
 
     def drive(self, calls: list[Call], **settings: Any) -> list[Verdict]:
-        """Make the calls and what follows from them."""
-        return drive(self.connection(**settings), calls)
+        """Make the calls and what follows from them; for what is made later the fake's clock moves on."""
+        return drive(self.connection(**settings), calls, wait=self.vendor.clock.advance)
 
     def deliver(self, batch: Batch, *, memory: Memory = NO_MEMORY, **settings: Any) -> list[str]:
         """Plan and make; the verdicts' words, with the reason where there is one."""

@@ -16,6 +16,7 @@ from gateway.sdk import (
     Reply,
     Skip,
     User,
+    delivered,
     refused,
     rejected,
     retry,
@@ -47,6 +48,14 @@ def look_up(value: str, key: str = "email", left: int = 3) -> Call:
         scope="GET user",
         memo={"step": "erase:look_up", "value": value, "key": key, "left": left},
     )
+
+
+MISSING = Reply(status=400, body=json.dumps({"error": 99, "errormsg": f"User not found with email: {JO}"}).encode())
+
+
+def later(*, left: int) -> Call:
+    first = look_up(JO, left=left)
+    return msgspec.structs.replace(first, memo={**first.memo, "again": True}, after_s=7)
 
 
 def test_an_erased_user_is_looked_up_and_a_tombstone_is_kept():
@@ -170,9 +179,69 @@ def test_the_profile_is_gone_afterwards_and_seen_to_be_gone(bench):
     assert here.emails() == ["other@example.com"]
 
 
-def test_somebody_unknown_counts_as_erased(bench):
+def test_somebody_unknown_counts_as_erased_once_a_second_look_has_missed_them_too(bench):
     here = bench()
     assert here.deliver(erasing()) == here.deliver(erasing()) == ["delivered gone"]
+    assert here.journal() == ["GET /user 400", "GET /user 400"] * 2
+
+
+@pytest.mark.parametrize(
+    ("lag_s", "age_s", "settings", "seen", "left"),
+    [
+        (5, 1, {}, ["GET 400", "GET 200", "DELETE 200", "GET 400"], []),
+        (5, 6, {}, ["GET 200", "DELETE 200", "GET 400"], []),
+        (12, 1, {}, ["GET 400", "GET 400"], [JO]),
+        (12, 1, {"look_again_s": 12}, ["GET 400", "GET 200", "DELETE 200", "GET 400"], []),
+        (12, 13, {}, ["GET 200", "DELETE 200", "GET 200", "DELETE 404", "GET 400"], []),
+        (0, 1, {"look_again_s": 0}, ["GET 200", "DELETE 200", "GET 400"], []),
+    ],
+)
+def test_a_look_is_late_enough_to_see_what_reads_that_lag_behind_do_not_tell_yet(
+    bench, lag_s, age_s, settings, seen, left
+):
+    here = bench(read_lag_s=lag_s)
+    here.vendor.clock.set(1_000_000)
+    here.ask("POST", "user", {"id": JO, "key": "email"})
+    here.vendor.journal.clear()
+    here.vendor.clock.advance(age_s)
+    assert here.deliver(erasing(), **settings) == ["delivered gone"]
+    assert [one.replace("/user ", "") for one in here.journal()] == seen
+    assert here.emails() == left
+
+
+class Belated(FakeSailthru):
+    """Nobody is seen at first sight; and a profile comes back so many times after it was deleted."""
+
+    looks, returns = 0, 0
+
+    def answer(self, request: Request) -> Answer:
+        if request.method == "GET" and not self.looks:
+            self.people.delete({"id": JO, "key": "email"})
+        answer = super().answer(request)
+        self.looks += request.method == "GET"
+        if self.looks == 1 or (request.method == "DELETE" and self.returns):
+            self.returns -= request.method == "DELETE"
+            self.people.post({"id": JO, "key": "email"}, 0, self.options)
+        return answer
+
+
+@pytest.mark.parametrize(("returns", "verdict"), [(2, "delivered gone"), (3, "retry still_there")])
+def test_the_longest_erasure_comes_to_an_end(bench, returns, verdict):
+    here = bench(Belated())
+    here.vendor.seed({"users": [{"id": JO}]})
+    here.vendor.returns = returns
+    assert here.deliver(erasing()) == [verdict]
+    assert len(here.journal()) == 8
+
+
+@pytest.mark.parametrize("told", [Reply(status=200, body=b'{"ok": true}'), MISSING])
+def test_what_follows_a_deletion_and_a_first_look_that_misses_is_a_later_look(told):
+    settings = SailthruSettings.model_validate({**VALUES, "look_again_s": 7})
+    memo = {"step": "erase:by_sid", "value": JO, "key": "email", "left": 3}
+    deletion = Call(method="DELETE", path="user", json={"id": "s", "key": "sid"}, memo=memo)
+    assert gateway_sailthru.on_reply(deletion, told, settings) == later(left=2)
+    assert gateway_sailthru.on_reply(look_up(JO), MISSING, settings) == later(left=3)
+    assert gateway_sailthru.on_reply(later(left=3), MISSING, settings) == delivered("gone")
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

@@ -45,6 +45,8 @@ def test_key_and_secret_are_all_that_must_be_set():
         ("time_var", "x" * 33),
         ("purchases", "none"),
         ("removed_audience", "rename"),
+        ("look_again_s", -1),
+        ("look_again_s", 3601),
         ("item_url", "shop.example.com/{id}"),
         ("item_url", "https://shop.example.com/{sku}"),
         ("item_url", "https://shop.example.com/{id.real}"),
