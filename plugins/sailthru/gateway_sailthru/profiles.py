@@ -71,18 +71,19 @@ def difference(
 ) -> tuple[dict[str, JSON], dict[str, None]]:
     """The attributes set, and (in order) those lost; of several changes the last counts.
 
-    A list is taken from the profile, for not every change can express one.
+    What the profile has is not lost, whatever is said to be. A list is taken from the profile, for not every change
+    can express one.
     """
     changed: dict[str, JSON] = {}
-    lost: dict[str, None] = dict.fromkeys(user.removed_attributes)
+    lost: dict[str, None] = dict.fromkeys(name for name in user.removed_attributes if name not in user.attributes)
     for change in changes:
         changed.pop(change.name, None)
         lost.pop(change.name, None)
-        if change.removed:
+        now = user.attributes.get(change.name)
+        if change.removed and change.name not in user.attributes:
             lost[change.name] = None
         else:
-            now = user.attributes.get(change.name)
-            changed[change.name] = now if isinstance(now, list) else tag(change.value)
+            changed[change.name] = tag(now if change.removed or isinstance(now, list) else change.value)
     return changed, lost
 
 

@@ -70,6 +70,20 @@ def test_an_attribute_deleted_and_set_in_one_batch_is_set():
     assert plan(change("a", "1"), who=person(removed=("a",))) == [upsert(vars={"a": "1"})]
 
 
+@pytest.mark.parametrize(
+    ("changes", "who", "sent"),
+    [
+        ((), person(removed=("a",), a="1", b="2"), {"a": "1", "b": "2"}),
+        ((removal("a"),), person(a="1", b="2"), {"a": "1", "b": "2"}),
+        ((change("a", "0"), removal("a")), person(removed=("a",), a="1"), {"a": "1"}),
+        ((removal("a"),), person(a=None), {"a": True}),
+        ((removal("a"), removal("c")), person(removed=("a", "c"), a=["1", "2"]), {"a": "1,2", "c": None}),
+    ],
+)
+def test_what_the_profile_has_is_sent_whatever_is_said_to_be_removed(changes, who, sent):
+    assert plan(*changes, who=who) == [upsert(vars=sent)]
+
+
 def test_an_array_is_read_from_the_profile_since_a_change_cannot_express_one():
     assert plan(change("likes", "x"), who=person(likes=["x", "y"])) == [upsert(vars={"likes": "x,y"})]
 
