@@ -43,14 +43,16 @@ def plan(happened: Event, user: User, settings: SailthruSettings) -> Iterator[Ca
         yield email
         return
     ways = {"event"}
+    skips: list[Skip] = []
     if isinstance(happened, ProductAction) and happened.action == "purchase":
         ways = {"event", "purchase"} if settings.purchases == "both" else {settings.purchases}
         if "purchase" in ways:
-            sold = purchases.purchase(happened, email, settings)
+            sold, skips = purchases.purchase(happened, email, settings)
             yield sold if isinstance(sold, Call) or ways == {"purchase"} else Skip(reason=sold.reason, what="purchase")
+            yield from dict.fromkeys(skips)
     if "event" in ways:
         name, facts = described(happened)
-        yield from _sent(happened, name, facts, email, settings)
+        yield from (part for part in _sent(happened, name, facts, email, settings) if part not in skips)
 
 
 def plan_session(session: Session, user: User, settings: SailthruSettings) -> Iterator[Call | Skip]:

@@ -13,19 +13,23 @@ from gateway_sailthru.settings import URL_FIELDS, SailthruSettings
 from gateway_sailthru.values import variables
 
 FIXED = ("affiliation", "currency_code", "coupon_code")
+OF_ITEM = {"variant": "variant", "coupon": "coupon_code"}
 LAST_MS = 253_402_300_800_000  # the year 10000
 
 
-def purchase(happened: ProductAction, email: str, settings: SailthruSettings) -> Call | Skip:
-    """A complete purchase; or why it cannot be one, for Sailthru takes none with a piece missing."""
-    items = [item(product, settings) for product in happened.products]
-    lacking = next((sold for sold in items if isinstance(sold, Skip)), None)
+def purchase(happened: ProductAction, email: str, settings: SailthruSettings) -> tuple[Call | Skip, list[Skip]]:
+    """A complete purchase, or why it cannot be one, for Sailthru takes none with a piece missing; and what it lacks."""
+    items, skips = [], []
+    for product in happened.products:
+        line, left_out = item(product, settings)
+        if isinstance(line, Skip):
+            return line, []
+        items.append(line)
+        skips.extend(left_out)
     if not items:
-        return Skip(reason="no_items")
-    if lacking is not None:
-        return lacking
+        return Skip(reason="no_items"), []
     facts: dict[str, JSON] = {name: getattr(happened, name) for name in FIXED if getattr(happened, name)}
-    attributes, _ = variables(happened.attributes, settings, taken=facts)
+    attributes, left_out = variables(happened.attributes, settings, taken=facts)
     optional: dict[str, JSON] = {
         "date": _date(happened.time_ms),
         "adjustments": _adjustments(happened),
@@ -33,29 +37,30 @@ def purchase(happened: ProductAction, email: str, settings: SailthruSettings) ->
         "vars": attributes | facts,
     }
     given = {name: value for name, value in optional.items() if value}
-    return calls.request("POST", "purchase", {"email": email, "items": items, "incomplete": 0, **given})
+    sold = calls.request("POST", "purchase", {"email": email, "items": items, "incomplete": 0, **given})
+    return sold, [*left_out, *skips]
 
 
-def item(product: Product, settings: SailthruSettings) -> dict[str, JSON] | Skip:
-    """One line of a purchase, prices in whole cents for one unit; a part of a unit is sold as one line of its own."""
+def item(product: Product, settings: SailthruSettings) -> tuple[dict[str, JSON] | Skip, list[Skip]]:
+    """One line of a purchase, prices in whole cents for one unit; a part of a unit is sold as one line of its own.
+
+    Next to it, what is left out of it.
+    """
     title, id, url = product.name or product.id, product.id or product.name, _url(product, settings)
     quantity = Decimal(str(1 if product.quantity is None else product.quantity))
     price = _unit_price(product, quantity)
     if not title or not id or price is None or quantity <= 0:
-        return Skip(reason="incomplete_item")
+        return Skip(reason="incomplete_item"), []
     if url is None:
-        return Skip(reason="no_item_url")
+        return Skip(reason="no_item_url"), []
     if quantity != quantity.to_integral_value():
         quantity, price = Decimal(1), price * quantity
     line: dict[str, JSON] = {"qty": int(quantity), "title": title, "price": _cents(price), "id": id, "url": url}
     tags = [word for word in (product.brand, product.category) if word]
-    extra, _ = variables({**product.attributes, "variant": product.variant, "coupon": product.coupon_code}, settings)
-    return {**line, **({"tags": tags} if tags else {}), **_present("vars", extra)}
-
-
-def _present(name: str, values: dict[str, JSON]) -> dict[str, JSON]:
-    given = {var: value for var, value in values.items() if value is not None}
-    return {name: given} if given else {}
+    facts: dict[str, JSON] = {var: getattr(product, name) for var, name in OF_ITEM.items() if getattr(product, name)}
+    attributes, skips = variables(product.attributes, settings, taken=facts)
+    optional = {"tags": tags, "vars": attributes | facts}
+    return line | {name: value for name, value in optional.items() if value}, skips
 
 
 def _unit_price(product: Product, quantity: Decimal) -> Decimal | None:

@@ -62,6 +62,31 @@ def test_a_purchase_can_go_to_the_purchase_api_with_all_that_it_needs():
     assert plan(happened) == [Call(method="POST", path="purchase", json=expected, scope="POST purchase")]
 
 
+@pytest.mark.parametrize(
+    ("fields", "sent", "left_out"),
+    [
+        ({"attributes": {"variant": "red", "coupon": "C1"}}, {"variant": "red", "coupon": "C1"}, []),
+        ({"variant": "L", "attributes": {"coupon": "C1"}}, {"coupon": "C1", "variant": "L"}, []),
+        ({"variant": "L", "attributes": {"variant": "red", "a": "1"}}, {"a": "1", "variant": "L"}, ["variant"]),
+        ({"coupon_code": "C2", "attributes": {"$coupon": "C1"}}, {"coupon": "C2"}, ["$coupon"]),
+        ({"attributes": {"$Size": "M", "Size": "L"}}, {"Size": "M"}, ["Size"]),
+    ],
+)
+def test_attributes_of_an_item_are_sent_or_named_as_left_out(fields, sent, left_out):
+    call, *skips = plan(bought(product(**fields), product(**fields)))
+    assert [line["vars"] for line in call.json["items"]] == [sent, sent]
+    assert skips == [Skip(reason="name_collision", what=name) for name in left_out]
+
+
+@pytest.mark.parametrize("ways", ["purchase", "both"])
+def test_attributes_of_a_purchase_are_sent_or_named_as_left_out_once(ways):
+    happened = bought(product(), coupon_code="C2", attributes={"coupon_code": "C1", "gift": True})
+    call, *rest = plan(happened, purchases=ways)
+    assert call.json["vars"] == {"gift": True, "coupon_code": "C2"}
+    skips = [part for part in rest if isinstance(part, Skip)]
+    assert skips == [Skip(reason="name_collision", what="coupon_code")]
+
+
 def test_what_a_purchase_does_not_tell_is_left_out():
     (call,) = plan(bought(product(), time_ms=None))
     assert call.json == {"email": JO, "items": [LINE], "incomplete": 0}
