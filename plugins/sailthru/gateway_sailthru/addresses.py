@@ -19,14 +19,20 @@ def address(identity: Identity | None) -> str | None:
 
 
 def address_of(user: User) -> str | Skip:
-    """Where to find the user in Sailthru, or why there is no way to."""
+    """Where to find the user in Sailthru, the first address that may be one, or why there is no way to."""
     emails = [identity for identity in user.identities if identity.type == "email" and identity.value.strip()]
     raw = [identity for identity in emails if identity.is_raw]
     if not emails:
         return Skip(reason="no_email")
     if not raw:
         return Skip(reason="hashed_email")
-    return address(raw[0]) or Skip(reason="invalid_email")
+    return next(filter(None, map(address, raw)), None) or Skip(reason="invalid_email")
+
+
+def has_further(user: User, email: str) -> bool:
+    """Whether the user has an address besides this one, were it none that Sailthru would take."""
+    raw = (identity.value.strip() for identity in user.identities if identity.type == "email" and identity.is_raw)
+    return any(value and value.lower() != email for value in raw)
 
 
 def extid_of(user: User, *, wanted: bool) -> dict[str, str]:

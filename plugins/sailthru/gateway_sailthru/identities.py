@@ -18,7 +18,7 @@ from gateway.sdk import (
     rejected,
 )
 from gateway_sailthru import calls
-from gateway_sailthru.addresses import address, address_of, extid_of
+from gateway_sailthru.addresses import address, address_of, extid_of, has_further
 from gateway_sailthru.replies import is_good, is_missing, judge, keys_of
 from gateway_sailthru.settings import SailthruSettings
 from gateway_sailthru.values import digest
@@ -26,6 +26,7 @@ from gateway_sailthru.values import digest
 LOOK_UP = "move:look_up"
 MOVE = "move:by_sid"
 CREATED = "created"
+FURTHER = Skip(reason="further_email", what="email")
 
 
 def plan(
@@ -43,7 +44,10 @@ def plan(
     for old, new in moves:
         last = new == (moves[-1][1] if isinstance(email, Skip) else email)
         yield look_up(old, new, create=last)
-    yield from unused(changes, email, settings)
+    skips = dict.fromkeys(unused(changes, email, settings))
+    if not isinstance(email, Skip) and has_further(user, email):
+        skips[FURTHER] = None
+    yield from skips
     if isinstance(email, Skip):
         if not moves:
             yield email
@@ -66,7 +70,7 @@ def unused(changes: tuple[IdentityChange, ...], email: str | Skip, settings: Sai
                 reason = "removed" if change.new is None else "hashed" if hashed else "invalid"
                 yield Skip(reason=f"{reason}_email", what="email")
             elif address(change.old) is None and new != email:
-                yield Skip(reason="further_email", what="email")
+                yield FURTHER
         elif not _is_extid(change, settings):
             yield Skip(reason="not_forwarded", what=change.type)
 
