@@ -6,10 +6,12 @@ from typing import Any
 
 from gateway.sdk import Call, Reply, Verdict, delivered, refused, rejected, retry
 from gateway_sailthru.settings import SailthruSettings
+from gateway_sailthru.values import digest
 
 WINDOW_S = 60.0
 NOT_REPEATABLE = frozenset({"event", "purchase"})
 UNSURE_S = 2 * WINDOW_S
+SPREAD_S = 2.0
 GOOD = range(200, 300)
 
 INTERNAL_ERROR = 9
@@ -44,7 +46,7 @@ def judge(call: Call, reply: Reply, settings: SailthruSettings) -> Verdict | Non
         return _unsure(call, settings) if reply.sent else None
     body = reply.json()
     if reply.status == 429 or (isinstance(body, dict) and _code(body) == TOO_MANY):
-        return retry("too_many_requests", after_s=until_reset(reply), holds="scope")
+        return retry("too_many_requests", after_s=until_reset(reply) + spread(call, reply), holds="scope")
     if isinstance(body, dict) and "error" in body:
         return _on_error(call, reply.status, _code(body))
     if reply.status >= 500:
@@ -109,3 +111,8 @@ def until_reset(reply: Reply) -> float:
     except (KeyError, ValueError):
         wait = -1.0
     return wait if 0 < wait <= UNSURE_S else WINDOW_S - now % WINDOW_S
+
+
+def spread(call: Call, reply: Reply) -> float:
+    """Seconds to wait beyond the reset, so that not everybody comes at once: another part of two for every refusal."""
+    return int(digest([call.id, reply.at_ms]), 16) / 2**64 * SPREAD_S

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ VALUES = {"api_key": "test-key", "api_secret": "test-secret"}
 JO = "jo@example.com"
 NOW_MS = 1_714_565_696_789  # 56.789 s into a minute that ends at 1_714_565_700
 RESET = "1714565700"
+UNTIL_RESET_S = 60 - 56.789
 
 USER = Call(method="POST", path=path("user"), json={})
 EVENT = Call(method="POST", path=path("event"), json={})
@@ -71,7 +73,7 @@ TABLE = [
     (37, 400, delivered("suppressed_37")),
     (36, 400, rejected("unverified_sender")),
     (41, 403, rejected("already_sent")),
-    (43, 429, retry("too_many_requests", after_s=60 - 56.789, holds="scope")),
+    (43, 429, retry("too_many_requests", after_s=UNTIL_RESET_S, holds="scope")),
     (99, 400, rejected("error_99")),
     (99, 404, rejected("error_99")),
     (99, 409, rejected("error_99")),
@@ -81,9 +83,11 @@ TABLE = [
 
 
 def rounded(verdict: Verdict | None) -> Any:
-    """A verdict with its wait in milliseconds."""
+    """A verdict with its wait as seconds until the minute ends, if it is no more than two beyond that."""
     assert verdict is not None
-    wait = None if verdict.after_s is None else round(verdict.after_s * 1000)
+    wait = verdict.after_s
+    if wait is not None and -0.001 < wait - UNTIL_RESET_S < 2.001:
+        wait = UNTIL_RESET_S
     return (verdict.word, verdict.reason, wait, verdict.holds)
 
 
@@ -121,7 +125,7 @@ def test_a_failure_of_the_server_outweighs_the_error_in_the_body(call, status, c
 @CALLS
 @pytest.mark.parametrize("body", [failed(99), failed(5), {}, None, b"<html>"])
 def test_too_many_requests_outweighs_whatever_the_body_says(call, body):
-    assert rounded(answer(call, reply(429, body))) == ("retry", "too_many_requests", 3211, "scope")
+    assert rounded(answer(call, reply(429, body))) == ("retry", "too_many_requests", UNTIL_RESET_S, "scope")
 
 
 @CALLS
@@ -171,7 +175,7 @@ def test_what_can_be_repeated_is_tried_again_whatever_the_settings_say(call, tol
     [
         (Reply(status=None, failure="connect", sent=False), None),
         (reply(500, failed(9)), retry("error_9")),
-        (reply(429, failed(43)), retry("too_many_requests", after_s=60 - 56.789, holds="scope")),
+        (reply(429, failed(43)), retry("too_many_requests", after_s=UNTIL_RESET_S, holds="scope")),
     ],
 )
 def test_an_event_that_sailthru_cannot_have_taken_is_tried_again_even_at_most_once(told, verdict):
@@ -207,6 +211,15 @@ def test_the_wait_is_until_the_minute_ends_by_the_header_or_by_the_clock(reset, 
 def test_a_minute_that_has_just_ended_is_waited_for_whole():
     told = Reply(status=429, headers={"x-rate-limit-reset": RESET}, at_ms=int(RESET) * 1000)
     assert until_reset(told) == 60.0
+
+
+def test_those_who_wait_for_one_reset_do_not_all_come_at_once():
+    calls = [msgspec.structs.replace(USER, id=f"{number:032x}") for number in range(100)]
+    waits = [answer(call, limits(RESET)).after_s for call in calls]
+    assert waits == [answer(call, limits(RESET)).after_s for call in calls]
+    assert len(set(waits)) == 100
+    assert UNTIL_RESET_S - 0.001 < min(waits) < UNTIL_RESET_S + 0.2
+    assert UNTIL_RESET_S + 1.8 < max(waits) < UNTIL_RESET_S + 2.001
 
 
 @given(st.integers(0, 2**42), st.none() | st.text(max_size=12) | st.integers(0, 2**33).map(str))
