@@ -151,35 +151,6 @@ def test_a_change_that_sailthru_cannot_follow_is_skipped_and_named(change, reaso
     assert plan(change) == [Skip(reason=reason, what="email"), Skip(reason="unchanged")]
 
 
-FURTHER = Skip(reason="further_email", what="email")
-
-
-@pytest.mark.parametrize(
-    ("emails", "used", "said"),
-    [
-        ((NEW, OLD), NEW, [FURTHER]),
-        ((OLD, NEW, "third@example.com"), OLD, [FURTHER]),
-        (("nonsense", NEW), NEW, [FURTHER]),
-        (("  ", NEW), NEW, []),
-        ((NEW, "NEW@example.com "), NEW, []),
-        (("nonsense", "more nonsense"), None, [Skip(reason="invalid_email")]),
-    ],
-)
-def test_of_several_addresses_the_first_that_can_be_one_is_used_and_the_others_are_said(emails, used, said):
-    who = User(identities=tuple(map(email, emails)))
-    found = plan(who=who, events=(custom_event(),), create_before_events=True)
-    assert [item.json["id"] for item in found if isinstance(item, Call)] == ([used] if used else [])
-    assert [item for item in found if isinstance(item, Skip)][: len(said)] == said
-    events = plan_with(gateway_sailthru, batch(custom_event(), user=who), VALUES)
-    assert [item.json["id"] for item in events if isinstance(item, Call)] == ([used] if used else [])
-
-
-def test_a_further_address_is_said_once_whatever_changed_and_a_hash_is_none():
-    who = User(identities=(email(NEW), email(OLD), email("9f86", encoding="md5")))
-    assert plan(changed(None, OLD), changed(None, "third@example.com"), who=who) == [FURTHER, Skip(reason="unchanged")]
-    assert plan(who=User(identities=who.identities[::2])) == [Skip(reason="unchanged")]
-
-
 @pytest.mark.parametrize("old", ["nonsense", "  "])
 def test_a_change_from_what_was_no_address_is_a_first_address(old):
     assert plan(changed(old, NEW)) == [upsert(NEW)]
