@@ -25,6 +25,7 @@ from gateway_sailthru import audiences, bulk, calls, erasures, events, identitie
 from gateway_sailthru.replies import judge
 from gateway_sailthru.settings import SailthruSettings
 from gateway_sailthru.signing import signed
+from gateway_sailthru.sizes import bounded
 
 OLDEST_HOURS = 14 * 24.0
 STEPS = {
@@ -79,20 +80,21 @@ def on_attributes(
     changes: tuple[AttributeChange, ...], user: User, batch: Batch, memory: Memory, settings: SailthruSettings
 ) -> Plan:
     """Attributes set and removed, or a profile that Sailthru does not have yet."""
-    planned = profiles.plan(changes, user, batch, memory, settings)
+    planned = bounded(profiles.plan(changes, user, batch, memory, settings))
     return erasures.since(batch, memory, planned, time_ms=erasures.told_ms(changes, batch))
 
 
 @hookimpl
 def on_event(event: Event, user: User, batch: Batch, memory: Memory, settings: SailthruSettings) -> Plan:
     """Something the user did."""
-    return erasures.since(batch, memory, events.plan(event, user, settings), time_ms=event.time_ms)
+    return erasures.since(batch, memory, bounded(events.plan(event, user, settings)), time_ms=event.time_ms)
 
 
 @hookimpl
 def on_session(session: Session, user: User, batch: Batch, memory: Memory, settings: SailthruSettings) -> Plan:
     """A session started or ended."""
-    return erasures.since(batch, memory, events.plan_session(session, user, settings), time_ms=session.time_ms)
+    planned = bounded(events.plan_session(session, user, settings))
+    return erasures.since(batch, memory, planned, time_ms=session.time_ms)
 
 
 @hookimpl
@@ -104,7 +106,7 @@ def on_audience(audience: Audience, memory: Memory, settings: SailthruSettings) 
 @hookimpl
 def on_membership(membership: Membership, user: User, batch: Batch, memory: Memory, settings: SailthruSettings) -> Plan:
     """The user entered or left an audience."""
-    return erasures.since(batch, memory, audiences.plan_membership(membership, user, memory, settings))
+    return erasures.since(batch, memory, bounded(audiences.plan_membership(membership, user, memory, settings)))
 
 
 @hookimpl

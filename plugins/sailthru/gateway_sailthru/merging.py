@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from gateway.sdk import Call
+from gateway_sailthru.sizes import fits
 
 FIELDS = frozenset({"id", "key", "keysconflict", "keys", "vars", "lists", "optout_email"})
 READERS = frozenset({"event", "purchase"})
@@ -34,8 +35,10 @@ def merged(lane: Iterable[Call]) -> list[Call]:
     for call in lane:
         if is_update(call):
             if joinable is not None and is_compatible(calls[joinable], call):
-                calls[joinable] = joined(calls[joinable], call)
-                continue
+                both = joined(calls[joinable], call)
+                if fits(both):
+                    calls[joinable] = both
+                    continue
             joinable = len(calls)
         elif call.path not in READERS:
             joinable = None
