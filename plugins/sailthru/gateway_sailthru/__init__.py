@@ -29,6 +29,7 @@ from gateway_sailthru.sizes import bounded
 
 OLDEST_HOURS = 14 * 24.0
 STEPS = {
+    "event": events.on_sent,
     identities.LOOK_UP: identities.on_looked_up,
     identities.MOVE: identities.on_moved,
     erasures.LOOK_UP: erasures.on_looked_up,
@@ -131,5 +132,5 @@ def sign(call: Call, settings: SailthruSettings) -> Call:
 @hookimpl
 def on_reply(call: Call, reply: Reply, settings: SailthruSettings) -> Verdict | Plan:
     """A reply came: the next step where there is one, else what it means."""
-    step = STEPS.get(call.memo["step"]) if call.memo else None
+    step = STEPS.get(call.memo["step"] if call.memo else call.path)
     return (step or judge)(call, reply, settings)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.sdk import JSON, Call, CustomEvent, Event, ProductAction, Session, Skip, User
+import msgspec
+
+from gateway.sdk import JSON, Call, CustomEvent, Event, ProductAction, Reply, Session, Skip, User, Verdict
 from gateway_sailthru import calls, purchases
 from gateway_sailthru.addresses import address_of
 from gateway_sailthru.kinds import KINDS, PREFIX
 from gateway_sailthru.names import RESERVED_EVENTS
+from gateway_sailthru.replies import is_missing, judge
 from gateway_sailthru.settings import SailthruSettings
 from gateway_sailthru.values import variables
 
+AGAIN = "event:again"
 FED_BY_SAILTHRU = frozenset(
     {
         "EMAIL_SUBSCRIBE",
@@ -87,3 +91,10 @@ def _sent(
     attributes, skips = variables(happened.attributes, settings, taken=facts)
     yield calls.event(email, name, attributes | facts)
     yield from skips
+
+
+def on_sent(call: Call, reply: Reply, settings: SailthruSettings) -> list[Call] | Verdict | None:
+    """An event was sent: where nobody has its address, somebody shall, and then it is sent once more."""
+    if is_missing(reply):
+        return [calls.upsert(call.json["id"]), msgspec.structs.replace(call, memo={"step": AGAIN})]
+    return judge(call, reply, settings)

@@ -24,7 +24,8 @@ from gateway.sdk import (
     UnknownEvent,
     User,
 )
-from gateway.testing import batch, custom_event, identity, plan_with, screen_view, session, user
+from gateway.testing import Answer, Request, batch, custom_event, identity, plan_with, screen_view, session, user
+from gateway_sailthru.fake import FakeSailthru
 
 VALUES = {"api_key": "test-key", "api_secret": "test-secret"}
 JO = "jo@example.com"
@@ -245,3 +246,36 @@ def test_sailthru_takes_what_becomes_of_a_reserved_name(bench, name):
     here = bench()
     assert here.deliver(batch(custom_event(name), user=user(email=JO))) == ["delivered"]
     assert here.vendor.events[0]["event"] == f"mp_{name}"
+
+
+@pytest.mark.parametrize("at_least_once", [True, False])
+def test_an_event_of_somebody_unknown_creates_them_and_is_sent_again(bench, at_least_once):
+    here = bench(event_unknown_user="error99")
+    said = batch(custom_event("Signup"), session(), user=user(email=JO))
+    assert here.deliver(said, at_least_once=at_least_once) == ["delivered", "delivered"]
+    assert here.journal() == ["POST /event 400", "POST /user 200", "POST /event 200", "POST /event 200"]
+    assert [event["event"] for event in here.vendor.events] == ["Signup", "mp_session_start"]
+    assert here.user(JO) == {"keys": {"email": JO}, "vars": {}, "lists": [], "optout": "none"}
+
+
+class Forgetful(FakeSailthru):
+    """Nobody who is created is ever found."""
+
+    def answer(self, request: Request) -> Answer:
+        answer = super().answer(request)
+        if request.path == "/user":
+            self.people.delete({"id": JO, "key": "email"})
+        return answer
+
+
+def test_an_event_that_is_refused_again_is_a_dead_letter(bench):
+    here = bench(Forgetful(), event_unknown_user="error99")
+    assert here.deliver(batch(custom_event(), user=user(email=JO))) == ["rejected error_99"]
+    assert here.journal() == ["POST /event 400", "POST /user 200", "POST /event 400"]
+
+
+def test_an_event_waits_where_the_profile_cannot_be_created_yet(bench):
+    here = bench(event_unknown_user="error99")
+    here.fault(path="/user$", status=503)
+    assert here.deliver(batch(custom_event(), user=user(email=JO))) == ["retry status_503"]
+    assert here.vendor.events == []
