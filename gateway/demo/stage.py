@@ -51,6 +51,7 @@ max_age_hours = 0
 base_url = "{email}"
 api_key = "test-key"
 api_secret = "test-secret"
+look_again_s = 0.2
 """
 
 
