@@ -199,7 +199,7 @@ def install() -> None:
         before=always("send.before"),
         after=lambda reply, *_: ("send.after",) if reply.status_code == 200 else (),
     )
-    around("gateway.roles.dispatch", "_takes_over", before=always("takeover.before"), after=always("takeover.after"))
+    around("gateway.roles.dispatch", "take_over", before=always("takeover.before"), after=always("takeover.after"))
     _install_sqlite()
     if find_spec("asyncpg"):
         _install_postgres()
