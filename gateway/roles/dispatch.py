@@ -7,6 +7,7 @@ import faulthandler
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -20,7 +21,6 @@ from gateway.deliver.verdicts import MOST_WAIT_S
 from gateway.destinations import Connection, Hosted
 from gateway.journal.engines import open_journal
 from gateway.journal.port import Journal, JournalUnavailable
-from gateway.journal.stranded import stranded
 from gateway.log import logger
 from gateway.pipeline import Dispatcher, Plans
 from gateway.rewriting import rewriter
@@ -120,9 +120,14 @@ async def take_over(journal: Journal, stop: asyncio.Event, clock: Callable[[], f
 
 
 async def _tell_of_stranded(settings: Settings, journal: Journal) -> None:
-    """Warn of what waits for connections that are not configured any more."""
+    """Warn of how much waits for connections that are not configured any more, their accounts included."""
+    waiting: Counter[str] = Counter()
     with suppress(JournalUnavailable):
-        for name, facts in stranded(await journal.counts(), settings.connections).items():
+        for count in await journal.counts():
+            name = count.connection.partition("/")[0]
+            waiting[name] += count.facts if count.word == "received" else -count.facts
+    for name, facts in sorted(waiting.items()):
+        if facts > 0 and name not in settings.connections:
             logger.warning("connection not configured; its work is kept", connection=name, facts=facts)
 
 
