@@ -100,7 +100,10 @@ def plugins(session: nox.Session) -> None:
     session.install("--force-reinstall", *(str(wheel) for wheel in wheels.glob("*.whl")))
     away = Path(session.create_tmp()) / "away"
     away.mkdir(exist_ok=True)
-    found = "from gateway.destinations import installed, load; print(sorted(load(name).name for name in installed()))"
+    found = (
+        "from gateway.plugins.connections import installed, load; "
+        "print(sorted(load(name).name for name in installed()))"
+    )
     for plugin in PLUGINS:
         tests = (plugin / "tests").resolve()
         with session.chdir(away):

@@ -9,21 +9,19 @@ from typing import Any, TextIO
 import msgspec
 import structlog
 
-from gateway.settings import Log
-
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("gateway")
 
 
-def configure(settings: Log, *, to: TextIO | None = None) -> None:
-    """Set up the log for this process, standard error unless told otherwise."""
+def configure(format: str, level: str, *, to: TextIO | None = None) -> None:
+    """Write ``json`` or ``text`` lines of at least ``level``, on standard error or ``to``."""
     stream = to or sys.stderr
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    if settings.format == "json":
+    if format == "json":
         renderer: Any = structlog.processors.JSONRenderer(serializer=_json)
         factory: Any = structlog.BytesLoggerFactory(stream.buffer)
     else:
@@ -31,7 +29,7 @@ def configure(settings: Log, *, to: TextIO | None = None) -> None:
         factory = structlog.PrintLoggerFactory(stream)
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[settings.level]),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=factory,
         cache_logger_on_first_use=True,
     )

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.destinations import Connection
 from gateway.facts import Fact
 from gateway.journal.port import KeptBack
-from gateway.mparticle.documents import DEEPEST, is_deep
+from gateway.mparticle.json import DEEPEST, is_deep
+from gateway.plugins.connections import Connection
+from gateway.plugins.watchdog import TooLong
 from gateway.sdk import Batch, Call, Memory, Remember, Skip, Verdict
-from gateway.watchdog import TooLong
 
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 NO_PATH = re.compile(r"[?#\\]|(?:^|/)\.{0,2}(?:/|\Z)")

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 from statistics import median
 
@@ -15,47 +16,32 @@ PLUGIN_MODULES = sorted((ROOT / "plugins").glob("*/gateway_*/**/*.py"))
 FLOORS = {
     "gateway.__init__": 0,
     "gateway.sdk": 0,
-    "gateway.choices": 1,
-    "gateway.settings": 1,
-    "gateway.sources": 1,
-    "gateway.wording": 1,
-    "gateway.auth": 1,
-    "gateway.log": 1,
-    "gateway.blackbox": 1,
     "gateway.clock": 1,
-    "gateway.watchdog": 1,
-    "gateway.bodies": 1,
     "gateway.facts": 1,
-    "gateway.lateness": 1,
-    "gateway.mparticle": 1,
-    "gateway.journal": 1,
+    "gateway.garbage": 1,
+    "gateway.log": 1,
     "gateway.sealing": 1,
-    "gateway.destinations": 2,
-    "gateway.govern": 2,
-    "gateway.reception": 2,
-    "gateway.rewriting": 2,
-    "gateway.catalog": 3,
-    "gateway.plan": 3,
-    "gateway.deliver": 3,
-    "gateway.pipeline": 4,
-    "gateway.assembly": 4,
-    "gateway.hosting": 4,
-    "gateway.pressure": 4,
-    "gateway.replaying": 4,
-    "gateway.metrics": 5,
-    "gateway.app": 5,
-    "gateway.roles": 5,
-    "gateway.supervisor": 5,
-    "gateway.testing": 5,
-    "gateway.demo": 6,
-    "gateway.cli": 6,
-    "gateway.__main__": 6,
+    "gateway.journal": 2,
+    "gateway.mparticle": 2,
+    "gateway.settings": 2,
+    "gateway.govern": 3,
+    "gateway.plugins": 3,
+    "gateway.plan": 4,
+    "gateway.deliver": 4,
+    "gateway.admin": 5,
+    "gateway.dispatch": 5,
+    "gateway.ingest": 5,
+    "gateway.process": 6,
+    "gateway.testing": 6,
+    "gateway.demo": 7,
+    "gateway.cli": 7,
+    "gateway.__main__": 7,
 }
 ONLY_HERE = {
     "httpx": ("gateway.deliver",),
     "aiohttp": ("gateway.deliver",),
-    "starlette": ("gateway.app", "gateway.testing"),
-    "hypercorn": ("gateway.roles", "gateway.testing"),
+    "starlette": ("gateway.admin", "gateway.ingest", "gateway.testing"),
+    "hypercorn": ("gateway.ingest", "gateway.testing"),
     "sqlite3": ("gateway.journal",),
     "asyncpg": ("gateway.journal",),
     "cryptography": ("gateway.sealing",),
@@ -89,6 +75,19 @@ def test_imports_point_down_only(path):
     own = floor(module if module != "gateway.__init__" else "gateway.__init__")
     up = [wanted for wanted in imports(path) if wanted.startswith("gateway.") and floor(wanted) > own]
     assert up == []
+
+
+def package(module):
+    """The package below ``gateway`` that a module belongs to: ``journal`` for ``gateway.journal.sqlite.lanes``."""
+    return module.split(".")[1]
+
+
+def test_no_packages_import_each_other_in_a_cycle():
+    arrows = {package(name_of(path)): set() for path in MODULES}
+    for path in MODULES:
+        wanted = {package(name) for name in imports(path) if name.startswith("gateway.")} & arrows.keys()
+        arrows[package(name_of(path))] |= wanted - {package(name_of(path))}
+    TopologicalSorter(arrows).prepare()  # raises CycleError and names the cycle
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -143,8 +142,8 @@ def test_functions_are_short():
             "gateway.sdk",
             ("starlette", "httpx", "hypercorn", "structlog", "aiohttp", "sqlite3", "asyncio", "rich", "click"),
         ),
-        ("gateway.roles.ingest", ("httpx", "aiohttp", "asyncpg", "gateway.pipeline", "cryptography")),
-        ("gateway.roles.dispatch", ("starlette", "hypercorn", "asyncpg", "gateway.app", "cryptography")),
+        ("gateway.ingest.role", ("httpx", "aiohttp", "asyncpg", "gateway.dispatch.dispatcher", "cryptography")),
+        ("gateway.dispatch.role", ("starlette", "hypercorn", "asyncpg", "gateway.ingest.app", "cryptography")),
     ],
 )
 def test_a_room_brings_nothing_heavy_that_it_has_no_use_for(room, heavy):

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 from written import PAGES, written
 
-from gateway import metrics, sdk
+from gateway import sdk
+from gateway.admin import metrics
 from gateway.journal.backlog import Backlog
 from gateway.testing import custom_event
 

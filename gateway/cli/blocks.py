@@ -6,11 +6,11 @@ import json
 import re
 from collections.abc import Iterable
 
-from gateway.choices import Filter
 from gateway.govern.filter import DataFilter
 from gateway.govern.kinds import ATTRIBUTES
 from gateway.journal.port import DataPoint
 from gateway.mparticle import names
+from gateway.settings.filtering import Filter
 
 UNDECIDED = "  # not decided so far"
 UNSEEN = "  # never seen"

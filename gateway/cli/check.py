@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 
 from gateway.cli import configured
-from gateway.destinations import Hosted, connect_all
+from gateway.govern.rewrite import rewriter
 from gateway.journal import engines
 from gateway.journal.port import JournalUnavailable, JournalUnusable
-from gateway.rewriting import rewriter
+from gateway.plugins.connections import Hosted, connect_all
 from gateway.settings import ConfigurationError, Settings
 
 

@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 
 import click
 
-from gateway.choices import Filter
-from gateway.destinations import Connection, Hosted, connect_all
 from gateway.mparticle.names import USER_IDENTITIES
+from gateway.plugins.connections import Connection, Hosted, connect_all
 from gateway.settings import ConfigurationError, Settings, load
+from gateway.settings.filtering import Filter
 
 DEFAULT = Path("gateway.toml")
 MOST_NAMED = 10

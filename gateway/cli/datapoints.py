@@ -15,11 +15,11 @@ import click
 from gateway.cli import configured
 from gateway.cli.blocks import block
 from gateway.cli.tables import table
-from gateway.destinations import Hosted
 from gateway.govern.filter import DataFilter, Decision
 from gateway.govern.rules import Governor
 from gateway.journal import engines
 from gateway.journal.port import DataPoint, JournalUnavailable, JournalUnusable
+from gateway.plugins.connections import Hosted
 from gateway.settings import Journal, Settings
 
 Row = dict[str, Any]

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from gateway.choices import Filter
 from gateway.cli import configured
 from gateway.cli.editing import Uneditable, edit, empty_beside
-from gateway.destinations import PluginError, load
 from gateway.govern.kinds import ATTRIBUTES
+from gateway.plugins.connections import PluginError, load
 from gateway.settings import ConfigurationError
+from gateway.settings.filtering import Filter
 
 Document = MutableMapping[str, Any]
 Change = Callable[[Document], None]

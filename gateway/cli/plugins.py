@@ -7,16 +7,15 @@ from typing import Any
 
 import click
 
-from gateway import destinations
 from gateway.cli.tables import table
-from gateway.destinations import PluginError
+from gateway.plugins.connections import PluginError, installed, load
 
 
 @click.command("plugins")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(*, as_json: bool) -> None:
     """List installed destination plugins; exit 1 if one cannot be used."""
-    rows = [_row(name) for name in sorted(destinations.installed())]
+    rows = [_row(name) for name in sorted(installed())]
     if as_json:
         for row in rows:
             click.echo(json.dumps(row))
@@ -29,7 +28,7 @@ def command(*, as_json: bool) -> None:
 
 def _row(name: str) -> dict[str, Any]:
     try:
-        plugin = destinations.load(name)
+        plugin = load(name)
     except PluginError as error:
         return {"plugin": name, "version": None, "title": None, "hooks": [], "problem": str(error)}
     return {

@@ -14,20 +14,20 @@ from gateway.cli import configured
 from gateway.cli.tables import explained, table
 from gateway.clock import Clock, now_ms
 from gateway.deliver.folding import fold
-from gateway.destinations import Connection, Hosted, PluginError
+from gateway.dispatch.dispatcher import Planner, Plans
 from gateway.facts import facts, title
+from gateway.govern.rewrite import Rewriter, rewriter
 from gateway.govern.rules import Governor
 from gateway.journal.port import Item, KeptBack
-from gateway.mparticle.accounts import Account, account
 from gateway.mparticle.decoding import decode
-from gateway.mparticle.documents import Malformed
+from gateway.mparticle.firehose.accounts import Account, account
+from gateway.mparticle.json import Malformed
 from gateway.mparticle.parts import Part
 from gateway.mparticle.posts import Post, read
-from gateway.pipeline import Planner, Plans
-from gateway.rewriting import Rewriter, rewriter
+from gateway.plugins.connections import Connection, Hosted, PluginError
+from gateway.plugins.watchdog import Watchdog
 from gateway.sdk import Call, Memory
 from gateway.settings import ConfigurationError
-from gateway.watchdog import Watchdog
 
 Shown = dict[str, Any]
 
@@ -67,7 +67,7 @@ def _joined(one: Connection | Hosted, post: Post, body: bytes) -> tuple[Connecti
         return one, None
     of = account(body) if post.dialect == "firehose" else Account()
     if of.id is None and not of.settings:
-        from gateway.hosting import Nobody  # noqa: PLC0415  # heavy, and of use only here
+        from gateway.dispatch.hosting import Nobody  # noqa: PLC0415  # heavy, and of use only here
 
         return one.nobody(), Nobody(one)
     try:

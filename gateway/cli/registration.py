@@ -9,8 +9,8 @@ import click
 
 from gateway.cli import configured
 from gateway.clock import now_ms
-from gateway.destinations import Connection, Hosted, Plugin, PluginError, declared, load
 from gateway.mparticle.registration import registration
+from gateway.plugins.connections import Connection, Hosted, Plugin, PluginError, declared, load
 
 
 @click.command("registration")

@@ -21,12 +21,12 @@ from gateway.cli.preview import sentence
 from gateway.cli.surveying import Survey, show
 from gateway.cli.tables import counted, table
 from gateway.clock import now_ms
+from gateway.dispatch.replay import Pace, Pump, Targets
+from gateway.govern.rewrite import rewriter
+from gateway.ingest.backpressure import Pressure
 from gateway.journal import engines
 from gateway.journal.port import Journal, JournalUnavailable, JournalUnusable
 from gateway.journal.replays import Replay, Selection
-from gateway.pressure import Pressure
-from gateway.replaying import Pace, Pump, Targets
-from gateway.rewriting import rewriter
 from gateway.settings import ConfigurationError, Settings
 
 WORDS = ("dead", "skipped", "delivered")

@@ -33,7 +33,7 @@ def command(file: Path | None, role: str, socket: int | None, blackbox: int | No
         _work(file, role, socket, blackbox)
         return
     settings = configured.settings(file)
-    log.configure(settings.log)
+    log.configure(settings.log.format, settings.log.level)
     try:
         _serve(settings, file, role)
     except (ConfigurationError, JournalUnusable, JournalUnavailable) as error:
@@ -41,8 +41,8 @@ def command(file: Path | None, role: str, socket: int | None, blackbox: int | No
 
 
 def _serve(settings: Settings, file: Path | None, role: str) -> None:
-    from gateway import supervisor  # noqa: PLC0415  # a supervised process has no use for it
     from gateway.journal import engines  # noqa: PLC0415
+    from gateway.process import supervisor  # noqa: PLC0415  # a supervised process has no use for it
 
     settings.require_sealing_key()
     asyncio.run(engines.prepare(settings.journal))
@@ -54,15 +54,15 @@ def _serve(settings: Settings, file: Path | None, role: str) -> None:
 
 
 def _work(file: Path | None, role: str, socket: int | None, blackbox: int | None) -> None:
-    from gateway import roles  # noqa: PLC0415  # the supervisor never imports what its children do
+    from gateway.process.run import run_role  # noqa: PLC0415  # the supervisor never imports what its children do
 
     if role == "ingest":
-        from gateway.roles import ingest  # noqa: PLC0415  # nor either of them what is the other's
+        from gateway.ingest import role as ingest  # noqa: PLC0415  # nor either of them what is the other's
 
         assert socket is not None  # noqa: S101
-        roles.run(partial(ingest.run, socket=socket), file, supervised=True)
+        run_role(partial(ingest.run, socket=socket), file, supervised=True)
     else:
-        from gateway.roles import dispatch  # noqa: PLC0415
+        from gateway.dispatch import role as dispatch  # noqa: PLC0415
 
         assert blackbox is not None  # noqa: S101
-        roles.run(partial(dispatch.run, blackbox=blackbox), file, supervised=True)
+        run_role(partial(dispatch.run, blackbox=blackbox), file, supervised=True)

@@ -14,18 +14,18 @@ from gateway.cli.tables import table
 from gateway.clock import Clock
 from gateway.deliver.folding import fold
 from gateway.deliver.progress import Undertaking
-from gateway.destinations import Connection, Hosted
+from gateway.dispatch.dispatcher import Planner, Plans
+from gateway.dispatch.erased import told_late
+from gateway.dispatch.replay import WINDOW, Targets, marked
+from gateway.govern.rewrite import Rewriter
 from gateway.govern.rules import Governor
 from gateway.journal.port import Item, Journal
 from gateway.journal.replays import Picked, Selection
-from gateway.lateness import told_late
 from gateway.mparticle.decoding import decode
-from gateway.pipeline import Planner, Plans
-from gateway.replaying import WINDOW, Targets, marked
-from gateway.rewriting import Rewriter
+from gateway.plugins.connections import Connection, Hosted
+from gateway.plugins.watchdog import Watchdog
 from gateway.sdk import Memory
 from gateway.settings import ConfigurationError, Settings
-from gateway.watchdog import Watchdog
 
 FIRST = 5
 MOST_PATHS = 1_000
@@ -137,7 +137,7 @@ class Survey:
         guard = Watchdog(self.settings.delivery.hook_timeout_s)
         if isinstance(one, Connection):
             return self._planned_for(one, guard)
-        from gateway.hosting import Nobody  # noqa: PLC0415  # heavy, and of use only here
+        from gateway.dispatch.hosting import Nobody  # noqa: PLC0415  # heavy, and of use only here
         from gateway.sealing import Sealer, Unopenable  # noqa: PLC0415
 
         kept = await self.journal.sealed(name)

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
-from gateway.destinations import Connection
 from gateway.log import logger
 from gateway.plan import NoPlan, checked, fault
+from gateway.plugins.connections import Connection
 from gateway.sdk import Call
 
 

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 import msgspec
 
 from gateway.deliver import verdicts
-from gateway.destinations import Connection
 from gateway.plan import Planned, checked, fault, sort
+from gateway.plugins.connections import Connection
 from gateway.sdk import Call, Reply, Verdict
 
 

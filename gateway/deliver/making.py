@@ -12,12 +12,12 @@ from gateway.deliver.judging import judge
 from gateway.deliver.progress import Ending
 from gateway.deliver.sending import Sender
 from gateway.deliver.verdicts import asked_wait_s
-from gateway.destinations import Connection
 from gateway.log import logger
 from gateway.plan import Planned, PluginFault
+from gateway.plugins.connections import Connection
+from gateway.plugins.watchdog import Watchdog
 from gateway.sdk import Call, Reply, Verdict
 from gateway.settings import Delivery
-from gateway.watchdog import Watchdog
 
 
 class Place(NamedTuple):

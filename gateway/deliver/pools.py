@@ -15,11 +15,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from gateway.blackbox import MOST_RIDERS
 from gateway.deliver.folding import fold
 from gateway.deliver.making import NOWHERE, Answer, Maker, Place, Wait
 from gateway.deliver.suspects import Suspects
 from gateway.log import logger
+from gateway.plugins.blackbox import MOST_RIDERS
 from gateway.sdk import Call, Pool
 
 LOOKS = 4

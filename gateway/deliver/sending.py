@@ -12,10 +12,10 @@ import httpx
 import msgspec
 
 from gateway import __version__
-from gateway.destinations import Connection
 from gateway.plan import NoPlan, PluginFault, fault, sound
+from gateway.plugins.connections import Connection
+from gateway.plugins.watchdog import TooLong
 from gateway.sdk import Call, Reply
-from gateway.watchdog import TooLong
 
 USER_AGENT = f"mparticle-gateway/{__version__}"
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)

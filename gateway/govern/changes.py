@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from gateway.choices import Change
 from gateway.facts import Fact
 from gateway.govern.governed import Governed, Withheld
 from gateway.govern.kinds import attributes_of, kind_of, with_attributes
@@ -25,6 +24,7 @@ from gateway.sdk import (
     Membership,
     ScreenView,
 )
+from gateway.settings.filtering import Change
 
 KINDS = {
     "event_attributes": ("events", "event_types"),

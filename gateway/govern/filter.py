@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from gateway.choices import Filter
 from gateway.govern.governed import Off
 from gateway.govern.kinds import TYPES, attributes_of, kind_of, with_attributes
 from gateway.govern.names import Kind, Names
 from gateway.mparticle import names
 from gateway.sdk import Audience, Batch, Event, Membership
+from gateway.settings.filtering import Filter
 
 COMMERCE = "commerce_event"
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from gateway.choices import ConsentRule
-from gateway.destinations import Connection
 from gateway.govern.names import setting
 from gateway.mparticle import names
 from gateway.mparticle.parts import user_key
+from gateway.plugins.connections import Connection
 from gateway.sdk import Batch, ConsentRecord, Event
+from gateway.settings.filtering import ConsentRule
 
 UNKNOWN = "unknown"
 

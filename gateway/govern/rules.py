@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from gateway.destinations import Connection
 from gateway.facts import Fact
 from gateway.govern.changes import Changes
 from gateway.govern.filter import DataFilter
 from gateway.govern.forwarding import EventRule, Refusal, Rule, about_events, about_inputs, about_users
 from gateway.govern.governed import Governed, Off, Withheld
+from gateway.plugins.connections import Connection
 from gateway.sdk import Audience, Batch, Event, Membership
 
 HOUR_MS = 3_600_000

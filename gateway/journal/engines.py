@@ -17,7 +17,7 @@ def shown(of: JournalSettings) -> str:
 async def prepare(of: JournalSettings) -> None:
     """Make the journal, or bring an older one up to date. Raises JournalUnusable and JournalUnavailable."""
     if _is_file(of):
-        from gateway.journal import file  # noqa: PLC0415
+        from gateway.journal.sqlite import file  # noqa: PLC0415
 
         file.prepare(of.url)
     else:
@@ -30,7 +30,7 @@ async def prepare(of: JournalSettings) -> None:
 async def inspect(of: JournalSettings) -> bool:
     """Whether there is a journal yet, and one can be had there. Raises JournalUnusable and JournalUnavailable."""
     if _is_file(of):
-        from gateway.journal import file  # noqa: PLC0415
+        from gateway.journal.sqlite import file  # noqa: PLC0415
 
         return file.inspect(of.url)
     address = _address(of)
@@ -42,7 +42,7 @@ async def inspect(of: JournalSettings) -> bool:
 async def open_journal(of: JournalSettings) -> Journal:
     """The journal, once it has been prepared. Raises JournalUnusable, and JournalUnavailable where it is a file."""
     if _is_file(of):
-        from gateway.journal import sqlite  # noqa: PLC0415
+        from gateway.journal.sqlite import journal as sqlite  # noqa: PLC0415
 
         return sqlite.SqliteJournal(of.url)
     address = _address(of)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gateway.mparticle import names
+from gateway.mparticle.event_common import Common
 from gateway.mparticle.fields import Fields, each, integer, mapping, number, required, text, time, word
-from gateway.mparticle.happenings import Common
 from gateway.sdk import Impression, ImpressionList, Product, ProductAction, Promotion, PromotionAction
 
 TYPE = "commerce_event"

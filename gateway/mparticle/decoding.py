@@ -11,10 +11,14 @@ from typing import Any, Protocol
 
 import msgspec
 
-from gateway.mparticle import batch_events, erasures, events_batch, firehose, firehose_events
-from gateway.mparticle.documents import members
+from gateway.mparticle import erasures
+from gateway.mparticle.event_common import Happening, Happenings
+from gateway.mparticle.events_batch import events as events_batch_events
+from gateway.mparticle.events_batch import message as events_batch
 from gateway.mparticle.fields import Wrong
-from gateway.mparticle.happenings import Happening, Happenings
+from gateway.mparticle.firehose import events as firehose_events
+from gateway.mparticle.firehose import message as firehose
+from gateway.mparticle.json import members
 from gateway.mparticle.messages import Message
 from gateway.sdk import AttributeChange, Batch, Event, IdentityChange, Quarantined
 
@@ -52,8 +56,8 @@ class Dialect:
 
 DIALECTS = {
     "firehose": Dialect(firehose.message, firehose_events.happenings, firehose_events.head),
-    "events": Dialect(events_batch.message, batch_events.happenings, batch_events.head),
-    "opendsr": Dialect(erasures.message, firehose_events.happenings, firehose_events.head),
+    "events": Dialect(events_batch.message, events_batch_events.happenings, events_batch_events.head),
+    "opendsr": Dialect(erasures.message, events_batch_events.happenings, events_batch_events.head),
 }
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from gateway.mparticle import names
-from gateway.mparticle.documents import Members
 from gateway.mparticle.fields import Fields, Wrong, as_token, inner, iso_ms, items, text, word
 from gateway.mparticle.identities import Identities, named, of_subject
+from gateway.mparticle.json import Members
 from gateway.mparticle.messages import Message, plain
 from gateway.mparticle.tolerance import tolerant
 from gateway.sdk import Batch, Device, Erasure, Identity, User

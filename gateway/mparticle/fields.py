@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias, TypeVar
 
-from gateway.mparticle.documents import kind
+from gateway.mparticle.json import kind
 
 T = TypeVar("T")
 Fields = dict[str, Any]

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway.mparticle.documents import OUT_OF_RANGE, Members, decode, elements, kind_of, unbounded
 from gateway.mparticle.fields import Fields, Own, Path, Wrong, expected, text
 from gateway.mparticle.identities import NO_DEVICE
+from gateway.mparticle.json import OUT_OF_RANGE, Members, decode, elements, kind_of, unbounded
 from gateway.sdk import Batch
 
 

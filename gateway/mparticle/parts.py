@@ -8,8 +8,8 @@ import msgspec
 
 from gateway.mparticle import names
 from gateway.mparticle.decoding import Dialect, Head
+from gateway.mparticle.event_common import CHANGES
 from gateway.mparticle.fields import Wrong
-from gateway.mparticle.happenings import CHANGES
 from gateway.mparticle.messages import Message
 from gateway.sdk import AttributeChange, Batch, Identity, IdentityChange, User
 

@@ -8,13 +8,15 @@ from uuid import uuid4
 
 import msgspec
 
-from gateway.mparticle import audiences, events_batch, firehose
 from gateway.mparticle.decoding import DIALECTS
-from gateway.mparticle.documents import Malformed, Members, TooMuch, encode, kind_of, members, opened, sound
+from gateway.mparticle.events_batch import message as events_batch
 from gateway.mparticle.fields import Wrong, required, text, word
+from gateway.mparticle.firehose import audiences
+from gateway.mparticle.firehose import message as firehose
+from gateway.mparticle.firehose.fast import usual
+from gateway.mparticle.json import Malformed, Members, TooMuch, encode, kind_of, members, opened, sound
 from gateway.mparticle.messages import Message, plain, word_of
 from gateway.mparticle.parts import Part, part
-from gateway.mparticle.usual import usual
 
 __all__ = ["Malformed", "Part", "Post", "careful", "read"]
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import gateway
 from gateway.mparticle import names
-from gateway.mparticle.answers import envelope
+from gateway.mparticle.firehose.answers import envelope
 from gateway.mparticle.setting_fields import Offered, settings
 from gateway.sdk import Destination
 

@@ -11,8 +11,8 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from gateway.deliver import verdicts
-from gateway.destinations import Connection
 from gateway.plan import sort
+from gateway.plugins.connections import Connection
 from gateway.sdk import Call, Reply, Verdict, delivered
 
 MOST_FOLLOW_UPS = 8

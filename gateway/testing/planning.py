@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from gateway import destinations, plan, settings
+from gateway import plan, settings
 from gateway.facts import facts
+from gateway.plugins.connections import Connection, adopt, connect
 from gateway.sdk import Batch, Call, Memory, Remember, Skip
 
 
@@ -17,13 +18,13 @@ def connection(
     *,
     name: str = "test",
     configured: settings.ConnectionSettings | None = None,
-) -> destinations.Connection:
+) -> Connection:
     """A connection of a plugin (its module) with these values for its settings, or configured as a whole.
 
     Raises ConfigurationError naming every setting that is wrong.
     """
-    adopted = destinations.adopt(name, plugin, version="0")
-    return destinations.connect(name, adopted, configured or settings.ConnectionSettings(plugin=name, settings=values))
+    adopted = adopt(name, plugin, version="0")
+    return connect(name, adopted, configured or settings.ConnectionSettings(plugin=name, settings=values))
 
 
 def plan_with(

@@ -26,8 +26,8 @@ from messages import document, message
 from run import PYTHON, get, process, reachable, wait
 
 from gateway.clock import now_ms
+from gateway.dispatch.dispatcher import put_back
 from gateway.journal.engines import open_journal
-from gateway.pipeline import put_back
 from gateway.settings import load
 
 IN_FLIGHT = 64

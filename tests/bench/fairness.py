@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from support.misbehaving import install
 
-from gateway.app import taken
+from gateway.ingest.app import taken
 from gateway.journal.engines import open_journal, prepare
 from gateway.settings import load
 

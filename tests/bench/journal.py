@@ -25,7 +25,7 @@ from support.postgres_server import postgres_server
 
 from gateway.journal.engines import open_journal, prepare
 from gateway.journal.port import Entry, Finished, Outcome, Settlement, hash64, hash128, hash_ref
-from gateway.journal.postgres import claiming
+from gateway.journal.postgres import claim
 from gateway.settings import Journal
 
 BODY = (b'{"type":"event_processing_request","padding":"' + b"lorem ipsum 0123456789 " * 260)[:6000]
@@ -148,7 +148,7 @@ async def show_claim(journal):
     async def explain(connection):
         transaction = connection.transaction()
         await transaction.start()
-        told = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {claiming.TAKE}", *given)
+        told = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {claim.TAKE}", *given)
         await transaction.rollback()
         (top,) = json.loads(told)
         pages = top["Plan"]["Shared Hit Blocks"] + top["Plan"]["Shared Read Blocks"]

@@ -7,11 +7,11 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.choices import Filter
 from gateway.cli import main
 from gateway.cli.blocks import block
 from gateway.govern.filter import DataFilter
 from gateway.journal.port import DataPoint
+from gateway.settings.filtering import Filter
 
 CONFIG = """\
 # Ours, since 2024.

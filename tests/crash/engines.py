@@ -13,10 +13,10 @@ from typing import Any
 from msgspec.structs import replace
 from support.postgres_server import PostgresServer, postgres_server
 
-from gateway.app import taken
-from gateway.journal import schema
+from gateway.ingest.app import taken
 from gateway.journal.engines import open_journal, prepare
 from gateway.journal.port import Entry
+from gateway.journal.sqlite import schema
 from gateway.settings import Journal
 
 LEASE_S = 1.0

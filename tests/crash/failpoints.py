@@ -190,16 +190,16 @@ def always(*points: str) -> Names:
 def install() -> None:
     """Wrap every seam, and make waits of seconds waits of milliseconds."""
     around = HOOKS.around
-    around("gateway.app", "answer", before=always("answer.before"))
-    around("gateway.app:Endpoint", "__call__", after=always("answer.after"))
-    around("gateway.pipeline:Dispatcher", "_work", before=always("claimed"))
+    around("gateway.ingest.app", "answer", before=always("answer.before"))
+    around("gateway.ingest.app:Endpoint", "__call__", after=always("answer.after"))
+    around("gateway.dispatch.dispatcher:Dispatcher", "_work", before=always("claimed"))
     around(
         "gateway.deliver.transport:Transport",
         "handle_async_request",
         before=always("send.before"),
         after=lambda reply, *_: ("send.after",) if reply.status_code == 200 else (),
     )
-    around("gateway.roles.dispatch", "take_over", before=always("takeover.before"), after=always("takeover.after"))
+    around("gateway.dispatch.role", "take_over", before=always("takeover.before"), after=always("takeover.after"))
     _install_sqlite()
     if find_spec("asyncpg"):
         _install_postgres()
@@ -208,23 +208,25 @@ def install() -> None:
 
 def _install_sqlite() -> None:
     around = HOOKS.around
-    around("gateway.journal.lookups", "run", after=lambda _, __, done, ends: _steps(done, ends, "before_commit"))
-    around("gateway.journal.entries", "store_new", before=_storing, after=_stored)
+    around("gateway.journal.sqlite.lookup", "run", after=lambda _, __, done, ends: _steps(done, ends, "before_commit"))
+    around("gateway.journal.sqlite.accept", "store_new", before=_storing, after=_stored)
     around(
-        "gateway.journal.sqlite:SqliteJournal",
+        "gateway.journal.sqlite.journal:SqliteJournal",
         "_transact",
         after=lambda ends, _, done: _steps(done, ends, "after_commit"),
     )
-    around("gateway.journal.refs", "put", after=always("index.before_commit"))
-    around("gateway.journal.indexing", "index", after=lambda done, *_: ("index.after_commit",) if done else ())
-    around("gateway.journal.file", "prepare", before=always("migrate.before"), after=always("migrate.after_commit"))
+    around("gateway.journal.sqlite.refs", "put", after=always("index.before_commit"))
+    around("gateway.journal.sqlite.indexing", "index", after=lambda done, *_: ("index.after_commit",) if done else ())
     around(
-        "gateway.journal.checkpoint:Checkpointer",
+        "gateway.journal.sqlite.file", "prepare", before=always("migrate.before"), after=always("migrate.after_commit")
+    )
+    around(
+        "gateway.journal.sqlite.checkpoint:Checkpointer",
         "_truncated",
         before=always("checkpoint.before"),
         after=always("checkpoint.after"),
     )
-    schema = import_module("gateway.journal.schema")
+    schema = import_module("gateway.journal.sqlite.schema")
     statements = schema._statements
 
     def stepwise(script: str) -> Iterable[str]:
@@ -289,14 +291,14 @@ def _noted(_: Any, __: Any, statement: str, *___: Any, **____: Any) -> Iterable[
 
 SHORT = {
     "gateway.deliver.gates": {"FIRST_REST_S": 0.02, "MOST_REST_S": 0.1, "LOOK_S": 0.02},
-    "gateway.pipeline": {"IDLE_S": 0.1, "BARRIER_MS": 20, "TROUBLE_S": 0.05},
-    "gateway.roles.dispatch": {"PRUNE_EVERY_S": 0.1, "PRUNE_PAUSE_S": 0.01},
-    "gateway.journal.indexing": {"EVERY_S": 0.02},
-    "gateway.supervisor": {"FIRST_REST_S": 0.01, "MOST_REST_S": 0.1},
+    "gateway.dispatch.dispatcher": {"IDLE_S": 0.1, "BARRIER_MS": 20, "TROUBLE_S": 0.05},
+    "gateway.dispatch.role": {"PRUNE_EVERY_S": 0.1, "PRUNE_PAUSE_S": 0.01},
+    "gateway.journal.sqlite.indexing": {"EVERY_S": 0.02},
+    "gateway.process.supervisor": {"FIRST_REST_S": 0.01, "MOST_REST_S": 0.1},
 }
 """Rests between one thing and the next, by module. Who is waited for is given as long as ever, but for vendors."""
 SHORT_POSTGRES = {
-    "gateway.journal.postgres.shelving": {"EVERY_S": 0.02},
+    "gateway.journal.postgres.indexing": {"EVERY_S": 0.02},
     "gateway.journal.postgres.link": {"AFTER_FAILURE_S": 0.02},
 }
 REPLY_S = 1.5
@@ -317,10 +319,10 @@ def _shorten_waits() -> None:
         begin(self, **options | {"connect_timeout_s": REPLY_S / 2, "reply_timeout_s": REPLY_S / 2})
 
     transport.__init__ = impatient
-    import_module("gateway.journal.indexing").Indexer.__init__.__defaults__ = (IDS_A_RUN,)
+    import_module("gateway.journal.sqlite.indexing").Indexer.__init__.__defaults__ = (IDS_A_RUN,)
     if find_spec("asyncpg"):
-        import_module("gateway.journal.postgres.shelving").keep_shelving.__defaults__ = (IDS_A_RUN,)
-    checkpoint = import_module("gateway.journal.checkpoint")
+        import_module("gateway.journal.postgres.indexing").keep_shelving.__defaults__ = (IDS_A_RUN,)
+    checkpoint = import_module("gateway.journal.sqlite.checkpoint")
     often = checkpoint.Limits(
         every_s=0.02, worth_folding_bytes=LOG_BYTES // 2, too_long_bytes=LOG_BYTES, after_failure_s=0.02
     )

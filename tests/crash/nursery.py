@@ -27,7 +27,7 @@ from crash.failpoints import HOOKS, Fuse, install
 
 from gateway.cli import main
 
-PRELOADED = ("uvloop", "gateway.cli.serve", "gateway.roles.ingest", "gateway_sessionm", "gateway_sailthru")
+PRELOADED = ("uvloop", "gateway.cli.serve", "gateway.ingest.role", "gateway_sessionm", "gateway_sailthru")
 
 
 class Process:

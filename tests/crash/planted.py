@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from gateway import app
 from gateway.deliver.lane import Courier, Run
-from gateway.journal import settlements
+from gateway.ingest import app
 from gateway.journal.port import Settlement
-from gateway.journal.sqlite import SqliteJournal
+from gateway.journal.sqlite import settle
+from gateway.journal.sqlite.journal import SqliteJournal
 from gateway.log import logger
 
 
@@ -50,8 +50,8 @@ def records_at_the_end_only() -> None:
 
 def counts_twice() -> None:
     """What is settled is counted once more than it should be."""
-    counted = settlements._counted
-    settlements._counted = lambda settles: [*counted(settles), *counted(settles)]
+    counted = settle._counted
+    settle._counted = lambda settles: [*counted(settles), *counted(settles)]
 
 
 def logs_credentials() -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 from crash.failpoints import POINTS, POSTGRES, SQLITE
 
-from gateway.app import taken
 from gateway.facts import facts
+from gateway.ingest.app import taken
 from gateway.mparticle.decoding import decode
 
 CONNECTIONS = ("email", "loyalty")
@@ -33,7 +33,7 @@ WORDS = {
     ("email", "identities"): "delivered skipped",
     ("email", "attributes"): "delivered",
 }
-SCHEMAS = {SQLITE: "gateway.journal.schema", POSTGRES: "gateway.journal.postgres.schema"}
+SCHEMAS = {SQLITE: "gateway.journal.sqlite.schema", POSTGRES: "gateway.journal.postgres.schema"}
 STOPPING = ("vendor.supervisor", "vendor.everything")
 NAMES = ("Taken", "Taken", "Taken", "Taken", "Unheard", "Private", "malformed")
 FAULTS: tuple[tuple[str, int, dict[str, Any]], ...] = (  # name, most times, action; storm and error are a vendor's own

@@ -16,6 +16,7 @@ from gateway.deliver.progress import Ending, Undertaking
 from gateway.deliver.sending import Sender
 from gateway.journal.port import Item, Lane, Outcome
 from gateway.plan import Planned
+from gateway.plugins.watchdog import Watchdog
 from gateway.sdk import (
     Call,
     Destination,
@@ -30,7 +31,6 @@ from gateway.sdk import (
 )
 from gateway.settings import Delivery
 from gateway.testing import connection
-from gateway.watchdog import Watchdog
 
 pytestmark = pytest.mark.anyio
 

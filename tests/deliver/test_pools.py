@@ -16,10 +16,10 @@ from gateway.deliver.sending import Sender
 from gateway.deliver.suspects import Suspects
 from gateway.journal.port import Item, Lane, Outcome
 from gateway.plan import Planned
+from gateway.plugins.watchdog import Watchdog
 from gateway.sdk import Call, Destination, Pool, Settings, delivered, hookimpl, rejected, retry
 from gateway.settings import Delivery
 from gateway.testing import connection
-from gateway.watchdog import Watchdog
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gateway.choices import Change
 from gateway.facts import facts
 from gateway.govern.changes import Changes
 from gateway.govern.governed import Governed, Withheld
@@ -20,6 +19,7 @@ from gateway.sdk import (
     ProductAction,
     User,
 )
+from gateway.settings.filtering import Change
 from gateway.testing import batch, custom_event, membership, screen_view, session, user
 
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from gateway.choices import Filter
 from gateway.facts import facts
 from gateway.govern.rules import Governor
 from gateway.sdk import (
@@ -20,6 +19,7 @@ from gateway.sdk import (
     hookimpl,
 )
 from gateway.settings import ConnectionSettings
+from gateway.settings.filtering import Filter
 from gateway.testing import batch, connection, custom_event, screen_view, session, user
 from gateway.testing.builders import TIME_MS
 

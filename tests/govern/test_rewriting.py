@@ -7,14 +7,14 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.clock import Clock
+from gateway.dispatch.dispatcher import Planner
 from gateway.facts import facts
+from gateway.govern.rewrite import RewriteFault, Rewriter
 from gateway.govern.rules import Governor
 from gateway.journal.port import Item, Outcome
-from gateway.pipeline import Planner
-from gateway.rewriting import RewriteFault, Rewriter
+from gateway.plugins.watchdog import Watchdog
 from gateway.sdk import Call, Destination, Erasure, Memory, Settings, hookimpl
 from gateway.testing import batch, connection, custom_event, user
-from gateway.watchdog import Watchdog
 
 SAID = batch(custom_event("a", id="a"), custom_event("b", id="b"), user=user("42", attributes={"x": 1}))
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from gateway.journal.commit import ASIDE_S, MOST_AT_ONCE, SLOW_S, Committer
+from gateway.journal.sqlite.commit import ASIDE_S, MOST_AT_ONCE, SLOW_S, Committer
 
 pytestmark = pytest.mark.anyio
 

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.journal_words import claim, find, finish, ref
 
-from gateway.journal import refs, schema
 from gateway.journal.engines import open_journal, prepare
-from gateway.journal.file import connect, path_of
-from gateway.journal.indexing import index
 from gateway.journal.port import hash_ref
+from gateway.journal.sqlite import refs, schema
+from gateway.journal.sqlite.file import connect, path_of
+from gateway.journal.sqlite.indexing import index
 from gateway.settings import Journal
 
 pytestmark = pytest.mark.anyio
@@ -29,10 +29,10 @@ def put_on_shelves(engine, request, settings):
                 while index(database, nullcontext, ids_a_run):
                     pass
                 return [database.execute(count).fetchone()[0] for count in counts]
-        from gateway.journal.postgres import shelving
+        from gateway.journal.postgres import indexing
 
         journal = request.getfixturevalue("journal")
-        while await journal._aside.run(shelving.shelve, ids_a_run):
+        while await journal._aside.run(indexing.shelve, ids_a_run):
             pass
         return [await journal._aside.run(lambda link, count=count: link.fetchval(count)) for count in counts]
 

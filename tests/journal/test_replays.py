@@ -4,9 +4,9 @@ import msgspec
 import pytest
 from support.journal_words import BOTH, claim, finish, ref, settle
 
+from gateway.dispatch.replay import entry
 from gateway.journal.port import Count, Memo, Outcome, hash64
 from gateway.journal.replays import MOST_BYTES, Again, Replay, Replayed, Selection
-from gateway.replaying import entry
 
 pytestmark = pytest.mark.anyio
 

@@ -17,14 +17,14 @@ import pytest
 from msgspec.structs import replace
 from support.journal_words import finish, ref
 
-from gateway.journal import schema
-from gateway.journal.arrivals import MOST_LEFT
-from gateway.journal.checkpoint import Checkpointer, Limits
-from gateway.journal.file import connect, inspect, path_of, prepare
-from gateway.journal.indexing import Indexer
 from gateway.journal.port import Finished, JournalUnavailable, JournalUnusable, Memo, Settlement, hash64
-from gateway.journal.sqlite import SqliteJournal
-from gateway.journal.turns import dispatching, writing
+from gateway.journal.sqlite import schema
+from gateway.journal.sqlite.arrivals import MOST_LEFT
+from gateway.journal.sqlite.checkpoint import Checkpointer, Limits
+from gateway.journal.sqlite.file import connect, inspect, path_of, prepare
+from gateway.journal.sqlite.indexing import Indexer
+from gateway.journal.sqlite.journal import SqliteJournal
+from gateway.journal.sqlite.locks import dispatching, writing
 
 pytestmark = pytest.mark.anyio
 
@@ -49,8 +49,8 @@ async def test_everything_accepted_is_there_after_the_process_was_killed(url):
     program = textwrap.dedent(f"""
         import asyncio, os, signal
         from gateway.journal.port import Entry, hash64, hash128
-        from gateway.journal.file import prepare
-        from gateway.journal.sqlite import SqliteJournal
+        from gateway.journal.sqlite.file import prepare
+        from gateway.journal.sqlite.journal import SqliteJournal
         async def main():
             prepare({url!r})
             journal = SqliteJournal({url!r})
@@ -119,7 +119,7 @@ async def test_a_transaction_that_could_not_even_be_ended_takes_nothing_along(ur
 
 
 def test_the_threads_beside_the_writers_live_on_where_there_is_no_memory_for_a_while(url, monkeypatch):
-    monkeypatch.setattr("gateway.journal.indexing.EVERY_S", 0.01)
+    monkeypatch.setattr("gateway.journal.sqlite.indexing.EVERY_S", 0.01)
     prepare(url)
     tries = {"indexing": 0, "folding": 0}
 
@@ -282,7 +282,7 @@ async def test_lanes_whose_claim_could_not_be_read_are_claimed_again(url, make_e
     assert await journal.take_over()
     await journal.accept([make_entry("m1"), make_entry("m2", user="bob")], ("loyalty",))
     with monkeypatch.context() as broken:
-        broken.setattr("gateway.journal.claims.ITEMS", "SELECT * FROM nowhere")
+        broken.setattr("gateway.journal.sqlite.claim.ITEMS", "SELECT * FROM nowhere")
         with pytest.raises(JournalUnavailable):
             await journal.claim("loyalty", now_ms=2_000, lanes=1, items=9)
     lanes = await journal.claim("loyalty", now_ms=2_000, lanes=9, items=9)
@@ -357,7 +357,7 @@ async def test_lanes_that_could_not_be_read_are_told_to_be_due_where_nothing_els
     assert await journal.take_over()
     await journal.accept([make_entry("m1")], ("web/acc",))
     with monkeypatch.context() as broken:
-        broken.setattr("gateway.journal.claims.ITEMS", "SELECT * FROM nowhere")
+        broken.setattr("gateway.journal.sqlite.claim.ITEMS", "SELECT * FROM nowhere")
         with pytest.raises(JournalUnavailable):
             await journal.claim("web/acc", now_ms=2_000, lanes=1, items=9)
     assert await journal.due("web", 2_000) == [("web/acc", None)]

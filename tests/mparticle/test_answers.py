@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from gateway.mparticle.answers import answer
+from gateway.mparticle.firehose.answers import answer
 from gateway.mparticle.posts import read
 
 NOW = 1718000030000

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.facts import facts
 from gateway.mparticle.decoding import decode
-from gateway.mparticle.documents import TooMuch
+from gateway.mparticle.json import TooMuch
 from gateway.mparticle.posts import read
 
 MPID = "-7346244611012968789"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.facts import facts
 from gateway.mparticle.decoding import decode
-from gateway.mparticle.documents import is_deep
+from gateway.mparticle.json import is_deep
 from gateway.mparticle.posts import Malformed, read
 
 FIXTURES = [json.loads(path.read_text()) for path in sorted((Path(__file__).parent.parent / "fixtures").glob("*.json"))]

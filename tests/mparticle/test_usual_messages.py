@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.mparticle.decoding import decode
-from gateway.mparticle.documents import Malformed, sound
+from gateway.mparticle.firehose.fast import usual
+from gateway.mparticle.json import Malformed, sound
 from gateway.mparticle.posts import careful
-from gateway.mparticle.usual import usual
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 EVENTS = json.loads((FIXTURES / "firehose-events.json").read_text())

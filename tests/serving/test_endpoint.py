@@ -11,7 +11,7 @@ import pytest
 import structlog
 from support.postgres_server import QUOTED
 
-from gateway.app import create
+from gateway.ingest.app import create
 from gateway.settings import Ingress
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.anyio]

@@ -8,7 +8,7 @@ import pytest
 from support.payloads import ACCEPTED, PATHS, REFUSED, SAMPLES
 
 from gateway.journal.port import hash_ref
-from gateway.journal.sqlite import SqliteJournal
+from gateway.journal.sqlite.journal import SqliteJournal
 
 pytestmark = pytest.mark.reference
 

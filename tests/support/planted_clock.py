@@ -12,7 +12,7 @@ def time_ns():
 
 time.time_ns = time_ns
 if "dispatch" in sys.orig_argv:
-    from gateway.roles import dispatch
+    from gateway.dispatch import role as dispatch
     dispatch.PRUNE_EVERY_S = 0.2
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import takewhile
 
-from gateway.journal.postgres import accounts, erasing, replaying, sharing, shelving
+from gateway.journal.postgres import accounts, erase, gates, indexing, replay
 from gateway.journal.postgres.link import Connection
 
 TURN = 7_166_405_236_113  # of the advisory lock under which one node at a time forgets
@@ -49,10 +49,10 @@ async def prune(connection: Connection, order: Prune) -> int | None:
             columns = [list(column) for column in zip(*forgotten, strict=True)]
             for statement in FORGETTING:
                 await connection.execute(statement, *columns)
-            await shelving.forget(connection, forgotten[-1][1])
+            await indexing.forget(connection, forgotten[-1][1])
         if order.after_seq == 0:
-            await sharing.forget(connection)
-        await erasing.forget(connection, [seq for _, seq in forgotten], order.dead_before_ms)
-        await replaying.forget(connection, order.dead_before_ms)
+            await gates.forget(connection)
+        await erase.forget(connection, [seq for _, seq in forgotten], order.dead_before_ms)
+        await replay.forget(connection, order.dead_before_ms)
         await accounts.forget(connection, order.before_ms)
         return old[-1]["seq"] if len(old) == order.limit else None

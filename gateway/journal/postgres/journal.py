@@ -27,19 +27,20 @@ from gateway.journal.port import (
     Settlement,
 )
 from gateway.journal.postgres import (
-    accepting,
+    accept,
     accounts,
-    cataloguing,
-    claiming,
-    erasing,
+    claim,
+    data_points,
+    erase,
     forgetting,
-    looking,
-    replaying,
+    gates,
+    indexing,
+    lookup,
+    replay,
     schema,
-    settling,
-    sharing,
-    shelving,
+    settle,
 )
+from gateway.journal.postgres.accept import Accept
 from gateway.journal.postgres.address import Address
 from gateway.journal.postgres.grouping import Grouped
 from gateway.journal.postgres.hints import Hints
@@ -100,7 +101,7 @@ class PostgresJournal:
         self._steps = Grouped(self._step)
         self._looks = Grouped(self._look)
         self._hints = Hints(address)
-        self._held: dict[claiming.Key, float] = {}
+        self._held: dict[claim.Key, float] = {}
         self._tasks: dict[Callable[[], Any], asyncio.Task[None]] = {}
         self._salt: bytes | None = None
         self._is_dispatcher = False
@@ -122,12 +123,12 @@ class PostgresJournal:
 
     async def accept(self, new: Sequence[Entry], connections: Sequence[str], sealed: Sequence[Sealed] = ()) -> int:
         """Store batches durably; see the port."""
-        stored: int = await self._accepts.submit(accepting.Accept(tuple(new), tuple(connections), tuple(sealed)))
+        stored: int = await self._accepts.submit(Accept(tuple(new), tuple(connections), tuple(sealed)))
         return stored
 
     async def claim(self, connection: str, *, now_ms: int, lanes: int, items: int) -> list[Lane]:
         """Claim lanes that are due; see the port."""
-        order = claiming.Claim(
+        order = claim.Claim(
             connection=connection,
             now_ms=now_ms,
             lease_ms=self._lease_ms,
@@ -145,7 +146,7 @@ class PostgresJournal:
     async def settle(self, settlement: Settlement) -> bool:
         """Record what became of a lane; see the port. Raises TypeError for what is no JSON."""
         msgspec.json.encode((settlement.memos, settlement.progress))  # nobody else in the commit may suffer for it
-        held: bool = await self._steps.submit(settling.Settle(settlement, _now_ms()))
+        held: bool = await self._steps.submit(settle.Settle(settlement, _now_ms()))
         if settlement.release or not held:
             self._held.pop((settlement.user, settlement.connection, settlement.fence), None)
             self._hints.heed()
@@ -153,16 +154,16 @@ class PostgresJournal:
 
     async def rouse(self, connection: str, reason: str, *, now_ms: int) -> None:
         """Make lanes due that wait for a reason; see the port."""
-        await self._aside.run(claiming.rouse, connection, reason, now_ms)
+        await self._aside.run(claim.rouse, connection, reason, now_ms)
         self._hints.give()
 
     async def recall(self, *, after_ms: int, now_ms: int, limit: int) -> int:
         """Make lanes due that were put off for too long; see the port."""
-        return await self._aside.run(claiming.recall, after_ms, now_ms, limit, self._lease_ms)
+        return await self._aside.run(claim.recall, after_ms, now_ms, limit, self._lease_ms)
 
     async def is_dealt_with(self, connection: str, ref: bytes, before_seq: int) -> bool:
         """Whether nothing older is left of what an id was found in; see the port."""
-        return await self._aside.run(looking.is_dealt_with, connection, ref, before_seq)
+        return await self._aside.run(lookup.is_dealt_with, connection, ref, before_seq)
 
     async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
         """Forget finished batches; see the port."""
@@ -171,12 +172,12 @@ class PostgresJournal:
 
     async def erase(self, connection: str, names: Sequence[str], *, everywhere: bool, seq: int) -> bool:
         """Let nothing older be sent of a user, and keep nothing of it; see the port."""
-        order = erasing.Erase(connection, self.salt, tuple(names), everywhere, seq)
-        return await self._aside.run(erasing.erase, order)
+        order = erase.Erase(connection, self.salt, tuple(names), everywhere, seq)
+        return await self._aside.run(erase.erase, order)
 
     async def erased_before(self, connection: str, names: Sequence[bytes]) -> int:
         """Up to when one of these asked to be forgotten; see the port."""
-        before_ms: int = await self._looks.submit(looking.ErasedBefore(connection, tuple(names)))
+        before_ms: int = await self._looks.submit(lookup.ErasedBefore(connection, tuple(names)))
         return before_ms
 
     async def crashed(self, connection: str, user: int, seq: int, doing: str) -> None:
@@ -185,7 +186,7 @@ class PostgresJournal:
 
     async def backlog(self) -> list[Backlog]:
         """What waits, by connection; see the port."""
-        return await self._aside.run(looking.backlog)
+        return await self._aside.run(lookup.backlog)
 
     async def room(self) -> int | None:
         """What is left of its disk is the server's own affair; see the port."""
@@ -197,17 +198,17 @@ class PostgresJournal:
 
     async def shared_memory(self, connection: str) -> dict[str, Any]:
         """What a plugin remembers for its connection; see the port."""
-        memory: dict[str, Any] = await self._looks.submit(looking.SharedMemory(connection))
+        memory: dict[str, Any] = await self._looks.submit(lookup.SharedMemory(connection))
         return memory
 
     async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
         """Whether nothing older is left in a lane; see the port."""
-        is_empty: bool = await self._looks.submit(looking.LaneIsEmpty(user, connection, before_seq))
+        is_empty: bool = await self._looks.submit(lookup.LaneIsEmpty(user, connection, before_seq))
         return is_empty
 
     async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[Found]:
         """Batches that an id was found in; see the port."""
-        return await self._aside.run(looking.find, wanted, limit)
+        return await self._aside.run(lookup.find, wanted, limit)
 
     async def sealed(self, connection: str) -> Sealed | None:
         """The settings kept for an account's connection; see the port."""
@@ -231,51 +232,51 @@ class PostgresJournal:
 
     async def counts(self) -> list[Count]:
         """Counts of facts; see the port."""
-        return await self._aside.run(looking.counts)
+        return await self._aside.run(lookup.counts)
 
     async def note(self, points: Sequence[DataPoint]) -> None:
         """Add to the catalog of data points; see the port."""
         if points:
-            await self._aside.run(cataloguing.note, points, port.MOST_DATA_POINTS)
+            await self._aside.run(data_points.note, points, port.MOST_DATA_POINTS)
 
     async def data_points(self) -> list[DataPoint]:
         """The catalog of data points; see the port."""
-        return await self._aside.run(cataloguing.data_points)
+        return await self._aside.run(data_points.data_points)
 
     async def pick(
         self, selection: Selection, *, after_seq: int, upto: int, limit: int, surveys: bool = False
     ) -> tuple[list[Picked], int | None]:
         """What a selection is about; see the port."""
-        return await self._aside.run(replaying.pick, selection, self.salt, (after_seq, upto, limit), surveys)
+        return await self._aside.run(replay.pick, selection, self.salt, (after_seq, upto, limit), surveys)
 
-    async def begin_replay(self, replay: Replay) -> None:
+    async def begin_replay(self, new: Replay) -> None:
         """Note a new replay; see the port."""
-        await self._aside.run(replaying.begin, replay)
+        await self._aside.run(replay.begin, new)
 
     async def replays(self) -> list[Replay]:
         """Every replay that is known; see the port."""
-        return await self._aside.run(replaying.replays)
+        return await self._aside.run(replay.replays)
 
     async def advance_replay(self, id: str, *, cursor: int, done: bool) -> bool:
         """Note how far a replay has come; see the port."""
-        return await self._aside.run(replaying.advance, id, cursor, done)
+        return await self._aside.run(replay.advance, id, cursor, done)
 
     async def abort_replay(self, id: str) -> bool:
         """Have nothing more sent of a replay; see the port."""
-        is_known = await self._aside.run(replaying.abort, id)
+        is_known = await self._aside.run(replay.abort, id)
         self._hints.give()
         return is_known
 
     async def withdrawn(self, user: int, again: Again) -> str:
         """Why what was stored again is not sent; see the port."""
-        return await self._reading.run(replaying.withdrawn, user, again)
+        return await self._reading.run(replay.withdrawn, user, again)
 
     async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
         """Return once a lane may be due; see the port."""
         end = time.monotonic() + timeout_s
         with self._hints.watching() as hinted:
             await self._hints.listen()
-            due_ms = await self._reading.run(looking.next_due_ms, list(connections))
+            due_ms = await self._reading.run(lookup.next_due_ms, list(connections))
             left_s = end - time.monotonic()
             until_due_s = left_s if due_ms is None else (due_ms - now_ms) / 1000
             with suppress(TimeoutError):
@@ -283,7 +284,7 @@ class PostgresJournal:
 
     async def take_over(self) -> bool:
         """Become one of the journal's dispatchers; see the port."""
-        await self._aside.run(claiming.retry_refused)
+        await self._aside.run(claim.retry_refused)
         await self._learn()
         self._is_dispatcher = True
         self._go_on(self._shelve)
@@ -291,12 +292,12 @@ class PostgresJournal:
 
     async def exchange(self, connection: str, closings: Sequence[Closing]) -> Others:
         """Tell and hear what is closed; see the port."""
-        order = sharing.Exchange(connection, self._owner, self._lease_ms, tuple(closings))
-        return await self._reading.run(sharing.exchange, order)
+        order = gates.Exchange(connection, self._owner, self._lease_ms, tuple(closings))
+        return await self._reading.run(gates.exchange, order)
 
     async def pause(self, connection: str, left_ms: int | None) -> bool:
         """Have nothing sent for a while, or again; see the port."""
-        return await self._aside.run(sharing.pause, connection, left_ms)
+        return await self._aside.run(gates.pause, connection, left_ms)
 
     async def close(self) -> None:
         """Finish what is in hand, give back what is claimed, and let go of the server."""
@@ -306,15 +307,15 @@ class PostgresJournal:
             task.cancel()
         with suppress(JournalUnavailable):
             if self._held:
-                await self._working.run(claiming.let_go, list(self._held))
+                await self._working.run(claim.let_go, list(self._held))
             if self._is_dispatcher:
-                await self._working.run(sharing.leave, self._owner)
+                await self._working.run(gates.leave, self._owner)
         await self._hints.close()
         for link in (self._storing, self._working, self._reading, self._aside):
             await link.close()
 
-    async def _accept(self, accepts: Sequence[accepting.Accept]) -> list[int]:
-        stored = await self._storing.run(accepting.accept, accepts, self._shard)
+    async def _accept(self, accepts: Sequence[Accept]) -> list[int]:
+        stored = await self._storing.run(accept.accept, accepts, self._shard)
         self._hints.give()
         return stored
 
@@ -325,20 +326,20 @@ class PostgresJournal:
         """Settle and claim in one transaction: first what makes lanes free."""
         results: list[Any] = [None] * len(steps)
         takes_over = 1000 * (time.monotonic() - self._working.since) >= self._lease_ms
-        settles = [(index, one) for index, one in enumerate(steps) if isinstance(one, settling.Settle)]
+        settles = [(index, one) for index, one in enumerate(steps) if isinstance(one, settle.Settle)]
         async with connection.transaction():
             if settles:
-                told = await settling.settle(connection, [one for _, one in settles], self._shard)
+                told = await settle.settle(connection, [one for _, one in settles], self._shard)
                 for (index, _), holds in zip(settles, told, strict=True):
                     results[index] = holds
             for index, one in enumerate(steps):
-                if isinstance(one, claiming.Claim):
+                if isinstance(one, claim.Claim):
                     held = [user for user, name, _ in self._held if name == one.connection]
-                    results[index] = await claiming.claim(connection, one, takes_over=takes_over, held=held)
+                    results[index] = await claim.claim(connection, one, takes_over=takes_over, held=held)
         return results
 
     async def _look(self, looks: Sequence[Any]) -> list[Any]:
-        return await self._reading.run(looking.look, looks)
+        return await self._reading.run(lookup.look, looks)
 
     def _go_on(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Have this done beside all else, unless it is being done."""
@@ -347,10 +348,10 @@ class PostgresJournal:
 
     async def _learn(self) -> None:
         with suppress(JournalUnavailable):
-            self._salt = await self._reading.run(looking.salt)
+            self._salt = await self._reading.run(lookup.salt)
 
     async def _shelve(self) -> None:
-        await shelving.keep_shelving(self._aside)
+        await indexing.keep_shelving(self._aside)
 
     async def _renew(self) -> None:
         """Keep the lanes that are worked on for long."""
@@ -360,7 +361,7 @@ class PostgresJournal:
             old = [key for key, since in self._held.items() if since < time.monotonic() - every_s / 2]
             with suppress(JournalUnavailable):
                 if old:
-                    await self._reading.run(claiming.renew, old, self._lease_ms)
+                    await self._reading.run(claim.renew, old, self._lease_ms)
 
 
 async def _execute(connection: Connection, statement: str, *arguments: Any) -> None:

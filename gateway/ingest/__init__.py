@@ -1,0 +1,1 @@
+"""The ingest role: answer what mParticle posts, after a durable write."""

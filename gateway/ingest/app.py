@@ -1,0 +1,286 @@
+"""The application: one endpoint that mParticle posts to, and three that operators ask."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, Router
+
+from gateway.admin import metrics
+from gateway.ingest.accounts import Reception, Visit
+from gateway.ingest.auth import Doorkeeper
+from gateway.ingest.bodies import Allowance, Body, Gone, Patience, Refused
+from gateway.journal.backlog import Backlog
+from gateway.journal.port import Entry, Journal, JournalUnavailable, Wish, hash64, hash128, hash_ref
+from gateway.log import logger
+from gateway.mparticle.firehose.answers import answer
+from gateway.mparticle.json import Malformed, TooMuch
+from gateway.mparticle.parts import Part, Wished
+from gateway.mparticle.posts import Post, read
+from gateway.mparticle.registration import registration
+from gateway.plugins.connections import Connection, Hosted, declared
+from gateway.settings import Ingress
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+LARGE_BYTES = 65_536
+STRANGERS_BODY_BYTES = 65_536
+REGISTRATION = "module_registration_request"
+LATER = {503: b"5"}
+FULL_S = b"30"
+LOOK_EVERY_S = 10.0
+SHOWN_IDS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What the endpoint says: a status and a JSON body."""
+
+    status: int
+    body: bytes
+    later: bytes = b""
+
+
+def problem(status: int, text: str, where: str | None = None) -> Said:
+    """An answer that says what is wrong, and where."""
+    return Said(status=status, body=msgspec.json.encode({"error": text, **({"where": where} if where else {})}))
+
+
+class Endpoint:
+    """Takes what mParticle posts: authenticates, reads, stores durably, answers. An ASGI application.
+
+    Whatever is wrong on our own side is answered 503, which mParticle repeats; what is answered with another 4xx than
+    408 and 429 is lost for good.
+    """
+
+    def __init__(  # noqa: PLR0913  # as many as an application is made of
+        self,
+        ingress: Ingress,
+        journal: Journal,
+        connections: Mapping[str, Connection | Hosted],
+        configured: frozenset[str],
+        reception: Reception | None = None,
+        pressure: Callable[[], str] = lambda: "",
+    ) -> None:
+        self._doorkeeper = Doorkeeper(ingress)
+        self._most = ingress.max_body_bytes
+        self._patience = Patience(ingress.read_timeout_s)
+        self._allowance = Allowance(ingress.max_waiting_bytes)
+        self._journal = journal
+        self._connections = connections
+        self._configured = tuple(sorted(configured))
+        self._reception = reception
+        self._pressure = pressure
+        self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="large-bodies")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        started = time.perf_counter()
+        try:
+            said = await self._answer(scope, receive)
+        except Refused as refused:
+            logger.warning("post refused", status=refused.status, problem=refused.problem)
+            said = problem(refused.status, refused.problem)
+        except JournalUnavailable as error:
+            logger.error("journal unavailable", problem=str(error))
+            said = problem(503, "the message cannot be stored now; try again")
+        except Gone:
+            return
+        except Exception as error:  # noqa: BLE001  # a fault of ours, which must not cost mParticle's data
+            logger.error("post failed", kind=type(error).__name__, at=places(error))
+            said = problem(503, "the gateway failed; try again")
+        metrics.answered(said.status, time.perf_counter() - started)
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(said.body))]
+        if said.status in LATER:
+            headers.append((b"retry-after", said.later or LATER[said.status]))
+        await send({"type": "http.response.start", "status": said.status, "headers": headers})
+        await send({"type": "http.response.body", "body": said.body})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Said:
+        admitted = self._doorkeeper.admits(scope["headers"])
+        most = self._most if admitted else min(self._most, STRANGERS_BODY_BYTES)
+        with Body(scope["headers"], most, self._allowance) as incoming:
+            only = scope["path_params"].get("connection")
+            try:
+                body = await incoming.read(receive, self._patience)
+                post, entries = await self._taken(body, only)
+            except (Malformed, Refused) as error:
+                if not admitted:
+                    return _unknown()
+                if isinstance(error, Refused):
+                    raise
+                status = 413 if isinstance(error, TooMuch) else 400
+                logger.warning("post refused", status=status, problem=error.problem, where=error.where)
+                return problem(status, error.problem, error.where)
+            if only is not None and only not in self._configured:
+                logger.warning("post refused", status=503, problem="no connection of that name is configured")
+                return problem(503, f"no connection named {only!r} is configured")
+            if post.kind == REGISTRATION:
+                return self._register(post, only)
+            if not admitted:
+                return _unknown()
+            visit = Visit(connections=self._configured)
+            if self._reception is not None:
+                visit = await self._reception.receive(post, body, only, now_ms())
+                entries = [_of_account(entry, visit.account) for entry in entries]
+            return await self._take_in(post, entries, visit)
+
+    async def _taken(self, body: bytes, only: str | None) -> tuple[Post, list[Entry]]:
+        """What ``taken`` makes of a body; of a large one, in a thread, lest others wait for their answers."""
+        if len(body) <= LARGE_BYTES:
+            return taken(body, only, self._journal.salt)
+        return await asyncio.get_running_loop().run_in_executor(self._aside, taken, body, only, self._journal.salt)
+
+    async def _take_in(self, post: Post, entries: list[Entry], visit: Visit) -> Said:
+        """Store a message durably, then answer it."""
+        if not self._configured:
+            return problem(503, "no connection is configured")
+        if entries and self._pressure():
+            return dataclasses.replace(problem(503, f"{self._pressure()}; try again later"), later=FULL_S)
+        new = await self._journal.accept(entries, visit.connections, visit.sealed) if entries or visit.sealed else 0
+        metrics.accepted(post.kind, len(entries), new)
+        ids = [post.id] if post.id else post.accepted[:SHOWN_IDS]
+        logger.info("accepted", kind=post.kind, ids=ids, batches=len(entries), repeated=len(entries) - new)
+        status, body = answer(post, now_ms(), suspended=visit.suspended)
+        return Said(status=status, body=body)
+
+    def _register(self, post: Post, only: str | None) -> Said:
+        """Say what this gateway, or one of its connections, is; mParticle asks before it has any credentials."""
+        chosen = [
+            self._connections[name] for name in self._configured if name in self._connections and only in (None, name)
+        ]
+        if not chosen:
+            return problem(503, "no connection can be registered; see the gateway's log")
+        document = registration([declared(one) for one in chosen], request_id=post.id, now_ms=now_ms())
+        return Said(status=200, body=msgspec.json.encode(document))
+
+
+def _of_account(entry: Entry, account: str) -> Entry:
+    """What is stored of a customer's message: whatever ids another customer uses, they are another's."""
+    dedupe = hash128(f"{account}\0{entry.dedupe.hex()}") if account else entry.dedupe
+    return replace(entry, scope=None, dedupe=dedupe)
+
+
+def _unknown() -> Said:
+    logger.warning("post refused", status=401, problem="the Authorization header is none that is accepted")
+    return problem(401, "the Authorization header is missing or is not one that is accepted here")
+
+
+def places(error: Exception) -> list[str]:
+    """Where an exception came from, its innermost places last; nothing of what it says, which may be a user's."""
+    frames = traceback.extract_tb(error.__traceback__, limit=-5)
+    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+
+
+def now_ms() -> int:
+    """The time, in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def taken(body: bytes, only: str | None, salt: bytes) -> tuple[Post, list[Entry]]:
+    """A body told apart, and what to store of it. Raises Malformed."""
+    post, received_ms = read(body), now_ms()
+    return post, [entry(part, post.dialect, received_ms, only, salt) for part in post.parts]
+
+
+def entry(part: Part, dialect: str, received_ms: int, only: str | None, salt: bytes) -> Entry:
+    """A part of a message as the journal stores it."""
+    return Entry(
+        dedupe=hash128(part.dedupe if only is None else f"{only}\0{part.dedupe}"),
+        user=hash64(part.user_key),
+        message=part.message,
+        part=part.number,
+        dialect=dialect,
+        received_ms=received_ms,
+        facts=part.facts,
+        refs=tuple([hash_ref(ref, salt) for ref in part.refs]),
+        body=part.body,
+        scope=only,
+        wish=None if part.wish is None else wish(part.wish, received_ms, salt),
+    )
+
+
+def wish(wished: Wished, received_ms: int, salt: bytes) -> Wish:
+    """A wish to be forgotten as the journal keeps it; none reaches beyond the moment at which it came."""
+    asked_ms = received_ms if wished.asked_ms is None else min(wished.asked_ms, received_ms)
+    return Wish(names=tuple([hash_ref(name, salt) for name in wished.names]), before_ms=asked_ms)
+
+
+class Waits:
+    """What waits, looked at no more often than every so many seconds: it takes a second where a million lanes do."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._looked = float("-inf")
+        self._backlog: list[Backlog] = []
+        self._turn = asyncio.Lock()
+
+    async def now(self) -> list[Backlog]:
+        """What waits now, or waited a little ago."""
+        async with self._turn:
+            if time.monotonic() - self._looked > LOOK_EVERY_S:
+                self._backlog = await self._journal.backlog()
+                self._looked = time.monotonic()
+            return self._backlog
+
+
+def create(  # noqa: PLR0913  # an application is made of as much
+    ingress: Ingress,
+    journal: Journal,
+    connections: Mapping[str, Connection | Hosted],
+    *,
+    configured: frozenset[str],
+    problems: tuple[str, ...] = (),
+    reception: Reception | None = None,
+    pressure: Callable[[], str] = lambda: "",
+) -> Router:
+    """The application, a router of Starlette's; of its middleware, the endpoint does itself what it needs.
+
+    ``connections`` are those that can be used; ``configured`` names all, for which work is kept whether they
+    can be used now or not; ``problems`` says what keeps the others from it. ``reception`` is there where some of them
+    have their settings from customers' accounts. ``pressure`` says what keeps any more from being
+    taken now, or nothing.
+    """
+    endpoint = Endpoint(ingress, journal, connections, configured, reception, pressure)
+
+    waits = Waits(journal)
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_: Request) -> Response:
+        try:
+            await journal.ping()
+        except JournalUnavailable as error:
+            logger.error("journal unavailable", problem=str(error))
+            return JSONResponse({"status": "unavailable", "problems": ["the journal cannot be written"]}, 503)
+        return JSONResponse({"status": "ready", "problems": [*problems, *filter(None, [pressure()])]})
+
+    async def metricsz(_: Request) -> Response:
+        backlog = await waits.now()
+        return Response(metrics.render(await journal.counts(), backlog, now_ms()), media_type=metrics.CONTENT_TYPE)
+
+    posting = ("/mparticle", "/mparticle/", "/mparticle/{connection}", "/mparticle/{connection}/")
+    return Router(
+        [
+            *(Route(path, endpoint, methods=["POST"]) for path in posting),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metricsz),
+        ],
+        redirect_slashes=False,  # mParticle loses what is answered with a redirect
+    )

@@ -1,0 +1,120 @@
+"""What dispatchers tell each other: that they are there, and what a destination said of its limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.journal.backlog import Gate
+from gateway.journal.closings import MOST_MS, OPERATOR, PAUSED, Closing, Others, governing
+from gateway.journal.postgres.claim import NOW_MS
+from gateway.journal.postgres.link import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One of the dispatchers of a connection tells of closings; it counts as one for ``lease_ms``."""
+
+    connection: str
+    owner: str
+    lease_ms: int
+    closings: tuple[Closing, ...]
+
+
+BEAT = f"""
+    INSERT INTO dispatchers (connection, owner, seen_ms) VALUES ($1, $2, {NOW_MS})
+    ON CONFLICT (connection, owner) DO UPDATE SET seen_ms = excluded.seen_ms
+    WHERE dispatchers.seen_ms < excluded.seen_ms - $3::bigint / 3
+"""  # noqa: S608
+TELL = f"""
+    INSERT INTO gates (connection, scope, until_ms, reason, owner)
+    SELECT $1, c.scope, {NOW_MS} + c.left_ms, c.reason, $2
+    FROM unnest($3::text[], $4::bigint[], $5::text[]) c (scope, left_ms, reason) ORDER BY c.scope
+    ON CONFLICT (connection, scope) DO UPDATE
+    SET until_ms = excluded.until_ms, reason = excluded.reason, owner = excluded.owner
+    WHERE gates.until_ms < excluded.until_ms
+"""  # noqa: S608
+COUNT = f"SELECT count(*) FROM dispatchers WHERE connection = $1 AND seen_ms > {NOW_MS} - $2"  # noqa: S608
+HEAR = f"""
+    SELECT scope, until_ms - {NOW_MS}, reason FROM gates
+    WHERE connection = $1 AND owner <> $2 AND until_ms BETWEEN {NOW_MS} + 1 AND {NOW_MS} + {MOST_MS}
+"""  # noqa: S608
+REST = f"""
+    INSERT INTO rests (connection, owner, until_ms, reason) VALUES ($1, $2, {NOW_MS} + $3, $4)
+    ON CONFLICT (connection, owner) DO UPDATE SET until_ms = excluded.until_ms, reason = excluded.reason
+"""  # noqa: S608
+FOREVER = """
+    INSERT INTO rests (connection, owner, until_ms, reason) VALUES ($1, $2, 0, $3)
+    ON CONFLICT (connection, owner) DO UPDATE SET until_ms = 0
+"""
+IS_WANTED = f"(owner = '{OPERATOR}' AND (until_ms = 0 OR until_ms > {NOW_MS}))"
+RESUME = f"DELETE FROM rests WHERE connection = $1 AND owner = $2 RETURNING {IS_WANTED}"  # noqa: S608
+IS_PAUSED = f"SELECT EXISTS (SELECT 1 FROM rests WHERE connection = ANY($1) AND {IS_WANTED})"  # noqa: S608
+IS_CLOSED = f"until_ms BETWEEN {NOW_MS} + 1 AND {NOW_MS} + {MOST_MS}"
+CLOSED = f"""
+    SELECT connection, NULL AS scope, max(until_ms) AS until_ms, reason FROM rests
+    WHERE {IS_WANTED} OR (owner <> '{OPERATOR}' AND {IS_CLOSED}) GROUP BY connection, reason
+    UNION ALL
+    SELECT connection, scope, until_ms, reason FROM gates WHERE {IS_CLOSED}
+    ORDER BY 1, scope NULLS FIRST
+"""  # noqa: S608
+LEAVE = (
+    "DELETE FROM dispatchers WHERE owner = $1",
+    "DELETE FROM rests WHERE owner = $1",
+)
+FORGET = (
+    f"DELETE FROM rests WHERE until_ms BETWEEN 1 AND {NOW_MS}",  # noqa: S608
+    f"DELETE FROM dispatchers WHERE seen_ms NOT BETWEEN {NOW_MS} - 86400000 AND {NOW_MS} + 1000",  # noqa: S608
+    f"DELETE FROM gates WHERE until_ms NOT BETWEEN {NOW_MS} AND {NOW_MS} + {MOST_MS}",  # noqa: S608
+)
+
+
+async def exchange(connection: Connection, order: Exchange) -> Others:
+    """Carry out an Exchange. While nothing changes, nothing is written."""
+    await connection.execute(BEAT, order.connection, order.owner, order.lease_ms)
+    sayable = [one for one in order.closings if "\0" not in (one.scope or "") + one.reason]
+    told = [(one.scope, one.left_ms, one.reason) for one in sayable if one.scope is not None]
+    if told:
+        await connection.execute(TELL, order.connection, order.owner, *map(list, zip(*told, strict=True)))
+    for one in sayable:
+        if one.scope is None:
+            await connection.execute(REST, order.connection, order.owner, one.left_ms, one.reason)
+    heard = await connection.fetch(HEAR, order.connection, order.owner)
+    dispatchers = await connection.fetchval(COUNT, order.connection, order.lease_ms)
+    return Others(
+        dispatchers=max(1, dispatchers),
+        closings=tuple(Closing(scope=scope, left_ms=left_ms, reason=reason) for scope, left_ms, reason in heard),
+        paused=await connection.fetchval(IS_PAUSED, governing(order.connection)),
+    )
+
+
+async def pause(connection: Connection, name: str, left_ms: int | None) -> bool:
+    """Have nothing sent for so long (None: until told otherwise), or again (0); whether that ended a pause."""
+    if left_ms is None:
+        await connection.execute(FOREVER, name, OPERATOR, PAUSED)
+    elif left_ms:
+        await connection.execute(REST, name, OPERATOR, left_ms, PAUSED)
+    else:
+        return bool(await connection.fetchval(RESUME, name, OPERATOR))
+    return False
+
+
+async def closed(connection: Connection) -> dict[str, list[Gate]]:
+    """Every gate that is closed, by connection; an older journal tells of none."""
+    gates: dict[str, list[Gate]] = {}
+    if await connection.fetchval("SELECT to_regclass('rests')") is None:
+        return gates
+    for name, scope, until_ms, reason in await connection.fetch(CLOSED):
+        gates.setdefault(name, []).append(Gate(scope=scope, until_ms=until_ms, reason=reason))
+    return gates
+
+
+async def leave(connection: Connection, owner: str) -> None:
+    """Be none of the dispatchers any more."""
+    for statement in LEAVE:
+        await connection.execute(statement, owner)
+
+
+async def forget(connection: Connection) -> None:
+    """Forget dispatchers of long ago, gates that are open again, and what is said of a time that has yet to come."""
+    for statement in FORGET:
+        await connection.execute(statement)

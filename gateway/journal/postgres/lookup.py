@@ -1,0 +1,225 @@
+"""Looking things up in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.journal.backlog import Backlog, Gate, Waiting, assembled, rest_of
+from gateway.journal.port import Count, Found, Outcome, Sighting
+from gateway.journal.postgres import accounts, erase, gates
+from gateway.journal.postgres.indexing import seqs
+from gateway.journal.postgres.link import Connection
+from gateway.journal.postgres.settle import SHARED
+from gateway.journal.replays import Replayed, unwrapped
+
+OUTCOMES = msgspec.json.Decoder(tuple[Outcome, ...])
+
+
+@dataclass(frozen=True, slots=True)
+class SharedMemory:
+    """What a plugin remembers for its whole connection."""
+
+    connection: str
+
+
+@dataclass(frozen=True, slots=True)
+class LaneIsEmpty:
+    """Whether no work older than ``before_seq`` is left in a lane."""
+
+    user: int
+    connection: str
+    before_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedBefore:
+    """Up to when one of these asked to be forgotten."""
+
+    connection: str
+    names: tuple[bytes, ...]
+
+
+REMEMBERED = "SELECT connection, key, value FROM memory WHERE user_hash = $1 AND connection = ANY($2)"
+NOT_EMPTY = """
+    SELECT l.user_hash, l.connection, l.before_seq
+    FROM unnest($1::bigint[], $2::text[], $3::bigint[]) l (user_hash, connection, before_seq) WHERE EXISTS (
+        SELECT 1 FROM work w WHERE w.user_hash = l.user_hash AND w.connection = l.connection AND w.seq < l.before_seq
+    )
+"""
+ERASED_BEFORE = """
+    SELECT n.number, max(w.before_ms) FROM unnest($1::integer[], $2::bytea[], $3::text[]) n (number, name, connection)
+    JOIN wishes w ON w.name = n.name AND w.connection = n.connection GROUP BY 1
+"""
+NEXT_DUE = """
+    SELECT min(d.due_ms) FROM unnest($1::text[]) c (connection) CROSS JOIN LATERAL (
+        SELECT due_ms FROM lanes WHERE connection = c.connection AND owner IS NULL ORDER BY due_ms LIMIT 1
+    ) d
+"""
+LEFT_OF = """
+    SELECT EXISTS (
+        SELECT 1 FROM batches b JOIN work w ON w.user_hash = b.user_hash AND w.seq = b.seq AND w.connection = $1
+        WHERE b.seq = ANY($2) AND b.seq < $3
+    )
+"""
+COUNTS = """
+    SELECT connection, word, reason, sum(facts)::bigint FROM counts GROUP BY 1, 2, 3
+    ORDER BY connection COLLATE "C", word COLLATE "C", reason COLLATE "C"
+"""
+LANES = """
+    SELECT connection, reason, owner IS NOT NULL AS claimed, count(*), max(due_ms), max(attempts),
+        min(nullif(failing_since_ms, 0))
+    FROM lanes GROUP BY 1, 2, 3 ORDER BY connection COLLATE "C", claimed, count(*) DESC
+"""
+OLDEST = """
+    SELECT w.connection, w.batches, (SELECT min(received_ms) FROM batches WHERE seq = w.oldest) FROM (
+        SELECT connection, count(*) AS batches, min(seq) AS oldest FROM work GROUP BY connection
+    ) w ORDER BY connection COLLATE "C"
+"""
+FOUND = """
+    SELECT b.seq, b.user_hash, b.message, b.part, b.received_ms, b.dialect, b.body, r.replay, p.created_ms
+    FROM batches b LEFT JOIN replayed r ON r.user_hash = b.user_hash AND r.seq = b.seq
+    LEFT JOIN replays p ON p.id = r.replay WHERE b.seq = ANY($1) ORDER BY b.seq
+"""
+FINISHED = """
+    SELECT connection, at_ms, outcomes FROM ledger WHERE user_hash = $1 AND seq = $2 ORDER BY connection COLLATE "C"
+"""
+WAITING = """
+    SELECT w.connection, w.progress, l.due_ms, l.attempts, l.reason, l.owner IS NOT NULL, coalesce(a.trouble, '')
+    FROM work w JOIN lanes l ON l.user_hash = w.user_hash AND l.connection = w.connection
+    LEFT JOIN accounts a ON a.connection = w.connection
+    WHERE w.user_hash = $1 AND w.seq = $2 ORDER BY w.connection COLLATE "C"
+"""
+
+
+async def look(connection: Connection, looks: Sequence[Any]) -> list[Any]:
+    """Answer SharedMemory, LaneIsEmpty and ErasedBefore, those of a kind with one statement."""
+    results: list[Any] = [None] * len(looks)
+    kinds: dict[type, Callable[[Connection, list[Any]], Awaitable[list[Any]]]] = {
+        SharedMemory: _remembered,
+        LaneIsEmpty: _empty,
+        ErasedBefore: _erased_before,
+    }
+    for kind, answers in kinds.items():
+        asked = [index for index, one in enumerate(looks) if isinstance(one, kind)]
+        if asked:
+            for index, answer in zip(asked, await answers(connection, [looks[i] for i in asked]), strict=True):
+                results[index] = answer
+    return results
+
+
+async def _remembered(connection: Connection, looks: list[SharedMemory]) -> list[dict[str, Any]]:
+    rows = await connection.fetch(REMEMBERED, SHARED, list({one.connection for one in looks}))
+    return [
+        {msgspec.json.decode(key): msgspec.json.decode(value) for name, key, value in rows if name == one.connection}
+        for one in looks
+    ]
+
+
+async def _empty(connection: Connection, looks: list[LaneIsEmpty]) -> list[bool]:
+    lanes = [(one.user, one.connection, one.before_seq) for one in looks]
+    not_empty = {tuple(row) for row in await connection.fetch(NOT_EMPTY, *map(list, zip(*lanes, strict=True)))}
+    return [lane not in not_empty for lane in lanes]
+
+
+async def _erased_before(connection: Connection, looks: list[ErasedBefore]) -> list[int]:
+    names = [(number, name, one.connection) for number, one in enumerate(looks) for name in one.names]
+    columns = map(list, zip(*names, strict=True)) if names else ([], [], [])
+    found = dict(await connection.fetch(ERASED_BEFORE, *columns))
+    return [found.get(number, 0) for number in range(len(looks))]
+
+
+async def salt(connection: Connection) -> bytes:
+    """What this journal's ids are salted with."""
+    found: bytes = await connection.fetchval("SELECT salt FROM origin")
+    return found
+
+
+async def next_due_ms(connection: Connection, connections: Sequence[str]) -> int | None:
+    """When a lane of these connections that nobody has claimed is due next; None where there is none."""
+    due: int | None = await connection.fetchval(NEXT_DUE, connections)
+    return due
+
+
+async def backlog(connection: Connection) -> list[Backlog]:
+    """What waits or is closed, by connection."""
+    waiting: dict[str, list[Waiting]] = {}
+    for name, reason, claimed, lanes, due_ms, attempts, since_ms in await connection.fetch(LANES):
+        one = Waiting(
+            reason=reason,
+            claimed=claimed,
+            lanes=lanes,
+            due_ms=due_ms,
+            attempts=attempts,
+            failing_since_ms=since_ms or 0,
+        )
+        waiting.setdefault(name, []).append(one)
+    oldest = {name: (batches, at_ms) for name, batches, at_ms in await connection.fetch(OLDEST)}
+    trouble = {one.connection: one.trouble for one in await accounts.sealed(connection, None)}
+    return assembled(oldest, waiting, await gates.closed(connection), trouble)
+
+
+async def counts(connection: Connection) -> list[Count]:
+    """Counts of facts by connection, word and reason."""
+    return [Count(connection=c, word=w, reason=r, facts=n) for c, w, r, n in await connection.fetch(COUNTS)]
+
+
+async def is_dealt_with(connection: Connection, name: str, ref: bytes, before_seq: int) -> bool:
+    """Whether no older work is left, on the connection of that name, of what this hashed id was found in."""
+    found = await seqs(connection, [ref])
+    ((is_left,),) = await connection.fetch(LEFT_OF, name, found, before_seq)
+    return not is_left
+
+
+async def find(connection: Connection, wanted: Sequence[bytes], limit: int) -> list[Found]:
+    """The newest batches that one of these ids was found in, oldest first."""
+    known = (await seqs(connection, wanted))[-limit:]
+    closed = await gates.closed(connection)
+    return [await _found(connection, row, closed) for row in await connection.fetch(FOUND, known)]
+
+
+async def _found(connection: Connection, row: Sequence[Any], closed: Mapping[str, Sequence[Gate]]) -> Found:
+    seq, user, message, part, received_ms, dialect, body, replay, at_ms = row
+    dialect, body, _ = unwrapped(dialect, body)
+    return Found(
+        seq=seq,
+        message=message,
+        part=part,
+        dialect=dialect,
+        received_ms=received_ms,
+        body=body,
+        sightings=(*await _finished(connection, user, seq), *await _waiting(connection, user, seq, closed)),
+        replayed=None if replay is None else Replayed(replay=replay, at_ms=at_ms),
+    )
+
+
+async def _finished(connection: Connection, user: int, seq: int) -> list[Sighting]:
+    return [
+        Sighting(
+            connection=name,
+            at_ms=at_ms,
+            outcomes=OUTCOMES.decode(outcomes),
+            receipt=await erase.receipt(connection, seq, name),
+        )
+        for name, at_ms, outcomes in await connection.fetch(FINISHED, user, seq)
+    ]
+
+
+async def _waiting(connection: Connection, user: int, seq: int, closed: Mapping[str, Sequence[Gate]]) -> list[Sighting]:
+    return [
+        Sighting(
+            connection=name,
+            progress=msgspec.json.decode(progress) if progress else {},
+            due_ms=due_ms,
+            attempts=attempts,
+            reason=reason,
+            claimed=claimed,
+            rest=rest_of(name, closed),
+            trouble=trouble,
+            receipt=await erase.receipt(connection, seq, name),
+        )
+        for name, progress, due_ms, attempts, reason, claimed, trouble in await connection.fetch(WAITING, user, seq)
+    ]

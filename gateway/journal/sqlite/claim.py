@@ -1,0 +1,99 @@
+"""Claiming lanes: whole users, each with its oldest work in order.
+
+What is claimed is read afterwards, by who claimed it: with every row that is read the interpreter's lock changes hands,
+and so long nobody else could write.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.journal.port import Lane
+from gateway.journal.sqlite.lanes import assembled
+from gateway.journal.sqlite.settle import plain_key
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Claim up to ``lanes`` lanes of a connection under a fence."""
+
+    connection: str
+    now_ms: int
+    lanes: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Give back the lanes that were claimed under these fences, as they were."""
+
+    fences: tuple[int, ...]
+
+
+TAKE = """
+    INSERT INTO claims (connection, user, fence, due_ms, attempts, failing_since_ms, erased_seq, sole_seq)
+    SELECT connection, user, :fence, due_ms, attempts, failing_since_ms, erased_seq, sole_seq FROM lanes l
+    WHERE seq = 0 AND connection = :connection AND due_ms <= :now_ms
+    AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.connection = l.connection AND c.user = l.user)
+    ORDER BY due_ms LIMIT :lanes
+"""
+LET_GO = "DELETE FROM claims WHERE fence = ?"
+TAKEN = """
+    SELECT user, attempts, failing_since_ms, erased_seq, sole_seq FROM claims
+    WHERE connection = :connection AND fence = :fence ORDER BY due_ms
+"""
+SOLE = """
+    SELECT b.user, b.seq, b.message, b.part, b.dialect, b.received_ms, b.facts, b.body, NULL, 0, ''
+    FROM json_each(:sole) s JOIN batches b ON b.seq = s.value
+"""
+ITEMS = """
+    SELECT b.user, b.seq, b.message, b.part, b.dialect, b.received_ms, b.facts, b.body, w.progress, w.crashes,
+        w.crashed_in
+    FROM json_each(:users) u
+    JOIN lanes w ON w.user = u.value AND w.connection = :connection
+    JOIN batches b ON b.seq = w.seq
+    WHERE w.seq IN (
+        SELECT seq FROM lanes WHERE user = u.value AND connection = :connection AND seq > 0 ORDER BY seq LIMIT :items
+    )
+    ORDER BY b.user, b.seq
+"""
+WISHES = "SELECT EXISTS (SELECT 1 FROM wishes)"
+MEMORY = """
+    SELECT m.user, m.key, m.value FROM json_each(:users) u
+    JOIN memory m ON m.user = u.value AND m.connection = :connection
+"""
+
+
+def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
+    """Carry out the Claims and LetGos among these operations; the result of a Claim is how many lanes it claimed."""
+    for index, operation in enumerate(operations):
+        if isinstance(operation, LetGo):
+            database.executemany(LET_GO, [(fence,) for fence in operation.fences])
+        elif isinstance(operation, Claim):
+            given = {name: getattr(operation, name) for name in ("connection", "now_ms", "lanes", "fence")}
+            results[index] = database.execute(TAKE, given).rowcount
+
+
+def read(database: sqlite3.Connection, connection: str, fence: int, most: int) -> list[Lane]:
+    """The lanes that have been claimed under a fence, longest due first, each with so many items at most.
+
+    In most there is one batch, of which nothing has become yet: that alone is read, and its lane not even looked at.
+    """
+    given: dict[str, Any] = {"connection": connection, "fence": fence, "items": most}
+    taken = database.execute(TAKEN, given).fetchall()
+    given["sole"] = _json([sole for *_, sole in taken if sole is not None])
+    given["users"] = _json([user for user, *_, sole in taken if sole is None])
+    items = [*database.execute(SOLE, given).fetchall(), *database.execute(ITEMS, given).fetchall()]
+    given["users"] = _json([user for user, *_ in taken])
+    memory = [(user, plain_key(key), value) for user, key, value in database.execute(MEMORY, given).fetchall()]
+    wishes = bool(database.execute(WISHES).fetchone()[0])
+    return assembled((connection, fence), [row[:-1] for row in taken], items, memory, wishes=wishes)
+
+
+def _json(values: Sequence[int]) -> str:
+    return msgspec.json.encode(values).decode()

@@ -1,0 +1,384 @@
+"""The journal in one SQLite file: WAL, every commit synced, one writer at a time across processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+
+from gateway.journal import port
+from gateway.journal.backlog import Backlog
+from gateway.journal.closings import Closing, Others
+from gateway.journal.port import (
+    Count,
+    DataPoint,
+    Entry,
+    Found,
+    JournalUnavailable,
+    Lane,
+    Sealed,
+    Settlement,
+    hash64,
+    hash_ref,
+)
+from gateway.journal.replays import Again, Picked, Replay, Selection
+from gateway.journal.sqlite import (
+    accept,
+    accounts,
+    arrivals,
+    claim,
+    data_points,
+    erase,
+    gates,
+    lookup,
+    refs,
+    replay,
+    settle,
+)
+from gateway.journal.sqlite.checkpoint import Checkpointer
+from gateway.journal.sqlite.commit import Committer
+from gateway.journal.sqlite.file import connect, path_of
+from gateway.journal.sqlite.indexing import Indexer
+from gateway.journal.sqlite.locks import Turn, dispatching, writing
+
+T = TypeVar("T")
+LOOK_AGAIN_S = 0.005
+RUNS = tuple(kind.run for kind in (accept, settle, claim, erase, accounts, lookup, data_points, replay, gates))
+FREE = (
+    """
+    UPDATE lanes SET sole_seq = NULL FROM claims c
+    WHERE lanes.user = c.user AND lanes.connection = c.connection AND lanes.seq = 0
+    """,
+    "DELETE FROM claims",
+    "UPDATE lanes SET due_ms = 0 WHERE seq = 0 AND reason LIKE 'refused%'",
+)
+
+
+class SqliteJournal:
+    """The journal port on SQLite. Make one inside a running event loop, after ``prepare``."""
+
+    def __init__(self, url: str) -> None:
+        self._path = path_of(url)
+        self._writer = connect(self._path)
+        self._read_on(self._writer, accept.prepare)
+        self._reader = connect(self._path)
+        at = self._path.stat()
+        self._file = at.st_dev, at.st_ino
+        self._turn = Turn(self._path)
+        self._committer = Committer(self._transact)
+        self._checkpointer = Checkpointer(self._path, connect, self._turn_of_its_own)
+        self._owner: int | None = None
+        self._name = secrets.token_hex(8)
+        self._shared: dict[str, bytes] = {}  # what a dispatcher has read of memories; nobody else writes any
+        self._sharing: Counter[str] = Counter()  # settlements under way that write there
+        self._unread: set[int] = set()  # fences under which lanes were claimed that could not be read then
+        self._indexer: Indexer | None = None
+        self._aside: sqlite3.Connection | None = None
+        self.salt: bytes = self._read(refs.salt)
+
+    async def accept(self, new: Sequence[Entry], connections: Sequence[str], sealed: Sequence[Sealed] = ()) -> int:
+        """Store batches durably; see the port."""
+        stored: int = await self._do(accept.Accept(tuple(new), tuple(connections), tuple(sealed)))
+        return stored
+
+    async def claim(self, connection: str, *, now_ms: int, lanes: int, items: int) -> list[Lane]:
+        """Claim lanes that are due; see the port."""
+        await self._let_go()
+        fence = secrets.randbits(62)
+        found: int = await self._do(claim.Claim(connection, now_ms, lanes, fence))
+        if not found:
+            return []
+        self._unread.add(fence)
+        claimed = self._read(claim.read, connection, fence, items)
+        self._unread.remove(fence)
+        return claimed
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """Record what became of a lane; see the port. Raises TypeError for what is no JSON."""
+        msgspec.json.encode((settlement.memos, settlement.progress))  # nobody else in the commit may suffer for it
+        shares = any(memo.shared for memo in settlement.memos)
+        self._sharing[settlement.connection] += shares
+        try:
+            held: bool = await self._do(settle.Settle(settlement, _now_ms()))
+        finally:
+            self._sharing[settlement.connection] -= shares
+            if shares:
+                self._shared.pop(settlement.connection, None)
+        return held
+
+    async def rouse(self, connection: str, reason: str, *, now_ms: int) -> None:
+        """Make lanes due that wait for a reason; see the port."""
+        await self._do(lookup.Rouse(connection, reason, now_ms))
+
+    async def recall(self, *, after_ms: int, now_ms: int, limit: int) -> int:
+        """Make lanes due that were put off for too long; see the port."""
+        recalled: int = await self._do(lookup.Recall(after_ms, now_ms, limit))
+        return recalled
+
+    async def is_dealt_with(self, connection: str, ref: bytes, before_seq: int) -> bool:
+        """Whether nothing older is left of what an id was found in; see the port."""
+        is_done: bool = await self._do(lookup.IsDealtWith(connection, ref, before_seq))
+        return is_done
+
+    async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
+        """Forget finished batches; see the port."""
+        reached: int | None = await self._do(lookup.Prune(before_ms, dead_before_ms, after_seq, limit))
+        return reached
+
+    async def erase(self, connection: str, names: Sequence[str], *, everywhere: bool, seq: int) -> bool:
+        """Let nothing older be sent of a user, and keep nothing of it; see the port."""
+        found = self._read(refs.seqs, [hash_ref(name, self.salt) for name in names])
+        lanes = tuple(hash64(name) for name in names)
+        gone: bool = await self._do(erase.Erase(connection, lanes, tuple(found), everywhere, seq))
+        return gone
+
+    async def erased_before(self, connection: str, names: Sequence[bytes]) -> int:
+        """Up to when one of these asked to be forgotten; see the port."""
+        return self._read(erase.before_ms, connection, names)
+
+    async def crashed(self, connection: str, user: int, seq: int, doing: str) -> None:
+        """Count that a process died of a piece of work; see the port."""
+        await self._do(lookup.Crashed(connection, user, seq, doing))
+
+    async def backlog(self) -> list[Backlog]:
+        """What waits, by connection; see the port."""
+        return await asyncio.to_thread(self._look_aside, lookup.backlog, _now_ms())
+
+    async def room(self) -> int | None:
+        """What is free on the disk, and inside the file; see the port."""
+        try:
+            disk = os.statvfs(self._path.parent)
+        except OSError as error:
+            raise JournalUnavailable(f"{self._path}: {error.strerror}") from error
+        return disk.f_bavail * disk.f_frsize + self._read(lookup.free_bytes)
+
+    async def ping(self) -> None:
+        """Return if the journal can be written now; see the port."""
+        await self._do(lookup.Ping(_now_ms()))
+
+    async def shared_memory(self, connection: str) -> dict[str, Any]:
+        """What a plugin remembers for its connection; see the port."""
+        if self._owner is None or self._sharing[connection]:
+            return self._read(lookup.shared_memory, connection)
+        if connection not in self._shared:
+            self._shared[connection] = msgspec.json.encode(self._read(lookup.shared_memory, connection))
+        shared: dict[str, Any] = msgspec.json.decode(self._shared[connection])
+        return shared
+
+    async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
+        """Whether nothing older is left in a lane; see the port."""
+        await self._put_away(before_seq)
+        return self._read(lookup.lane_is_empty, connection, user, before_seq)
+
+    async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[Found]:
+        """Batches that an id was found in; see the port."""
+        return self._read(lookup.find, wanted, limit)
+
+    async def sealed(self, connection: str) -> Sealed | None:
+        """The settings kept for an account's connection; see the port."""
+        return next(iter(self._read(accounts.sealed, connection)), None)
+
+    async def all_sealed(self) -> list[Sealed]:
+        """The settings of every account; see the port."""
+        return self._read(accounts.sealed, None)
+
+    async def note_trouble(self, connection: str, print: bytes, trouble: str) -> None:
+        """Note what is wrong with the settings of an account; see the port."""
+        await self._do(accounts.Note(connection, print, trouble))
+
+    async def reseal(self, print: bytes, sealed: Sealed) -> None:
+        """Keep settings sealed anew; see the port."""
+        await self._do(accounts.Reseal(print, sealed))
+
+    async def due(self, connection: str, now_ms: int) -> list[tuple[str, bytes | None]]:
+        """Where something is due; see the port."""
+        await self._let_go()
+        await self._put_away()
+        return self._read(accounts.due, connection, now_ms)
+
+    async def counts(self) -> list[Count]:
+        """Counts of facts; see the port."""
+        return self._read(lookup.counts)
+
+    async def note(self, points: Sequence[DataPoint]) -> None:
+        """Add to the catalog of data points; see the port."""
+        await self._do(data_points.Note(tuple(points), port.MOST_DATA_POINTS))
+
+    async def data_points(self) -> list[DataPoint]:
+        """The catalog of data points; see the port."""
+        return self._read(data_points.all_points)
+
+    async def pick(
+        self, selection: Selection, *, after_seq: int, upto: int, limit: int, surveys: bool = False
+    ) -> tuple[list[Picked], int | None]:
+        """What a selection is about; see the port. What a survey needs is put together once, beside the file."""
+        if self._aside is None:
+            self._aside = connect(self._path)
+        look = partial(replay.pick, surveys=surveys)
+        return await asyncio.to_thread(self._read_on, self._aside, look, selection, self.salt, (after_seq, upto, limit))
+
+    async def begin_replay(self, new: Replay) -> None:
+        """Note a new replay; see the port."""
+        await self._do(replay.Begin(new))
+
+    async def replays(self) -> list[Replay]:
+        """Every replay that is known; see the port."""
+        return await asyncio.to_thread(self._look_aside, replay.replays)
+
+    async def advance_replay(self, id: str, *, cursor: int, done: bool) -> bool:
+        """Note how far a replay has come; see the port."""
+        goes_on: bool = await self._do(replay.Advance(id, cursor, done))
+        return goes_on
+
+    async def abort_replay(self, id: str) -> bool:
+        """Have nothing more sent of a replay; see the port."""
+        is_known: bool = await self._do(replay.Abort(id))
+        return is_known
+
+    async def withdrawn(self, user: int, again: Again) -> str:  # noqa: ARG002  # batches are found without it
+        """Why what was stored again is not sent; see the port."""
+        return self._read(replay.withdrawn, again)
+
+    async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
+        """Return once a lane may be due; see the port."""
+        start = time.monotonic()
+        while (looked := time.monotonic()) < start + timeout_s:
+            if self._read(lookup.any_due, connections, now_ms + int(1000 * (looked - start))):
+                return
+            await asyncio.sleep(max(LOOK_AGAIN_S, 20 * (time.monotonic() - looked)))  # it looks past what is in hand
+
+    async def take_over(self) -> bool:
+        """Become the one dispatcher of this journal; see the port. What a dead one held is free again."""
+        if self._owner is None:
+            try:
+                self._owner = self._own()
+            except BlockingIOError:
+                return False
+            except (OSError, sqlite3.Error) as error:
+                raise JournalUnavailable(f"{self._path}: {error}") from error
+            self._committer.write_here()
+        return True
+
+    def _own(self) -> int:
+        """Lock out other dispatchers and free what a dead one held; returns the descriptor that has the lock."""
+        descriptor = dispatching(self._path)
+        try:
+            with self._turn_of_its_own():
+                for statement in FREE:
+                    self._reader.execute(statement)
+                gates.succeed(self._reader)
+            self._indexer = Indexer(connect(self._path), self._turn_of_its_own)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    async def exchange(self, connection: str, closings: Sequence[Closing]) -> Others:
+        """Tell and hear what is closed; see the port. The only other dispatchers are those that were here before."""
+        if closings:
+            await self._do(gates.Tell(connection, self._name, tuple(closings), _now_ms()))
+        return self._read(gates.hear, connection, self._name, _now_ms())
+
+    async def pause(self, connection: str, left_ms: int | None) -> bool:
+        """Have nothing sent for a while, or again; see the port."""
+        ended: bool = await self._do(gates.Pause(connection, left_ms, _now_ms()))
+        return ended
+
+    async def close(self) -> None:
+        """Finish what is in hand and let go of the file."""
+        await self._committer.close()
+        if self._indexer is not None:
+            self._indexer.close()
+        self._checkpointer.close()
+        self._writer.close()
+        self._reader.close()
+        if self._aside is not None:
+            self._aside.close()
+        self._turn.close()
+        if self._owner is not None:
+            os.close(self._owner)
+
+    @property
+    def waiting(self) -> int:
+        """How many operations wait for the next commit."""
+        return self._committer.waiting
+
+    def _turn_of_its_own(self) -> Any:
+        return writing(self._path)
+
+    async def _put_away(self, before_seq: int | None = None) -> None:
+        """Have everything, or everything older than that, in its lane."""
+        if self._read(arrivals.any_left, before_seq):
+            await self._do(arrivals.Put())
+
+    async def _let_go(self) -> None:
+        """Let go of lanes that were claimed and could not be read."""
+        if self._unread:
+            unread = tuple(self._unread)
+            await self._do(claim.LetGo(unread))
+            self._unread -= set(unread)
+
+    async def _do(self, operation: Any) -> Any:
+        return await self._committer.submit(operation)
+
+    def _read(self, look: Callable[..., T], *arguments: Any) -> T:
+        return self._read_on(self._reader, look, *arguments)
+
+    def _read_on(self, database: sqlite3.Connection, look: Callable[..., T], *arguments: Any) -> T:
+        try:
+            return look(database, *arguments)
+        except sqlite3.Error as error:
+            raise JournalUnavailable(f"{self._path}: {error}") from error
+
+    def _look_aside(self, look: Callable[..., T], *arguments: Any) -> T:
+        """Look at what takes its time, on a connection of its own."""
+        with closing(connect(self._path)) as database:
+            return self._read_on(database, look, *arguments)
+
+    def _still_there(self) -> None:
+        """Writing to a file that has been taken away succeeds, and is lost. Raises JournalUnavailable."""
+        try:
+            found = self._path.stat()
+        except OSError as error:
+            raise JournalUnavailable(f"{self._path}: {error.strerror}") from error
+        if (found.st_dev, found.st_ino) != self._file:
+            raise JournalUnavailable(f"{self._path}: another file is in its place; restart the gateway")
+
+    def _transact(self, operations: Sequence[Any]) -> Sequence[Any]:
+        """Run operations of all kinds in one transaction: those of a kind together, where that is cheaper."""
+        self._still_there()
+        try:
+            with self._turn:
+                return self._carried_out(operations)
+        except (sqlite3.Error, OSError, MemoryError) as error:  # no memory: a hook is at its bound
+            raise JournalUnavailable(f"{self._path}: {str(error) or 'no memory'}") from error
+
+    def _carried_out(self, operations: Sequence[Any]) -> Sequence[Any]:
+        if self._writer.in_transaction:  # there was no memory to end the last one with
+            self._writer.execute("ROLLBACK")
+        if (stored := accept.store_new(self._writer, operations)) is not None:
+            return stored
+        results: list[Any] = [None] * len(operations)
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            for run in RUNS:
+                run(self._writer, operations, results)
+            self._writer.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error, MemoryError):
+                self._writer.execute("ROLLBACK")
+            raise
+        return results
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,301 @@
+"""Looking things up in the journal, and forgetting what is old."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from operator import itemgetter
+from typing import Any
+
+import msgspec
+
+from gateway.clock import now_ms as the_time
+from gateway.journal.backlog import Backlog, Gate, Waiting, assembled, rest_of
+from gateway.journal.port import Count, Found, Outcome, Sighting
+from gateway.journal.replays import Replayed, unwrapped
+from gateway.journal.sqlite import accounts, arrivals, erase, gates, refs, replay
+from gateway.journal.sqlite.settle import SHARED, plain_key
+
+FOUND = """
+    SELECT b.seq, b.user, b.message, b.part, b.received_ms, b.dialect, b.body, r.replay, p.created_ms FROM batches b
+    LEFT JOIN replayed r ON r.seq = b.seq LEFT JOIN replays p ON p.id = r.replay
+    WHERE b.seq IN (SELECT value FROM json_each(?)) ORDER BY b.seq
+"""
+OUTCOMES = msgspec.json.Decoder(tuple[Outcome, ...])
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Prove that the journal can be written, by writing."""
+
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rouse:
+    """Make the lanes of a connection due that were given back for this reason."""
+
+    connection: str
+    reason: str
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Make up to ``limit`` lanes due that were put off until after then."""
+
+    after_ms: int
+    now_ms: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """Count that a process died of a piece of work."""
+
+    connection: str
+    user: int
+    seq: int
+    doing: str
+
+
+@dataclass(frozen=True, slots=True)
+class IsDealtWith:
+    """Whether no work older than ``before_seq`` is left of batches that this hashed id was found in."""
+
+    connection: str
+    ref: bytes
+    before_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Forget, of ``limit`` batches behind one, those that are finished and older than these times."""
+
+    before_ms: int
+    dead_before_ms: int
+    after_seq: int
+    limit: int
+
+
+PING = """
+    INSERT INTO memory (user, connection, key, value) VALUES (0, '', 'ping', ?)
+    ON CONFLICT DO UPDATE SET value = excluded.value
+"""
+CRASHED = """
+    UPDATE lanes SET crashes = crashes + (seq > 0), crashed_in = iif(seq > 0, :doing, NULL), sole_seq = NULL
+    WHERE user = :user AND connection = :connection AND seq IN (0, :seq)
+"""
+WAITING = """
+    WITH heads (connection, reason, claimed, due_ms, attempts, failing_since_ms) AS (
+        SELECT l.connection, l.reason, c.user IS NOT NULL, l.due_ms, l.attempts, l.failing_since_ms
+        FROM lanes l LEFT JOIN claims c ON c.connection = l.connection AND c.user = l.user WHERE seq = 0
+        UNION ALL
+        SELECT connection, '', 0, min(due_ms), 0, 0 FROM arrived a WHERE NOT EXISTS (
+            SELECT 1 FROM lanes l WHERE l.user = a.user AND l.connection = a.connection
+        ) GROUP BY connection, user
+    )
+    SELECT connection, reason, claimed, count(*), max(due_ms), max(attempts), min(nullif(failing_since_ms, 0))
+    FROM heads GROUP BY connection, reason, claimed ORDER BY connection, claimed, count(*) DESC
+"""
+OLDEST = """
+    SELECT w.connection, w.batches, (SELECT received_ms FROM batches WHERE seq = w.oldest) FROM (
+        SELECT connection, count(*) AS batches, min(seq) AS oldest FROM (
+            SELECT connection, seq FROM lanes WHERE seq > 0 UNION ALL SELECT connection, seq FROM arrived
+        ) GROUP BY connection
+    ) w ORDER BY connection
+"""
+TROUBLE = "SELECT connection, trouble FROM accounts WHERE trouble <> ''"
+OLDER = "SELECT 1 FROM lanes WHERE user = ? AND connection = ? AND seq > 0 AND seq < ? LIMIT 1"
+OLD = f"""
+    SELECT b.seq, b.received_ms < :before_ms, NOT {erase.WAITS} AND NOT EXISTS (
+        SELECT 1 FROM ledger l WHERE l.seq = b.seq AND l.dead > 0 AND b.received_ms >= :dead_before_ms
+    )
+    FROM batches b WHERE b.seq > :after_seq ORDER BY b.seq LIMIT :limit
+"""  # noqa: S608
+ANY_DUE = """
+    SELECT 1 FROM lanes l WHERE seq = 0 AND connection = ? AND due_ms <= ?
+    AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.connection = l.connection AND c.user = l.user) LIMIT 1
+"""
+FORGETTING = (
+    "DELETE FROM ledger WHERE seq IN (SELECT value FROM json_each(:seqs))",
+    "DELETE FROM batches WHERE seq IN (SELECT value FROM json_each(:seqs))",
+)
+ROUSE = """
+    UPDATE lanes SET due_ms = min(due_ms, :now_ms) WHERE seq = 0 AND connection = :connection AND reason = :reason
+"""
+RECALL = """
+    WITH RECURSIVE names (name) AS (
+        SELECT min(connection) FROM lanes WHERE seq = 0
+        UNION ALL
+        SELECT (SELECT min(connection) FROM lanes WHERE seq = 0 AND connection > name) FROM names
+        WHERE name IS NOT NULL
+    )
+    UPDATE lanes SET due_ms = :now_ms FROM (
+        SELECT l.user, l.connection FROM names JOIN lanes l ON l.connection = name
+        WHERE l.seq = 0 AND l.due_ms > :after_ms LIMIT :limit
+    ) off
+    WHERE lanes.user = off.user AND lanes.connection = off.connection AND lanes.seq = 0 RETURNING 1
+"""
+LEFT_OF = """
+    SELECT 1 FROM json_each(:seqs) s JOIN batches b ON b.seq = s.value
+    JOIN lanes w ON w.user = b.user AND w.connection = :connection AND w.seq = b.seq LIMIT 1
+"""
+
+
+def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
+    """Carry out what is looked up, roused or forgotten among these operations."""
+    for index, operation in enumerate(operations):
+        if isinstance(operation, Ping):
+            database.execute(PING, (operation.now_ms,))
+        elif isinstance(operation, Rouse):
+            given = {name: getattr(operation, name) for name in ("connection", "reason", "now_ms")}
+            database.execute(ROUSE, given)
+        elif isinstance(operation, Recall):
+            given = {name: getattr(operation, name) for name in ("after_ms", "now_ms", "limit")}
+            results[index] = len(database.execute(RECALL, given).fetchall())
+        elif isinstance(operation, Crashed):
+            given = {name: getattr(operation, name) for name in ("doing", "user", "connection", "seq")}
+            database.execute(CRASHED, given)
+        elif isinstance(operation, IsDealtWith):
+            older = [seq for seq in refs.seqs(database, [operation.ref]) if seq < operation.before_seq]
+            given = {"connection": operation.connection, "seqs": msgspec.json.encode(older).decode()}
+            results[index] = database.execute(LEFT_OF, given).fetchone() is None
+        elif isinstance(operation, Prune):
+            results[index] = _prune(database, operation)
+
+
+def _prune(database: sqlite3.Connection, prune: Prune) -> int | None:
+    given = {name: getattr(prune, name) for name in ("before_ms", "dead_before_ms", "after_seq", "limit")}
+    looked_at = database.execute(OLD, given).fetchall()
+    old = list(takewhile(itemgetter(1), looked_at))
+    forgotten = [seq for seq, _, is_done in old if is_done]
+    if forgotten:
+        for statement in FORGETTING:
+            database.execute(statement, {"seqs": msgspec.json.encode(forgotten).decode()})
+        refs.forget(database, max(forgotten))
+    erase.forget(database, forgotten, prune.dead_before_ms)
+    replay.forget(database, forgotten, prune.dead_before_ms)
+    accounts.forget(database, prune.before_ms)
+    gates.forget(database, the_time())
+    return old[-1][0] if len(old) == prune.limit else None
+
+
+def any_due(database: sqlite3.Connection, connections: Sequence[str], now_ms: int) -> bool:
+    """Whether one of these connections has a lane that is due, or may have one."""
+    return any(
+        arrivals.any_left_for(database, name) or database.execute(ANY_DUE, (name, now_ms)).fetchone()
+        for name in connections
+    )
+
+
+def shared_memory(database: sqlite3.Connection, connection: str) -> dict[str, Any]:
+    """What a plugin remembers for its whole connection."""
+    rows = database.execute("SELECT key, value FROM memory WHERE user = ? AND connection = ?", (SHARED, connection))
+    return {plain_key(key): msgspec.json.decode(value) for key, value in rows.fetchall()}
+
+
+def lane_is_empty(database: sqlite3.Connection, connection: str, user: int, before_seq: int) -> bool:
+    """Whether no work older than ``before_seq`` is left in a lane."""
+    return database.execute(OLDER, (user, connection, before_seq)).fetchone() is None
+
+
+def backlog(database: sqlite3.Connection, now_ms: int) -> list[Backlog]:
+    """What waits or is closed, by connection."""
+    waiting: dict[str, list[Waiting]] = {}
+    for connection, *row in database.execute(WAITING):
+        waiting.setdefault(connection, []).append(_waiting_lanes(row))
+    oldest = {connection: (batches, at_ms) for connection, batches, at_ms in database.execute(OLDEST)}
+    trouble = dict(database.execute(TROUBLE).fetchall())
+    return assembled(oldest, waiting, gates.closed(database, now_ms), trouble)
+
+
+def _waiting_lanes(row: Sequence[Any]) -> Waiting:
+    reason, claimed, lanes, due_ms, attempts, failing_since_ms = row
+    return Waiting(
+        reason=reason,
+        claimed=bool(claimed),
+        lanes=lanes,
+        due_ms=due_ms,
+        attempts=attempts,
+        failing_since_ms=failing_since_ms or 0,
+    )
+
+
+def free_bytes(database: sqlite3.Connection) -> int:
+    """How much of the file is free."""
+    pages, size = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
+    return int(pages * size)
+
+
+def counts(database: sqlite3.Connection) -> list[Count]:
+    """Counts of facts by connection, word and reason."""
+    rows = database.execute("SELECT connection, word, reason, facts FROM counts ORDER BY connection, word, reason")
+    return [Count(connection=c, word=w, reason=r, facts=n) for c, w, r, n in rows.fetchall()]
+
+
+def find(database: sqlite3.Connection, wanted: Sequence[bytes], limit: int) -> list[Found]:
+    """The newest batches that one of these ids was found in, oldest first."""
+    known = refs.seqs(database, wanted)[-limit:]
+    rows = database.execute(FOUND, (msgspec.json.encode(known).decode(),)).fetchall()
+    closed = gates.closed(database, the_time())
+    return [_found(database, row, closed) for row in rows]
+
+
+def _found(database: sqlite3.Connection, row: Sequence[Any], closed: Mapping[str, Sequence[Gate]]) -> Found:
+    seq, user, message, part, received_ms, dialect, body, replay, at_ms = row
+    dialect, body, _ = unwrapped(dialect, body)
+    return Found(
+        seq=seq,
+        message=message,
+        part=part,
+        dialect=dialect,
+        received_ms=received_ms,
+        body=body,
+        sightings=(*_finished(database, seq), *_waiting(database, seq, user, closed)),
+        replayed=None if replay is None else Replayed(replay=replay, at_ms=at_ms),
+    )
+
+
+def _finished(database: sqlite3.Connection, seq: int) -> list[Sighting]:
+    rows = database.execute("SELECT connection, at_ms, outcomes FROM ledger WHERE seq = ? ORDER BY connection", (seq,))
+    return [
+        Sighting(connection=c, at_ms=at, outcomes=OUTCOMES.decode(o), receipt=erase.receipt(database, seq, c))
+        for c, at, o in rows.fetchall()
+    ]
+
+
+def _waiting(database: sqlite3.Connection, seq: int, user: int, closed: Mapping[str, Sequence[Gate]]) -> list[Sighting]:
+    rows = database.execute(
+        """
+        SELECT w.connection, w.progress, coalesce(l.due_ms, w.due_ms), coalesce(l.attempts, 0), coalesce(l.reason, ''),
+            c.user IS NOT NULL, coalesce(a.trouble, '')
+        FROM (
+            SELECT user, connection, progress, due_ms FROM lanes WHERE user = :user AND seq = :seq
+            UNION ALL
+            SELECT user, connection, NULL, due_ms FROM arrived WHERE seq = :seq
+            AND first_seq = (SELECT max(first_seq) FROM arrivals WHERE first_seq <= :seq)
+        ) w
+        LEFT JOIN lanes l ON l.user = w.user AND l.connection = w.connection AND l.seq = 0
+        LEFT JOIN claims c ON c.user = w.user AND c.connection = w.connection
+        LEFT JOIN accounts a ON a.connection = w.connection
+        ORDER BY w.connection
+        """,
+        {"user": user, "seq": seq},
+    )
+    return [
+        Sighting(
+            connection=connection,
+            progress=msgspec.json.decode(progress) if progress else {},
+            due_ms=due_ms,
+            attempts=attempts,
+            reason=reason,
+            claimed=bool(claimed),
+            rest=rest_of(connection, closed),
+            trouble=trouble,
+            receipt=erase.receipt(database, seq, connection),
+        )
+        for connection, progress, due_ms, attempts, reason, claimed, trouble in rows.fetchall()
+    ]

@@ -1,0 +1,211 @@
+"""Replays in SQLite: what is selected, what is stored again of it, and how far that has come."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.journal.port import Entry, Outcome, hash_ref
+from gateway.journal.replays import ABORTED, Again, Chosen, Picked, Replay, Selection, all_chosen, all_picked, cut
+from gateway.journal.sqlite import refs
+
+OUTCOMES = msgspec.json.Decoder(tuple[Outcome, ...])
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Note a new replay."""
+
+    replay: Replay
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """Note how far a replay has come, unless it was aborted."""
+
+    id: str
+    cursor: int
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Have nothing more sent of a replay."""
+
+    id: str
+
+
+BEGIN = """
+    INSERT INTO replays (id, created_ms, selection, rate, upto, state)
+    SELECT ?, ?, ?, ?, (SELECT coalesce(max(seq), 0) FROM batches), 'open'
+"""
+ADVANCE = """
+    UPDATE replays SET cursor = max(cursor, :cursor), state = iif(:done, 'done', state)
+    WHERE id = :id AND state != 'aborted'
+"""
+ABORT = "UPDATE replays SET state = 'aborted' WHERE id = ?"
+AT_ONCE = """
+    UPDATE lanes SET due_ms = 0 FROM replayed r JOIN batches b ON b.seq = r.seq
+    JOIN lanes w ON w.user = b.user AND w.connection = r.connection AND w.seq = r.seq
+    WHERE r.replay = ? AND lanes.user = w.user AND lanes.connection = w.connection AND lanes.seq = 0
+"""
+REPLAYED = """
+    INSERT INTO replayed (seq, of_seq, connection, replay, facts)
+    SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3, r.value ->> 4 FROM json_each(?) r
+"""
+ALL = """
+    SELECT p.id, p.created_ms, p.selection, p.rate, p.upto, p.cursor, p.state, coalesce(sum(r.facts), 0), count(w.seq)
+    FROM replays p LEFT JOIN replayed r ON r.replay = p.id LEFT JOIN batches b ON b.seq = r.seq
+    LEFT JOIN lanes w ON w.user = b.user AND w.connection = r.connection AND w.seq = r.seq
+    GROUP BY p.id ORDER BY p.created_ms, p.id
+"""
+WITHDRAWN = """
+    SELECT EXISTS (SELECT 1 FROM replays WHERE id = ? AND state = 'aborted'),
+        EXISTS (SELECT 1 FROM batches WHERE seq = ? AND body = x'')
+"""
+WINDOW = "SELECT seq FROM batches WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+FINISHED = """
+    SELECT l.seq, l.connection, l.outcomes FROM json_each(:seqs) s
+    JOIN batches b ON b.seq = s.value JOIN ledger l ON l.seq = b.seq
+    WHERE b.dialect != 'replay'
+    AND (:connection IS NULL OR l.connection = :connection
+        OR substr(l.connection, 1, length(:connection) + 1) = :connection || '/')
+    AND (:message IS NULL OR b.message = :message)
+    AND b.received_ms >= coalesce(:since_ms, 0) AND (:until_ms IS NULL OR b.received_ms < :until_ms)
+    ORDER BY l.seq, l.connection
+"""
+LATER = """
+    SELECT r.of_seq, r.connection, l.outcomes FROM json_each(?) s JOIN replayed r ON r.of_seq = s.value
+    LEFT JOIN ledger l ON l.seq = r.seq AND l.connection = r.connection ORDER BY r.seq
+"""
+SIZES = "SELECT b.seq, length(b.body) FROM json_each(?) s JOIN batches b ON b.seq = s.value ORDER BY b.seq"
+DOCUMENTS = """
+    SELECT seq, user, message, part, dialect, received_ms, body FROM batches
+    WHERE seq IN (SELECT value FROM json_each(?))
+"""
+NEWEST = """
+    CREATE TEMP TABLE IF NOT EXISTS newest AS
+    SELECT b.user, l.connection, max(l.seq) AS seq FROM ledger l JOIN batches b ON b.seq = l.seq
+    WHERE b.dialect != 'replay' AND l.outcomes LIKE '%","delivered"%' GROUP BY 1, 2
+"""
+NEWEST_BY = "CREATE INDEX IF NOT EXISTS temp.newest_by ON newest (user, connection)"
+IS_NEWER = "SELECT 1 FROM temp.newest WHERE user = ? AND connection = ? AND seq > ?"
+MEMORY = "SELECT key, value FROM memory WHERE user = ? AND connection = ?"
+FORGET = """
+    DELETE FROM replays WHERE created_ms < ? AND NOT EXISTS (SELECT 1 FROM replayed r WHERE r.replay = replays.id)
+"""
+
+
+def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
+    """Carry out what is begun, advanced and aborted among these operations."""
+    for index, operation in enumerate(operations):
+        if isinstance(operation, Begin):
+            one = operation.replay
+            selection = msgspec.json.encode(one.selection).decode()
+            database.execute(BEGIN, (one.id, one.created_ms, selection, one.rate))
+        elif isinstance(operation, Advance):
+            given = {name: getattr(operation, name) for name in ("id", "cursor", "done")}
+            results[index] = bool(database.execute(ADVANCE, given).rowcount)
+        elif isinstance(operation, Abort):
+            results[index] = bool(database.execute(ABORT, (operation.id,)).rowcount)
+            database.execute(AT_ONCE, (operation.id,))
+
+
+def add(database: sqlite3.Connection, stored: Sequence[tuple[int, Entry, Again]]) -> None:
+    """Batches have just been stored again: of which ones they are is noted."""
+    rows = [(seq, again.of, entry.scope, again.replay, entry.facts) for seq, entry, again in stored]
+    database.execute(REPLAYED, (_json(rows),))
+
+
+def forget(database: sqlite3.Connection, seqs: Sequence[int], before_ms: int) -> None:
+    """Forget what was stored again and is gone, and replays of long ago of which nothing is left."""
+    if seqs:
+        database.execute("DELETE FROM replayed WHERE seq IN (SELECT value FROM json_each(?))", (_json(seqs),))
+    database.execute(FORGET, (before_ms,))
+
+
+def replays(database: sqlite3.Connection) -> list[Replay]:
+    """Every replay that is known."""
+    return [
+        Replay(
+            id=id,
+            created_ms=created_ms,
+            selection=msgspec.json.decode(selection, type=Selection),
+            rate=rate,
+            upto=upto,
+            cursor=cursor,
+            state=state,
+            facts=facts,
+            waiting=waiting,
+        )
+        for id, created_ms, selection, rate, upto, cursor, state, facts, waiting in database.execute(ALL).fetchall()
+    ]
+
+
+def withdrawn(database: sqlite3.Connection, again: Again) -> str:
+    """Why what was stored again is not to be sent any more."""
+    is_aborted, is_erased = database.execute(WITHDRAWN, (again.replay, again.of)).fetchone()
+    return ABORTED if is_aborted else "erased" if is_erased else ""
+
+
+def pick(
+    database: sqlite3.Connection,
+    selection: Selection,
+    salt: bytes,
+    place: tuple[int, int, int],
+    *,
+    surveys: bool,
+) -> tuple[list[Picked], int | None]:
+    """What a selection is about, of so many batches between two: ``place`` is (after, up to, how many)."""
+    seqs = _window(database, selection, salt, place)
+    reached = seqs[-1] if len(seqs) == place[2] else None
+    found = _chosen(database, selection, seqs)
+    wanted = sorted({seq for seq, _ in found})
+    last = cut(database.execute(SIZES, (_json(wanted),)))
+    if last is not None:
+        reached, wanted = last, [seq for seq in wanted if seq <= last]
+    picked = all_picked(found, database.execute(DOCUMENTS, (_json(wanted),)).fetchall())
+    if surveys:
+        database.execute(NEWEST)
+        database.execute(NEWEST_BY)
+        picked = [_surveyed(database, one) for one in picked]
+    return picked, reached
+
+
+def _window(database: sqlite3.Connection, selection: Selection, salt: bytes, place: tuple[int, int, int]) -> list[int]:
+    """The batches to look at, in order."""
+    after, upto, limit = place
+    if selection.message is None:
+        return [seq for (seq,) in database.execute(WINDOW, place)]
+    known = refs.seqs(database, [hash_ref(selection.message, salt)])
+    return [seq for seq in known if after < seq <= upto][:limit]
+
+
+def _chosen(database: sqlite3.Connection, selection: Selection, seqs: Sequence[int]) -> Chosen:
+    names = ("connection", "message", "since_ms", "until_ms")
+    given = {"seqs": _json(seqs), **{name: getattr(selection, name) for name in names}}
+    finished = database.execute(FINISHED, given).fetchall()
+    later = database.execute(LATER, (_json(seqs),)).fetchall()
+    return all_chosen(selection, map(_read, finished), map(_read, later))
+
+
+def _read(row: tuple[int, str, Any]) -> tuple[int, str, Any]:
+    seq, connection, outcomes = row
+    return seq, connection, OUTCOMES.decode(outcomes) if outcomes else None
+
+
+def _surveyed(database: sqlite3.Connection, one: Picked) -> Picked:
+    memory = database.execute(MEMORY, (one.user, one.connection)).fetchall()
+    return msgspec.structs.replace(
+        one,
+        newer=database.execute(IS_NEWER, (one.user, one.connection, one.seq)).fetchone() is not None,
+        memory={key: msgspec.json.decode(value) for key, value in memory},
+    )
+
+
+def _json(values: Sequence[Any]) -> str:
+    return msgspec.json.encode(values).decode()

@@ -1,0 +1,186 @@
+"""Settling: what became of claimed lanes, many at once in a handful of statements."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.journal.port import Finished, Settlement
+from gateway.journal.sqlite import arrivals, erase
+
+ESCAPED = "\x1a"  # what a memory key begins with that is stored as JSON
+SHARED = 0  # the user under which a connection's shared memory is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Record this settlement as of ``now_ms``."""
+
+    settlement: Settlement
+    now_ms: int
+
+
+STALE = """
+    SELECT s.value ->> 0, s.value ->> 1, s.value ->> 2 FROM json_each(:rows) s
+    LEFT JOIN claims c ON c.user = s.value ->> 0 AND c.connection = s.value ->> 1 AND c.fence = s.value ->> 2
+    WHERE c.user IS NULL
+"""
+LEDGER = """
+    INSERT INTO ledger (seq, connection, at_ms, dead, outcomes)
+    SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3, r.value -> 4 FROM json_each(:rows) r
+"""
+DONE = """
+    INSERT INTO emptied (user, connection, seq)
+    SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2 FROM json_each(:rows) r
+"""
+PROGRESS = """
+    UPDATE lanes SET progress = r.value -> 3 FROM json_each(:rows) r
+    WHERE lanes.user = r.value ->> 0 AND lanes.connection = r.value ->> 1 AND lanes.seq = r.value ->> 2
+"""
+GONE = """
+    INSERT INTO emptied (user, connection, seq)
+    SELECT r.value ->> 0, r.value ->> 1, 0 FROM json_each(:rows) r WHERE NOT EXISTS (
+        SELECT 1 FROM lanes w WHERE w.user = r.value ->> 0 AND w.connection = r.value ->> 1 AND w.seq > 0
+    )
+"""
+LET_GO = """
+    DELETE FROM claims WHERE (connection, user) IN (
+        SELECT CAST(r.value ->> 1 AS TEXT), CAST(r.value ->> 0 AS INTEGER) FROM json_each(:rows) r
+    )
+"""
+RELEASE = """
+    UPDATE lanes SET due_ms = r.value ->> 2, attempts = r.value ->> 3, failing_since_ms = r.value ->> 4,
+        reason = r.value ->> 5, sole_seq = NULL
+    FROM json_each(:rows) r WHERE lanes.user = r.value ->> 0 AND lanes.connection = r.value ->> 1 AND lanes.seq = 0
+"""
+ERASED = """
+    UPDATE lanes SET erased_seq = max(erased_seq, coalesce((
+        SELECT max(seq) FROM lanes w WHERE w.user = lanes.user AND w.connection = lanes.connection
+    ), 0))
+    FROM json_each(:rows) r WHERE lanes.user = r.value ->> 0 AND lanes.connection = r.value ->> 1 AND lanes.seq = 0
+"""
+REMEMBER = """
+    INSERT INTO memory (user, connection, key, value)
+    SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value -> 3 FROM json_each(:rows) r WHERE true
+    ON CONFLICT DO UPDATE SET value = excluded.value
+"""
+FORGET = "DELETE FROM memory WHERE value = 'null'"
+COUNT = """
+    INSERT INTO counts (connection, word, reason, facts)
+    SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3 FROM json_each(:rows) r WHERE true
+    ON CONFLICT DO UPDATE SET facts = facts + excluded.facts
+"""
+
+
+def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
+    """Carry out the Settles among these operations; the result of each is whether its claim still held."""
+    settles = [(index, operation) for index, operation in enumerate(operations) if isinstance(operation, Settle)]
+    if not settles:
+        return
+    stale = set(_execute(database, STALE, ((*_key(settle), settle.settlement.fence) for _, settle in settles)))
+    held = []
+    for index, settle in settles:
+        results[index] = (*_key(settle), settle.settlement.fence) not in stale
+        if results[index]:
+            held.append(settle)
+    _record(database, held)
+
+
+def _record(database: sqlite3.Connection, settles: Sequence[Settle]) -> None:
+    done = [(settle, finished) for settle in settles for finished in settle.settlement.finished]
+    with erase.thoroughly(database) if any(finished.unkept for _, finished in done) else nullcontext():
+        _record_done(database, settles, done)
+    released = [settle for settle in settles if settle.settlement.release]
+    _execute(database, LET_GO, (_key(settle) for settle in released))
+    _execute(database, GONE, (_key(settle) for settle in released))
+    _execute(database, RELEASE, (_release_row(settle) for settle in released))
+    _execute(database, COUNT, _counted(settles))
+
+
+def _record_done(
+    database: sqlite3.Connection, settles: Sequence[Settle], done: Sequence[tuple[Settle, Finished]]
+) -> None:
+    _execute(database, LEDGER, (_ledger_row(settle, finished) for settle, finished in done))
+    _execute(database, DONE, ((*_key(settle), finished.seq) for settle, finished in done))
+    _execute(
+        database,
+        PROGRESS,
+        ((*_key(settle), seq, state) for settle in settles for seq, state in settle.settlement.progress.items()),
+    )
+    for settle, finished in done:
+        if finished.is_wish:
+            erase.finish(database, settle.settlement.connection, settle.settlement.user, finished.seq)
+    unkept = [finished.seq for _, finished in done if finished.unkept]
+    if unkept:
+        erase.remove(database, unkept, dead=False)
+    _remember(database, settles)
+    erased = [_key(settle) for settle, finished in done if finished.erased]
+    if erased:
+        arrivals.put(database)
+        _execute(database, ERASED, erased)
+
+
+def _execute(database: sqlite3.Connection, statement: str, rows: Iterable[Any]) -> list[Any]:
+    """Run a statement over rows given as JSON; not at all where there are none."""
+    given = list(rows)
+    if not given:
+        return []
+    return database.execute(statement, {"rows": msgspec.json.encode(given).decode()}).fetchall()
+
+
+def _key(settle: Settle) -> tuple[int, str]:
+    return settle.settlement.user, settle.settlement.connection
+
+
+def _ledger_row(settle: Settle, finished: Any) -> tuple[Any, ...]:
+    dead = sum(outcome.word == "dead" for outcome in finished.outcomes)
+    return finished.seq, settle.settlement.connection, settle.now_ms, dead, finished.outcomes
+
+
+def _release_row(settle: Settle) -> tuple[Any, ...]:
+    of = settle.settlement
+    return *_key(settle), of.due_ms, of.attempts, of.failing_since_ms, of.reason
+
+
+def stored_key(key: str) -> str:
+    """A plugin's memory key as it is stored: SQLite's JSON functions end a text where it has a NUL."""
+    return ESCAPED + msgspec.json.encode(key).decode() if "\0" in key or key.startswith(ESCAPED) else key
+
+
+def plain_key(stored: str) -> str:
+    """The memory key that is stored so."""
+    return msgspec.json.decode(stored[1:], type=str) if stored.startswith(ESCAPED) else stored
+
+
+def _remember(database: sqlite3.Connection, settles: Sequence[Settle]) -> None:
+    rows = [
+        (
+            SHARED if memo.shared else settle.settlement.user,
+            settle.settlement.connection,
+            stored_key(memo.key),
+            memo.value,
+        )
+        for settle in settles
+        for memo in settle.settlement.memos
+    ]
+    _execute(database, REMEMBER, rows)
+    if any(value is None for *_, value in rows):
+        database.execute(FORGET)
+
+
+def _counted(settles: Sequence[Settle]) -> list[tuple[str, str, str, int]]:
+    """Facts by connection, word and reason. Facts that a rewrite added or took away change what was received."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for settle in settles:
+        connection = settle.settlement.connection
+        for finished in settle.settlement.finished:
+            counts[connection, "received", ""] += len(finished.outcomes) - finished.facts
+            for outcome in finished.outcomes:
+                counts[connection, outcome.word, outcome.reason] += 1
+    return [(*key, facts) for key, facts in counts.items() if facts]

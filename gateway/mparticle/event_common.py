@@ -1,0 +1,40 @@
+"""Happenings: what an entry in a message's list of events turns out to be, and what every dialect says of it alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from gateway.mparticle.fields import Fields, number, scalar
+from gateway.mparticle.json import encode
+from gateway.sdk import AttributeChange, Event, IdentityChange, Location
+
+Happening: TypeAlias = Event | AttributeChange | IdentityChange
+Happenings: TypeAlias = tuple[Happening, ...]
+"""One event, or the changes that one entry tells of."""
+
+Common: TypeAlias = dict[str, Any]
+"""The fields that all kinds of events share, as arguments of an Event."""
+
+Reader: TypeAlias = Callable[[Common, Fields], Event]
+
+CHANGES = frozenset({"user_attribute_change", "user_identity_change"})
+"""The types that tell of changes and are no events."""
+
+
+def location(fields: Fields) -> Location:
+    """Where something happened."""
+    return Location(
+        latitude=number(fields, "latitude"),
+        longitude=number(fields, "longitude"),
+        accuracy=number(fields, "accuracy"),
+        details=fields,
+    )
+
+
+def payload(fields: Fields, name: str) -> str | None:
+    """JSON text; from a sender who forgot to make it text, the same."""
+    value = fields.pop(name, None)
+    if value is None:
+        return None
+    return encode(value).decode() if isinstance(value, (dict, list)) else scalar(value, name)

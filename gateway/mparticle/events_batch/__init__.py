@@ -1,0 +1,1 @@
+"""Events batches: decode them."""

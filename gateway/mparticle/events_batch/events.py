@@ -1,0 +1,280 @@
+"""Events as Events batches spell them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from gateway.mparticle import commerce, names
+from gateway.mparticle.event_common import Common, Happenings, Reader, location, payload
+from gateway.mparticle.fields import (
+    Fields,
+    Wrong,
+    flag,
+    identifier,
+    inner,
+    integer,
+    items,
+    kept,
+    mapping,
+    required,
+    text,
+    time,
+    token,
+    within,
+    word,
+)
+from gateway.mparticle.identities import recorded
+from gateway.mparticle.messages import opened
+from gateway.sdk import (
+    AppState,
+    AttributeChange,
+    Attribution,
+    Batch,
+    CustomEvent,
+    ErrorReport,
+    Event,
+    Identity,
+    IdentityChange,
+    OptOut,
+    OtherEvent,
+    PushMessage,
+    PushRegistration,
+    ScreenView,
+    Session,
+    UnknownEvent,
+)
+
+
+class DataHead(msgspec.Struct):
+    """The ids that an event's data name."""
+
+    event_id: Any = None
+    message_id: Any = None
+    source_message_id: Any = None
+
+
+class Head(msgspec.Struct):
+    """What is read of an event where only its type and ids matter."""
+
+    event_type: Any = None
+    message_id: Any = None
+    data: DataHead | None = None
+
+    @property
+    def type(self) -> Any:
+        """Its type, as Firehose would call the field."""
+        return self.event_type
+
+    @property
+    def ids(self) -> tuple[Any, ...]:
+        """The ids it goes by, its own first."""
+        data = self.data or DataHead()
+        own = (data.message_id or self.message_id) if _is_none(data.event_id) else data.event_id
+        return (own, data.source_message_id)
+
+
+head = msgspec.json.Decoder(Head).decode
+
+
+def _is_none(id: Any) -> bool:
+    """Whether an ``event_id`` is none: absent, blank or zero."""
+    return not id or (type(id) is str and id.strip() in ("", "0"))
+
+
+def happenings(raw: msgspec.Raw, index: int, batch: Batch) -> Happenings:
+    """One entry of ``events``. Raises Wrong."""
+    fields = opened(raw)
+    type = required(word(fields, "event_type"), "event_type")
+    data = mapping(fields, "data")
+    if fields:
+        data = {**fields, **data}
+    return within(lambda found: _happenings(type, found, index, batch), data, "data")
+
+
+def _happenings(type: str, fields: Fields, index: int, batch: Batch) -> Happenings:
+    if type == "user_attribute_change":
+        return (_attribute_change(fields),)
+    if type == "user_identity_change":
+        return _identity_changes(fields)
+    read = READERS.get(type)
+    whole = {} if read or type in names.PLAIN_EVENTS else dict(fields)
+    common = _common(fields, index, batch)
+    if read is not None:
+        return (_attributed(read(common, fields), batch.attribution),)
+    if type in names.PLAIN_EVENTS:
+        return (OtherEvent(**common, type=type, details=fields),)
+    return (UnknownEvent(**common, type=type, details=whole),)
+
+
+def _common(fields: Fields, index: int, batch: Batch) -> Common:
+    return {
+        "id": _own_id(fields) or f"{batch.id}:{index}",
+        "source_id": text(fields, "source_message_id"),
+        "time_ms": time(fields, "timestamp_unixtime_ms"),
+        "session_id": identifier(fields, "session_id"),
+        "session_uuid": text(fields, "session_uuid"),
+        "location": inner(fields, "location", location),
+        "attributes": mapping(fields, "custom_attributes"),
+        "custom_flags": mapping(fields, "custom_flags"),
+    }
+
+
+def _own_id(fields: Fields) -> str | None:
+    id = identifier(fields, "event_id")
+    return token(fields, "message_id") if _is_none(id) else id
+
+
+def _attributed(event: Event, info: Fields) -> Event:
+    """An attribution, with what only its batch says of it."""
+    if not info or not isinstance(event, Attribution):
+        return event
+    said = {name: value for name, value in info.items() if type(value) is str}
+    return msgspec.structs.replace(
+        event,
+        partner=said.get("service_provider"),
+        publisher=event.publisher or said.get("publisher"),
+        campaign=event.campaign or said.get("campaign"),
+    )
+
+
+def _attribute_change(fields: Fields) -> AttributeChange:
+    """An attribute set (a tag, where the new value is null), or deleted."""
+    removed = flag(fields, "deleted") or False
+    return AttributeChange(
+        name=required(text(fields, "user_attribute_name"), "user_attribute_name"),
+        value=None if removed else fields.get("new"),
+        removed=removed,
+        old=fields.get("old"),
+        is_new=flag(fields, "is_new_attribute"),
+        time_ms=time(fields, "timestamp_unixtime_ms"),
+    )
+
+
+def _identity_changes(fields: Fields) -> Happenings:
+    """An identity gained, lost or changed; of two types, one lost and one gained."""
+    time_ms = time(fields, "timestamp_unixtime_ms")
+    old, new = inner(fields, "old", recorded), inner(fields, "new", recorded)
+    if old and new and old.type != new.type:
+        return (_identity_change(old, None, time_ms), _identity_change(None, new, time_ms))
+    return (_identity_change(old, new, time_ms),) if old or new else ()
+
+
+def _identity_change(old: Identity | None, new: Identity | None, time_ms: int | None) -> IdentityChange:
+    type = next(identity.type for identity in (new, old) if identity)
+    return IdentityChange(type=type, old=old, new=new, time_ms=time_ms)
+
+
+def _session_start(common: Common, fields: Fields) -> Event:
+    return Session(**common, type="session_start", started=True, details=fields)
+
+
+def _session_end(common: Common, fields: Fields) -> Event:
+    length_ms = integer(fields, "session_duration_ms")
+    return Session(**common, type="session_end", started=False, length_ms=length_ms, details=fields)
+
+
+def _custom_event(common: Common, fields: Fields) -> Event:
+    name = text(fields, "event_name") or ""
+    custom_type = word(fields, "custom_event_type")
+    if custom_type == "attribution":
+        said = {key.lower(): value for key, value in common["attributes"].items() if type(value) is str}
+        publisher, campaign = said.get("publisher"), said.get("campaign")
+        return Attribution(
+            **common, type="custom_event", name=name, publisher=publisher, campaign=campaign, details=fields
+        )
+    return CustomEvent(**common, type="custom_event", name=name, custom_type=custom_type, details=fields)
+
+
+def _screen_view(common: Common, fields: Fields) -> Event:
+    return ScreenView(**common, type="screen_view", name=text(fields, "screen_name") or "", details=fields)
+
+
+def _crash_report(common: Common, fields: Fields) -> Event:
+    return ErrorReport(
+        **common,
+        type="crash_report",
+        message=text(fields, "message"),
+        is_crash=not flag(fields, "exception_handled"),
+        stack_trace=text(fields, "stack_trace"),
+        breadcrumbs=tuple(items(fields, "breadcrumbs")),
+        details=fields,
+    )
+
+
+def _opt_out(common: Common, fields: Fields) -> Event:
+    opted_out = required(flag(fields, "is_opted_out"), "is_opted_out")
+    return OptOut(**common, type="opt_out", opted_out=opted_out, details=fields)
+
+
+def _push_registration(common: Common, fields: Fields) -> Event:
+    return PushRegistration(
+        **common,
+        type="push_registration",
+        registered=required(flag(fields, "register"), "register"),
+        token=required(text(fields, "registration_token"), "registration_token"),
+        details=fields,
+    )
+
+
+def _push_message(common: Common, fields: Fields) -> Event:
+    action = required(word(fields, "push_message_type"), "push_message_type")
+    return PushMessage(
+        **common,
+        type="push_message",
+        action="opened" if action == "action" else action,
+        payload=payload(fields, "push_notification_payload"),
+        message=text(fields, "message"),
+        token=text(fields, "push_message_token"),
+        network=text(fields, "network"),
+        details=fields,
+    )
+
+
+def _application_state_transition(common: Common, fields: Fields) -> Event:
+    """Firehose's six states: the first start after an install or an upgrade is that; the flags stay in the details."""
+    type = "application_state_transition"
+    transition = required(word(fields, "application_transition_type"), "application_transition_type")
+    state = transition.removeprefix("application_")
+    if state == "initialized":
+        installed = flag(kept(fields, "is_first_run"), "is_first_run")
+        upgraded = flag(kept(fields, "is_upgrade"), "is_upgrade")
+        state = "install" if installed else "upgrade" if upgraded else "initialize"
+    return AppState(**common, type=type, state=state, launch_referral=text(fields, "launch_referral"), details=fields)
+
+
+def _commerce_event(common: Common, fields: Fields) -> Event:
+    """A commerce event of the kind whose member is filled; where several are, the others stay in the details."""
+    if fields.get("product_action"):
+        code = text(fields, "currency_code")
+        return _member(fields, "product_action", lambda found: commerce.product_action(common, found, fields, code))
+    if fields.get("promotion_action"):
+        return _member(fields, "promotion_action", lambda found: commerce.promotion_action(common, found, fields))
+    if fields.get("product_impressions"):
+        return commerce.impression(common, fields, "product_impressions")
+    raise Wrong("neither a product_action nor a promotion_action nor product_impressions")
+
+
+def _member(fields: Fields, name: str, read: Callable[[Fields], Event]) -> Event:
+    """The event that a member tells of; what it says beyond that stays in the details, under its name."""
+    found = mapping(fields, name)
+    event = within(read, found, name)
+    if found:
+        fields[name] = found
+    return event
+
+
+READERS: dict[str, Reader] = {
+    "session_start": _session_start,
+    "session_end": _session_end,
+    "custom_event": _custom_event,
+    "screen_view": _screen_view,
+    "crash_report": _crash_report,
+    "opt_out": _opt_out,
+    "push_registration": _push_registration,
+    "push_message": _push_message,
+    "application_state_transition": _application_state_transition,
+    "commerce_event": _commerce_event,
+}

@@ -1,0 +1,134 @@
+"""Events batches: everything they say besides their events."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+from gateway.mparticle import consents, names
+from gateway.mparticle.fields import (
+    Fields,
+    flag,
+    identifier,
+    inner,
+    integer,
+    items,
+    kept,
+    mapping,
+    scalar,
+    text,
+    time,
+    token,
+    within,
+    word,
+)
+from gateway.mparticle.identities import Identities, batched, mapped, mpid, named, of_device
+from gateway.mparticle.json import Members
+from gateway.mparticle.messages import Message, array, plain, stamp
+from gateway.mparticle.tolerance import tolerant
+from gateway.sdk import App, Batch, DataPlan, Device, User
+
+MARKS = frozenset({"events", "user_identities", "mpid", "batch_id", "device_info", "user_attributes", "schema_version"})
+"""The members of which a batch has at least one."""
+
+
+class Ids(NamedTuple):
+    """What a batch is called. Only ``message`` names one post: mParticle may split a batch into several."""
+
+    message: str | None
+    batch: str | None
+    request: str | None
+
+
+def ids(members: Members) -> Ids:
+    """A batch's ids. Raises Wrong."""
+    fields = plain({name: members[name] for name in ("message_id", "batch_id", "source_request_id") if name in members})
+    return Ids(text(fields, "message_id"), identifier(fields, "batch_id"), text(fields, "source_request_id"))
+
+
+def message(members: Members, *, id: str, part: int) -> Message:
+    """What a batch says. Raises Wrong."""
+    events = array(members, "events")
+    opening = partial(plain, members, but=("events",))
+    return Message(tolerant(partial(_batch, id=id, part=part), opening, beside=events), events)
+
+
+def _batch(fields: Fields, *, id: str, part: int) -> Batch:
+    channel, partner, is_historical = inner(fields, "source_info", _source) or (None, None, False)
+    app, system = inner(fields, "application_info", _app) or (App(), None)
+    device_info, ip, sdk_version = mapping(fields, "device_info"), text(fields, "ip"), text(fields, "sdk_version")
+    device = within(lambda found: _device(found, system, channel, ip, sdk_version), device_info, "device_info")
+    context = mapping(fields, "context")
+    return Batch(
+        id=id,
+        part=part,
+        dialect="events",
+        source_id=text(fields, "source_request_id"),
+        received_ms=time(fields, "timestamp_unixtime_ms"),
+        environment=word(fields, "environment"),
+        is_historical=is_historical,
+        channel=channel,
+        input_name=partner,
+        data_plan=within(lambda found: inner(found, "data_plan", _plan), context, "context") or DataPlan(),
+        device_stamp=stamp(fields, "mp_deviceid"),
+        device=device,
+        app=app,
+        user=_user(fields),
+        consent_changes=consents.changes(fields),
+        integration_attributes=mapping(fields, "integration_attributes"),
+        attribution=mapping(fields, "attribution_info"),
+        context=context,
+    )
+
+
+def _user(fields: Fields) -> User:
+    return User(
+        mpid=mpid(fields),
+        identities=batched(fields, "user_identities"),
+        partner_identities=_partners(fields),
+        attributes=mapping(fields, "user_attributes"),
+        removed_attributes=_names(fields, "deleted_user_attributes"),
+        consent=consents.state(fields),
+    )
+
+
+def _partners(fields: Fields) -> Identities:
+    """Partner identities by type; the schema also knows a single one that has no type."""
+    single = named("partner_identity", token(fields, "partner_identity"))
+    return (*mapped(fields, "partner_identities"), *((single,) if single else ()))
+
+
+def _names(fields: Fields, name: str) -> tuple[str, ...]:
+    posted = items(fields, name)
+    return tuple(scalar(one, name, index) for index, one in enumerate(posted) if one not in (None, ""))
+
+
+def _source(fields: Fields) -> tuple[str | None, str | None, bool]:
+    return word(fields, "channel"), text(fields, "partner"), flag(fields, "is_historical") or False
+
+
+def _app(fields: Fields) -> tuple[App, str | None]:
+    app = App(
+        name=text(fields, "application_name"),
+        version=text(fields, "application_version"),
+        package=text(fields, "package"),
+        details=fields,
+    )
+    return app, word(kept(fields, "os"), "os")
+
+
+def _device(fields: Fields, system: str | None, channel: str | None, ip: str | None, sdk_version: str | None) -> Device:
+    """The device of ``device_info``, with what the batch itself says of it."""
+    platform = names.platform(word(fields, "platform"), channel) or names.platform_of_system(system, channel)
+    return Device(
+        platform=platform,
+        identities=of_device(fields, platform),
+        user_agent=text(fields, "http_header_user_agent"),
+        ip=ip,
+        sdk_version=sdk_version,
+        details=fields,
+    )
+
+
+def _plan(fields: Fields) -> DataPlan:
+    return DataPlan(id=text(fields, "plan_id"), version=integer(fields, "plan_version"))

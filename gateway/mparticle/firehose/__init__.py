@@ -1,0 +1,1 @@
+"""Firehose messages: decode them, and answer them."""

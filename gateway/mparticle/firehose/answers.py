@@ -1,0 +1,42 @@
+"""Answers: what mParticle is told once everything that it posted is stored."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from gateway.mparticle.json import encode
+from gateway.mparticle.posts import Post
+
+FIREHOSE_VERSION = "3.2.0"
+
+SUSPEND = "suspend_subscription"
+TYPED: dict[str, dict[str, Any]] = {
+    "event_processing_request": {},
+    "audience_subscription_request": {"audience_subscription_settings": {}},
+    "audience_membership_change_request": {SUSPEND: False},
+    "dsr_processing_request": {},
+}
+"""The Firehose messages that have an answer of their own kind, and what it says besides its envelope."""
+
+
+def answer(post: Post, now_ms: int, *, suspended: bool = False) -> tuple[int, bytes]:
+    """The status and the JSON body that accept a post: a Firehose message's typed response, else the ids accepted.
+
+    ``suspended`` asks mParticle to forward no more audiences until the customer has mended the settings. A request
+    for registration is answered by ``registration``.
+    """
+    if post.kind in TYPED:
+        said = {name: suspended if name == SUSPEND else value for name, value in TYPED[post.kind].items()}
+        return 200, encode({**envelope(post.kind, post.id, now_ms), **said})
+    return 202, encode({"accepted": post.accepted})
+
+
+def envelope(kind: str, request_id: str | None, now_ms: int) -> dict[str, Any]:
+    """What every response to a message of this kind begins with; it goes by the id of what it answers."""
+    return {
+        "type": f"{kind.removesuffix('_request')}_response",
+        "id": request_id or str(uuid4()),
+        "timestamp_ms": now_ms,
+        "firehose_version": FIREHOSE_VERSION,
+    }

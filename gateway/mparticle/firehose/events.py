@@ -1,0 +1,244 @@
+"""Events as Firehose messages spell them."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from typing import Any
+
+import msgspec
+
+from gateway.mparticle import commerce
+from gateway.mparticle.event_common import Common, Happenings, Reader, location, payload
+from gateway.mparticle.fields import (
+    Fields,
+    Wrong,
+    flag,
+    identifier,
+    inner,
+    integer,
+    items,
+    mapping,
+    required,
+    text,
+    time,
+    word,
+)
+from gateway.mparticle.identities import Identities, listed
+from gateway.mparticle.messages import opened
+from gateway.sdk import (
+    AppState,
+    AttributeChange,
+    Attribution,
+    Batch,
+    CustomEvent,
+    ErrorReport,
+    Event,
+    Identity,
+    IdentityChange,
+    OptOut,
+    PushMessage,
+    PushRegistration,
+    ScreenView,
+    Session,
+    UnknownEvent,
+)
+
+
+class Head(msgspec.Struct):
+    """What is read of an event where only its type and id matter."""
+
+    type: Any = None
+    id: Any = None
+
+    @property
+    def ids(self) -> tuple[Any, ...]:
+        """The ids it goes by."""
+        return (self.id,)
+
+
+head = msgspec.json.Decoder(Head).decode
+
+
+def happenings(raw: msgspec.Raw, index: int, batch: Batch) -> Happenings:
+    """One entry of ``events``. Raises Wrong."""
+    fields = opened(raw)
+    type = required(word(fields, "type"), "type")
+    if type == "user_attribute_change":
+        return _attribute_changes(fields)
+    if type == "user_identity_change":
+        return _identity_changes(fields)
+    read = READERS.get(type)
+    if read is None:
+        details = {**fields, "type": type}
+        return (UnknownEvent(**_common(fields, index, batch), type=type, details=details),)
+    return (read(_common(fields, index, batch), fields),)
+
+
+def _common(fields: Fields, index: int, batch: Batch) -> Common:
+    return {
+        "id": text(fields, "id") or f"{batch.id}:{index}",
+        "source_id": text(fields, "source_id"),
+        "time_ms": time(fields, "timestamp_ms"),
+        "session_id": identifier(fields, "session_id"),
+        "location": inner(fields, "location", location),
+        "attributes": mapping(fields, "attributes"),
+        "custom_flags": mapping(fields, "custom_flags"),
+    }
+
+
+def _attribute_changes(fields: Fields) -> Happenings:
+    """Attributes lost, then attributes set; a name that is in both was set anew."""
+    time_ms = time(fields, "timestamp_ms")
+    added, removed = mapping(fields, "added"), mapping(fields, "removed")
+    return (
+        *(
+            AttributeChange(name=name, removed=True, old=old, time_ms=time_ms)
+            for name, old in removed.items()
+            if name not in added
+        ),
+        *(
+            AttributeChange(name=name, value=value, old=removed.get(name), time_ms=time_ms)
+            for name, value in added.items()
+        ),
+    )
+
+
+def _identity_changes(fields: Fields) -> Happenings:
+    """Identities lost, then those changed or gained: of each type, the first lost became the first gained."""
+    time_ms = time(fields, "timestamp_ms")
+    added, removed = _by_type(listed(fields, "added")), _by_type(listed(fields, "removed"))
+    changes = [
+        IdentityChange(type=type, old=old, new=new, time_ms=time_ms)
+        for type in {**removed, **added}
+        for old, new in zip_longest(removed.get(type, ()), added.get(type, ()))
+    ]
+    return tuple(sorted(changes, key=lambda change: change.new is not None))
+
+
+def _by_type(identities: Identities) -> dict[str, list[Identity]]:
+    found: dict[str, list[Identity]] = {}
+    for identity in identities:
+        found.setdefault(identity.type, []).append(identity)
+    return found
+
+
+def _session_start(common: Common, fields: Fields) -> Event:
+    return Session(**common, type="session_start", started=True, details=fields)
+
+
+def _session_end(common: Common, fields: Fields) -> Event:
+    length_ms = integer(fields, "session_length_ms")
+    return Session(**common, type="session_end", started=False, length_ms=length_ms, details=fields)
+
+
+def _custom_event(common: Common, fields: Fields) -> Event:
+    return CustomEvent(
+        **common,
+        type="custom_event",
+        name=text(fields, "name") or "",
+        custom_type=word(fields, "custom_event_type"),
+        details=fields,
+    )
+
+
+def _screen_view(common: Common, fields: Fields) -> Event:
+    return ScreenView(**common, type="screen_view", name=text(fields, "screen_name") or "", details=fields)
+
+
+def _error(common: Common, fields: Fields) -> Event:
+    return ErrorReport(
+        **common,
+        type="crash_report",
+        message=text(fields, "message"),
+        is_crash=flag(fields, "is_crash") or False,
+        stack_trace=text(fields, "stack_trace"),
+        breadcrumbs=tuple(items(fields, "breadcrumbs")),
+        details=fields,
+    )
+
+
+def _privacy_setting_change(common: Common, fields: Fields) -> Event:
+    """The one privacy setting there is tells of an opt-out; another would not be one."""
+    setting = word(fields, "setting")
+    if setting not in (None, "app_data_collection"):
+        return UnknownEvent(**common, type="privacy_setting_change", details={**fields, "setting": setting})
+    is_enabled = required(flag(fields, "is_enabled"), "is_enabled")
+    return OptOut(**common, type="opt_out", opted_out=not is_enabled, details=fields)
+
+
+def _push_subscription(common: Common, fields: Fields) -> Event:
+    action = required(word(fields, "action"), "action")
+    if action not in ("subscribe", "unsubscribe"):
+        raise Wrong("expected subscribe or unsubscribe, got another string", "action")
+    return PushRegistration(
+        **common,
+        type="push_registration",
+        registered=action == "subscribe",
+        token=required(text(fields, "token"), "token"),
+        details=fields,
+    )
+
+
+def _push_message_receipt(common: Common, fields: Fields) -> Event:
+    content = payload(fields, "payload")
+    return PushMessage(**common, type="push_message", action="received", payload=content, details=fields)
+
+
+def _push_message_open(common: Common, fields: Fields) -> Event:
+    content = payload(fields, "payload")
+    return PushMessage(**common, type="push_message", action="opened", payload=content, details=fields)
+
+
+def _application_state_transition(common: Common, fields: Fields) -> Event:
+    return AppState(
+        **common,
+        type="application_state_transition",
+        state=required(word(fields, "application_state"), "application_state"),
+        launch_referral=text(fields, "launch_referral"),
+        referral_application=text(fields, "referral_application"),
+        launch_parameters=text(fields, "launch_parameters"),
+        source_package=text(fields, "source_package"),
+        details=fields,
+    )
+
+
+def _product_action(common: Common, fields: Fields) -> Event:
+    return commerce.product_action(common, fields, details=fields, currency_code=text(fields, "currency_code"))
+
+
+def _promotion_action(common: Common, fields: Fields) -> Event:
+    return commerce.promotion_action(common, fields, details=fields)
+
+
+def _impression(common: Common, fields: Fields) -> Event:
+    return commerce.impression(common, fields, "impressions")
+
+
+def _attribution(common: Common, fields: Fields) -> Event:
+    return Attribution(
+        **common,
+        type="custom_event",
+        name=text(fields, "name"),
+        partner=text(fields, "partner_name"),
+        publisher=text(fields, "publisher_name"),
+        campaign=text(fields, "campaign_name"),
+        details=fields,
+    )
+
+
+READERS: dict[str, Reader] = {
+    "session_start": _session_start,
+    "session_end": _session_end,
+    "custom_event": _custom_event,
+    "screen_view": _screen_view,
+    "error": _error,
+    "privacy_setting_change": _privacy_setting_change,
+    "push_subscription": _push_subscription,
+    "push_message_receipt": _push_message_receipt,
+    "push_message_open": _push_message_open,
+    "application_state_transition": _application_state_transition,
+    "product_action": _product_action,
+    "promotion_action": _promotion_action,
+    "impression": _impression,
+    "attribution": _attribution,
+}

@@ -1,0 +1,142 @@
+"""The watchdog: interrupts a hook that runs for too long or takes too much memory, in the process's main thread."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from gateway.log import logger
+from gateway.plugins.blackbox import Blackbox
+
+SLOW_S = 0.25
+"""What a hook takes beyond this is time that all others lose."""
+LOOK_S = 1.0
+STATM = Path("/proc/self/statm")
+
+
+class TooLong(Exception):
+    """A hook ran for longer than it may; says where it was."""
+
+
+class _Interrupted(BaseException):
+    """Raised inside the hook, where an ``except Exception`` must not stop it."""
+
+
+def _interrupt(_signal: int, frame: FrameType | None) -> None:
+    if frame is None or frame.f_code is not Watchdog.__exit__.__code__:  # there the hook has ended already
+        raise _Interrupted
+
+
+class Watchdog:
+    """``with watchdog:`` interrupts the code inside once it has run for ``seconds``, and raises TooLong.
+
+    Nor may that code take ``memory_bytes`` more than there were before (0: no bound): then MemoryError is raised in it.
+    What is run is noted in ``box``; time it costs the others is charged to the connection there, and when that has
+    become too much, ``rest`` is called with how many seconds it should not be run.
+
+    Outside the main thread it watches nothing, for only there can Python be interrupted.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        *,
+        memory_bytes: int = 0,
+        box: Blackbox | None = None,
+        connection: str = "",
+        rest: Callable[[float], None] = lambda seconds: None,  # noqa: ARG005
+    ) -> None:
+        self._seconds = seconds
+        self._memory = Memory(memory_bytes) if memory_bytes and STATM.exists() else None
+        self._box = box
+        self._connection = connection
+        self._name = connection.encode()
+        self._rest = rest
+        self._began = 0.0
+        self._watches = threading.current_thread() is threading.main_thread()
+        if self._watches:
+            signal.signal(signal.SIGALRM, _interrupt)
+
+    def about(self, doing: bytes, user: int, seq: int, riders: Sequence[int] = ()) -> None:
+        """Say what the next hook works on; see Blackbox."""
+        if self._box is not None:
+            self._box.about(self._name, doing, user, seq, riders)
+
+    def __enter__(self) -> None:
+        if not self._watches:
+            return
+        self._began = time.monotonic()
+        if self._box is not None:
+            self._box.begins(self._began)
+        if self._memory is not None:
+            self._memory.bound(self._began)
+        signal.setitimer(signal.ITIMER_REAL, self._seconds, self._seconds)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._watches:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            if self._memory is not None:
+                self._memory.release()
+            if self._box is not None:
+                self._box.ended()
+            took = time.monotonic() - self._began
+            if took > SLOW_S:
+                self._charge(took)
+        if isinstance(error, _Interrupted):
+            raise TooLong(f"interrupted {place(trace)}") from None
+
+    def _charge(self, took: float) -> None:
+        logger.warning("plugin slow", connection=self._connection, took_s=round(took, 3))
+        if self._box is not None:
+            self._box.charge(self._connection, min(took, self._seconds))  # more is the machine's own fault
+            rest_s = self._box.rest_s(self._connection)
+            if rest_s:
+                self._rest(rest_s)
+
+
+def place(trace: TracebackType | None) -> str:
+    """Where a trace ends, in the plugin's or a library's code: file, line and function."""
+    while trace is not None and trace.tb_next is not None and trace.tb_next.tb_frame.f_code is not _interrupt.__code__:
+        trace = trace.tb_next
+    if trace is None:
+        return "nowhere"
+    code = trace.tb_frame.f_code
+    return f"at {Path(code.co_filename).name}:{trace.tb_lineno} {code.co_name}"
+
+
+@cache
+def _statm() -> int:
+    """A descriptor that is kept: there may be no other to be had when a hook is to run."""
+    return os.open(STATM, os.O_RDONLY)
+
+
+class Memory:
+    """Bounds how much more memory this process may take, while a hook runs."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self._limit = 0
+        self._measured = float("-inf")
+        self._soft, self._hard = resource.getrlimit(resource.RLIMIT_DATA)
+
+    def bound(self, now: float) -> None:
+        """From now on, no more than so much more than there was when it was measured, a second ago at most."""
+        if now > self._measured + LOOK_S:
+            pages = int(os.pread(_statm(), 256, 0).split()[5])
+            wanted = pages * resource.getpagesize() + self._most
+            self._limit = wanted if self._hard == resource.RLIM_INFINITY else min(wanted, self._hard)
+            self._measured = now
+        resource.setrlimit(resource.RLIMIT_DATA, (self._limit, self._hard))
+
+    def release(self) -> None:
+        """As much as there was to be had before."""
+        resource.setrlimit(resource.RLIMIT_DATA, (self._soft, self._hard))

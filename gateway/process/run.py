@@ -1,0 +1,49 @@
+"""A child process of the gateway: load the configuration, then run one role until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from gateway import log
+from gateway.settings import Settings, load
+
+Role = Callable[[Settings, asyncio.Event], Awaitable[None]]
+
+
+def run_role(role: Role, file: Path | None, *, supervised: bool) -> None:
+    """Run one role as this process's whole business, until SIGTERM or SIGINT.
+
+    A supervisor holds the other end of standard input: should it die, its children stop by themselves.
+    """
+    settings = load(file)
+    log.configure(settings.log.format, settings.log.level)
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        if supervised:
+            loop.add_reader(0, _watch, loop, stop)
+        await role(settings, stop)
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(main())
+
+
+def _watch(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    if not os.read(0, 1024):
+        loop.remove_reader(0)
+        stop.set()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415  # not everywhere
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

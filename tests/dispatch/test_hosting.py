@@ -1,0 +1,49 @@
+"""Customers of a hosted connection, while the journal cannot be written."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from gateway.dispatch.hosting import Host
+from gateway.journal.port import JournalUnavailable, Sealed
+
+pytestmark = pytest.mark.anyio
+
+
+class Journal:
+    """Has one customer's settings, of which trouble is on record, and cannot be written."""
+
+    is_away = True
+
+    async def sealed(self, connection):
+        return Sealed(connection=connection, print=b"1", sealed=b"{}", told_ms=0, received_ms=0, trouble="unreadable")
+
+    async def note_trouble(self, *_):
+        if self.is_away:
+            raise JournalUnavailable("away")
+
+
+class Dispatcher:
+    def __init__(self):
+        self.shares = 0
+
+    def share(self):
+        self.shares += 1
+
+
+async def test_a_customer_who_cannot_be_taken_up_now_shares_no_limits_with_anybody():
+    made = []
+
+    def dispatcher(*_):
+        made.append(Dispatcher())
+        return made[-1]
+
+    hosted = SimpleNamespace(name="post", account=lambda customer, given: (customer, given))
+    sealer = SimpleNamespace(open=lambda sealed, name: sealed)
+    host = Host(hosted=hosted, journal=Journal(), sealer=sealer, dispatcher=dispatcher)
+    with pytest.raises(JournalUnavailable):
+        await host._tenant("post/ann", b"1")
+    assert ([one.shares for one in made], host.tenants) == ([0], {})
+    host.journal.is_away = False
+    tenant = await host._tenant("post/ann", b"1")
+    assert ([one.shares for one in made], tenant.trouble, list(host.tenants)) == ([0, 1], "", ["post/ann"])

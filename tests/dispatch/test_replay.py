@@ -1,0 +1,152 @@
+"""Replays are stored as fast as they may be, and no faster; whoever is too old to know of them leaves them alone."""
+
+import pytest
+from support.journal_words import claim, finish, ref
+
+from gateway.dispatch.replay import Pace, Pump, Targets
+from gateway.journal.engines import open_journal, prepare
+from gateway.journal.port import Entry, Outcome, hash64, hash128
+from gateway.journal.replays import DIALECT, Again, Replay, Selection, wrapped
+from gateway.mparticle.decoding import decode
+from gateway.plan import call_id
+from gateway.sdk import Batch
+from gateway.settings import Journal
+
+pytestmark = pytest.mark.anyio
+
+DEAD = (Outcome("e1", "dead", "rejected"), Outcome("e2", "dead", "rejected"))
+
+
+class Clock:
+    """Time that passes only where somebody sleeps."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+    async def sleep(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+async def journal(tmp_path, anyio_backend):
+    settings = Journal(url=f"sqlite:///{tmp_path}/journal.db")
+    await prepare(settings)
+    opened = await open_journal(settings)
+    assert await opened.take_over()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def dead(journal):
+    """Eight batches of two dead letters each, on one connection."""
+    for number in range(8):
+        one = Entry(
+            dedupe=hash128(f"m{number}"),
+            user=hash64(f"user{number % 3}"),
+            message=f"m{number}",
+            part=0,
+            dialect="firehose",
+            received_ms=1_000,
+            facts=2,
+            refs=(ref(f"m{number}", journal.salt),),
+            body=b"{}",
+        )
+        await journal.accept([one], ["loyalty"])
+    for lane in await claim(journal):
+        await journal.settle(finish(lane, *lane.items, outcomes=DEAD, release=True))
+
+
+def pump(journal, replay, clock, *, told=None, pressure=None, configured=("loyalty",)):
+    """A pump with a clock of its own; ``told`` hears of each step with the time."""
+
+    async def none():
+        return ""
+
+    return Pump(
+        journal=journal,
+        replay=replay,
+        targets=Targets(journal=journal, configured=frozenset(configured), hosted=frozenset()),
+        pace=Pace(rate=replay.rate, clock=clock, sleep=clock.sleep),
+        now_ms=lambda: 9_000,
+        pressure=pressure or none,
+        tell=lambda stored, unable, why: told is not None and told.append((clock.now - 100, stored, unable, why)),
+    )
+
+
+async def begun(journal, rate=4.0):
+    await journal.begin_replay(Replay(id="r1", created_ms=5_000, selection=Selection(reason="rejected"), rate=rate))
+    (replay,) = await journal.replays()
+    return replay
+
+
+async def waiting(journal):
+    """The messages that wait, in the order in which they were stored."""
+    lanes = await claim(journal)
+    return [item.message for item in sorted((item for lane in lanes for item in lane.items), key=lambda item: item.seq)]
+
+
+async def test_no_more_facts_a_second_are_stored_than_the_rate_allows(journal, dead):
+    clock, told = Clock(), []
+    assert await pump(journal, await begun(journal), clock, told=told).run()
+    assert told == [(number * 0.5, 2 * (number + 1), 0, "") for number in range(8)]
+    assert await waiting(journal) == [f"m{number}" for number in range(8)]
+
+
+async def test_at_a_high_rate_many_are_stored_at_once(journal, dead):
+    clock, told = Clock(), []
+    assert await pump(journal, await begun(journal, rate=32.0), clock, told=told).run()
+    assert told == [(0.0, 8, 0, ""), (0.25, 16, 0, "")]
+
+
+async def test_nothing_is_stored_while_the_journal_has_no_room(journal, dead):
+    clock, told = Clock(), []
+
+    async def pressure():
+        return "full" if clock.now < 103 else ""
+
+    assert await pump(journal, await begun(journal, rate=64.0), clock, told=told, pressure=pressure).run()
+    assert told == [(0, 0, 0, "full"), (1, 0, 0, "full"), (2, 0, 0, "full"), (3, 16, 0, "")]
+
+
+async def test_an_aborted_replay_stops_at_once(journal, dead):
+    clock, replay = Clock(), await begun(journal)
+    stopping = pump(journal, replay, clock)
+
+    async def aborted():
+        if stopping.stored == 4:
+            await journal.abort_replay("r1")
+        return ""
+
+    stopping.pressure = aborted
+    assert not await stopping.run()
+    assert [(one.state, one.facts) for one in await journal.replays()] == [("aborted", 6)]
+
+
+async def test_what_has_no_connection_any_more_is_counted_and_spends_no_time(journal, dead):
+    clock, told = Clock(), []
+    assert await pump(journal, await begun(journal), clock, told=told, configured=("email",)).run()
+    assert (told[-1], await waiting(journal)) == ((0.0, 0, 16, ""), [])
+
+
+async def test_a_replay_gone_on_with_from_anywhere_stores_each_once(journal, dead):
+    replay = await begun(journal)
+    assert await pump(journal, replay, Clock()).run()
+    again = pump(journal, replay, Clock())  # as if nothing had been noted of how far it had come
+    assert (await again.run(), again.stored) == (True, 0)
+    assert await waiting(journal) == [f"m{number}" for number in range(8)]
+
+
+def test_a_gateway_that_knows_nothing_of_replays_cannot_read_what_is_stored_again():
+    again = Again(replay="r1", of=1, accepted_ms=1, dialect="firehose", facts=("e1",))
+    with pytest.raises(KeyError, match=DIALECT):
+        decode(DIALECT, wrapped(again, b"{}"), message="m1", part=0)
+
+
+def test_the_calls_of_a_replay_have_ids_of_their_own():
+    of = (Batch(id="m1", dialect="firehose"), "loyalty", "e1", 0)
+    assert len({call_id(*of), call_id(*of, "r1"), call_id(*of, "r2")}) == 3
+    assert call_id(*of, "r1") == call_id(*of, "r1")
