@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 import gateway_sessionm
-from gateway.destinations import Connection
+from gateway.plugins.connections import Connection
 from gateway.sdk import Batch, Call, Erasure
 from gateway.testing import batch, connection, custom_event, drive, plan_with, running, user
 from gateway_sessionm import coalesce

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 import gateway_sessionm
-from gateway.destinations import installed, load
+from gateway.plugins.connections import installed, load
 from gateway.sdk import Defaults
 from gateway.testing import connection
 
