@@ -94,12 +94,12 @@ def preview(
         body=part.body,
     )
     batch = decode(dialect, part.body, message=part.message, part=part.number)
-    undertaking = planner.undertake(item, batch, Memory())
+    item_plan = planner.plan_item(item, batch, Memory())
     base = {"connection": connection.name, "plugin": connection.plugin.name}
-    for call in fold(connection, list(undertaking.open_calls()), guard):
+    for call in fold(connection, list(item_plan.open_calls()), guard):
         yield {**base, **shown_call(call, connection, lane=part.user_key)}
     titles = {fact.id: title(fact) for fact in facts(batch)}
-    for outcome in undertaking.settled:
+    for outcome in item_plan.settled:
         kind = {"skipped": "skip", "dead": "dead"}[outcome.word]
         said = {
             "what": outcome.fact,
@@ -109,7 +109,7 @@ def preview(
         }
         yield {**base, "kind": kind, "reason": outcome.reason, **_told(said)}
         yield from ({**base, **shown} for shown in _kept_back(outcome.fact, outcome.kept_back))
-    for fact in undertaking.planned:
+    for fact in item_plan.planned:
         for skip in fact.skips:
             said = {"what": skip.what or fact.fact, "title": titles.get(fact.fact), "cause": fact.cause}
             yield {**base, "kind": "skip", "reason": skip.reason, **_told(said)}

@@ -13,7 +13,7 @@ from gateway.cli.preview import Shown, shown_call
 from gateway.cli.tables import table
 from gateway.clock import Clock
 from gateway.deliver.folding import fold
-from gateway.deliver.progress import Undertaking
+from gateway.deliver.progress import ItemPlan
 from gateway.dispatch.dispatcher import Planner, Plans
 from gateway.dispatch.erased import told_late
 from gateway.dispatch.replay import WINDOW, Targets, marked
@@ -104,16 +104,16 @@ class Survey:
         batch = decode(item.dialect, item.body, message=item.message, part=item.part)
         batch, late = await told_late(self.journal, one.connection, item, batch)
         memory = Memory(user=one.memory, shared=await self.journal.shared_memory(one.connection))
-        undertaking = joined.plans.undertake(item, batch, memory)
-        undertaking.settled = [*undertaking.settled, *(late or ())]
-        undertaking.only([outcome.fact for outcome in one.outcomes])
+        item_plan = joined.plans.plan_item(item, batch, memory)
+        item_plan.settled = [*item_plan.settled, *(late or ())]
+        item_plan.only([outcome.fact for outcome in one.outcomes])
         if late is None:
-            undertaking.withdraw("erased")
-        self._say(undertaking, joined, lane=f"{one.user & 0xFFFF_FFFF_FFFF_FFFF:016x}")
+            item_plan.withdraw("erased")
+        self._say(item_plan, joined, lane=f"{one.user & 0xFFFF_FFFF_FFFF_FFFF:016x}")
 
-    def _say(self, undertaking: Undertaking, joined: Joined, *, lane: str) -> None:
+    def _say(self, item_plan: ItemPlan, joined: Joined, *, lane: str) -> None:
         connection = joined.connection
-        calls = fold(connection, list(undertaking.open_calls()), joined.guard)
+        calls = fold(connection, list(item_plan.open_calls()), joined.guard)
         for call in calls:
             key = (connection.name, call.method, connection.masked(call.path))
             known = key in self.calls or len(self.calls) < MOST_PATHS
@@ -121,7 +121,7 @@ class Survey:
             if len(self.first) < FIRST:
                 base = {"connection": connection.name, "plugin": connection.plugin.name}
                 self.first.append({**base, **shown_call(call, connection, lane=lane)})
-        for outcome in undertaking.unsent():
+        for outcome in item_plan.unsent():
             self.unsent[connection.name, outcome.word, outcome.reason] += 1
 
     async def _join(self, name: str) -> Joined | None:

@@ -12,7 +12,7 @@ from gateway.deliver.folding import fold
 from gateway.deliver.judging import numbered
 from gateway.deliver.making import Answer, Maker, Place, Wait
 from gateway.deliver.pools import Pools
-from gateway.deliver.progress import Chain, Ending, Undertaking
+from gateway.deliver.progress import Chain, Ending, ItemPlan
 from gateway.deliver.verdicts import MOST_WAIT_S
 from gateway.journal.port import Item, Lane, Memo, Settlement
 from gateway.log import logger
@@ -58,7 +58,7 @@ def _until_asked(chain: Chain, answer: Answer) -> Wait:
     return Wait(seconds=min(chain.next[0].after_s, MOST_WAIT_S), reason="under_way")
 
 
-def _answers(item: Undertaking, chain: Chain, reply: Reply | None) -> tuple[str, ...]:
+def _answers(item: ItemPlan, chain: Chain, reply: Reply | None) -> tuple[str, ...]:
     """What was answered in a chain so far, of a wish to be forgotten: that has to be on record."""
     if not item.erases or reply is None:
         return chain.answers
@@ -74,12 +74,12 @@ class Run:
     """One claimed lane while it is worked on."""
 
     lane: Lane
-    work: Sequence[Undertaking]
+    work: Sequence[ItemPlan]
     attempts: int = 0
     failing_since_ms: int = 0
     memories: list[Remember] = field(default_factory=list)
-    owners: dict[str, Undertaking] = field(default_factory=dict)
-    changed: Sequence[Undertaking] = ()
+    owners: dict[str, ItemPlan] = field(default_factory=dict)
+    changed: Sequence[ItemPlan] = ()
 
     def __post_init__(self) -> None:
         self.owners = {call.id: item for item in self.work for call in item.open_calls()}
@@ -99,7 +99,7 @@ class Run:
         if item.chains.pop(call.id, None) is not None:
             self.changed = (item,)
 
-    def go_on(self, call: Call, chain: Chain) -> Undertaking:
+    def go_on(self, call: Call, chain: Chain) -> ItemPlan:
         """Have this chain take the call's place; returns the item whose progress that is."""
         item = self.owners[call.id]
         item.chains[call.id] = chain
@@ -109,7 +109,7 @@ class Run:
         """The lane is not stuck, or no longer: what comes next has its own attempts, and its own time to fail."""
         self.attempts = self.failing_since_ms = 0
 
-    def note(self, call: Call, ending: Ending) -> Sequence[Undertaking]:
+    def note(self, call: Call, ending: Ending) -> Sequence[ItemPlan]:
         """Write the end of a call, and of those it covers, into their items; returns these.
 
         What a chain covered when it began may be planned no longer (a filter changed): that has its own word.
@@ -126,7 +126,7 @@ class Run:
         return touched
 
     def settlement(
-        self, *, touched: Sequence[Undertaking] = (), due_ms: int | None = None, reason: str = ""
+        self, *, touched: Sequence[ItemPlan] = (), due_ms: int | None = None, reason: str = ""
     ) -> Settlement:
         """What to record now; ``due_ms`` gives the lane back until then."""
         finished = [item for item in self.work if item.is_done and not item.told]
@@ -161,7 +161,7 @@ class Courier:
     clock: Clock
     refusals: dict[int, Refusal] = field(default_factory=dict)
 
-    async def deliver(self, lane: Lane, work: Sequence[Undertaking]) -> None:
+    async def deliver(self, lane: Lane, work: Sequence[ItemPlan]) -> None:
         """Make every open call of these items in order, record what becomes of them, and give the lane back.
 
         Raises StaleClaim.
@@ -184,7 +184,7 @@ class Courier:
         if not await self.settle(settlement):
             raise StaleClaim
 
-    def _calls(self, lane: Lane, work: Sequence[Undertaking]) -> Sequence[Call]:
+    def _calls(self, lane: Lane, work: Sequence[ItemPlan]) -> Sequence[Call]:
         """The calls to make. While a chain is under way nothing is folded, and what it covers is left to it.
 
         Nor is anything folded where that has killed a process.

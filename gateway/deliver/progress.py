@@ -50,7 +50,7 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 @dataclass(slots=True, kw_only=True)
-class Undertaking:
+class ItemPlan:
     """One item in hand: what was planned for each of its facts, and how far that has come.
 
     ``settled`` are the words of facts that nothing is planned for. ``erases``: it is a user's wish to be forgotten.

@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from gateway.clock import Clock, now_ms
 from gateway.deliver.gates import SLOW
 from gateway.deliver.lane import Courier, StaleClaim
-from gateway.deliver.progress import Undertaking
+from gateway.deliver.progress import ItemPlan
 from gateway.deliver.sharing import share_limits
 from gateway.dispatch.catalog import Catalog
 from gateway.dispatch.erased import told_late
@@ -58,13 +58,13 @@ MOST_CRASHES = 3
 class Plans(Protocol):
     """Whatever plans a connection's items."""
 
-    def undertake(self, item: Item, batch: Batch, memory: Memory) -> Undertaking:
+    def plan_item(self, item: Item, batch: Batch, memory: Memory) -> ItemPlan:
         """Plan one item."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planner:
-    """Turns one connection's items into undertakings. ``guard`` bounds how long planning one may take."""
+    """Turns one connection's items into item plans. ``guard`` bounds how long planning one may take."""
 
     connection: Connection
     governor: Governor
@@ -72,7 +72,7 @@ class Planner:
     guard: Watchdog
     clock: Clock
 
-    def undertake(self, item: Item, batch: Batch, memory: Memory) -> Undertaking:
+    def plan_item(self, item: Item, batch: Batch, memory: Memory) -> ItemPlan:
         """Plan one item. Where its plan has to be discarded, every fact is dead, and says why.
 
         So is all that has not been dealt with of one of which processes have died.
@@ -81,7 +81,7 @@ class Planner:
         crashed = _deaths(item, self.connection) if item.crashes >= MOST_CRASHES else ""
         if crashed and item.crashed_in == "plan":
             logger.error("set aside", connection=self.connection.name, message=item.message, problem=crashed)
-            return Undertaking(item=item, settled=[*unread, *_dead(batch, "crashed", crashed)], batch=batch)
+            return ItemPlan(item=item, settled=[*unread, *_dead(batch, "crashed", crashed)], batch=batch)
         try:
             said = self.rewriter.rewrite(batch)
             try:
@@ -89,8 +89,8 @@ class Planner:
             except TooLong:  # or the machine stood still for a while
                 governed, planned = self._plan(item, said, memory)
         except Exception as error:  # noqa: BLE001  # a rule or a plugin may have made anything of the batch
-            return Undertaking(item=item, settled=[*unread, *self._discarded(item, batch, error)], batch=batch)
-        undertaking = Undertaking(
+            return ItemPlan(item=item, settled=[*unread, *self._discarded(item, batch, error)], batch=batch)
+        item_plan = ItemPlan(
             item=item,
             planned=planned,
             settled=[*unread, *_dropped(batch, said), *_withheld(governed)],
@@ -99,8 +99,8 @@ class Planner:
         )
         if crashed:
             logger.error("set aside", connection=self.connection.name, message=item.message, problem=crashed)
-            undertaking.abandon("crashed", crashed)
-        return undertaking
+            item_plan.abandon("crashed", crashed)
+        return item_plan
 
     def _plan(self, item: Item, batch: Batch, memory: Memory) -> tuple[Governed, list[Planned]]:
         again = item.again
@@ -251,12 +251,12 @@ class Dispatcher:
 
     async def _work(self, lane: Lane) -> None:
         try:
-            undertakings = await self._undertakings(lane)
+            item_plans = await self._item_plans(lane)
             if lane.items and lane.items[0].seq < lane.erased_seq:  # what it stopped at will not be sent
                 lane = replace(lane, attempts=0, failing_since_ms=0)
-            if undertakings:
-                await self.courier.deliver(lane, undertakings)
-                self._note(undertakings)
+            if item_plans:
+                await self.courier.deliver(lane, item_plans)
+                self._note(item_plans)
             elif self._plugin_rests_ms():
                 await self.settle(put_back(lane, now_ms() + self._plugin_rests_ms(), SLOW))
             else:
@@ -267,19 +267,19 @@ class Dispatcher:
             logger.exception("lane failed", connection=lane.connection)
             await self.settle(put_back(lane, now_ms() + int(self.delivery.retry_most_s * 1000), "failed"))
 
-    def _note(self, undertakings: Sequence[Undertaking]) -> None:
+    def _note(self, item_plans: Sequence[ItemPlan]) -> None:
         """Have what was finished in the catalog: there, and once only."""
-        for undertaking in undertakings:
-            if undertaking.told and undertaking.batch is not None and undertaking.item.again is None:
-                self.catalog.note(self.connection.configured_as, undertaking.batch, now_ms())
+        for item_plan in item_plans:
+            if item_plan.told and item_plan.batch is not None and item_plan.item.again is None:
+                self.catalog.note(self.connection.configured_as, item_plan.batch, now_ms())
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self.working.discard(task)
         self.freed.set()
 
-    async def _undertakings(self, lane: Lane) -> list[Undertaking]:
+    async def _item_plans(self, lane: Lane) -> list[ItemPlan]:
         """The lane's items, planned: up to one that has to wait for another lane, and to an erasure at the most."""
-        undertakings: list[Undertaking] = []
+        item_plans: list[ItemPlan] = []
         in_hand: set[str] = set()
         known = dict(lane.memory)
         for item in lane.items:
@@ -292,21 +292,21 @@ class Dispatcher:
                 break
             shared = await self.journal.shared_memory(lane.connection)  # read after what it had to wait for
             self.courier.maker.guard.about(b"plan", lane.user, item.seq)
-            undertaking = self.planner.undertake(item, batch, Memory(user=dict(known), shared=shared))
-            undertaking.settled = [*undertaking.settled, *(late or ())]
+            item_plan = self.planner.plan_item(item, batch, Memory(user=dict(known), shared=shared))
+            item_plan.settled = [*item_plan.settled, *(late or ())]
             if item.again is not None:
-                undertaking.only(item.again.facts)
-            calls = {call.id for call in undertaking.open_calls()}
+                item_plan.only(item.again.facts)
+            calls = {call.id for call in item_plan.open_calls()}
             if not in_hand.isdisjoint(calls):
                 break  # a message that came for all connections, and for this one too: each by itself
             in_hand |= calls
-            undertakings.append(undertaking)
+            item_plans.append(item_plan)
             if withdrawn:
-                undertaking.withdraw(withdrawn)
+                item_plan.withdraw(withdrawn)
             if batch.erasure is not None:
                 break
-            known.update((memo.key, memo.value) for memo in undertaking.expected())  # as if all goes well
-        return undertakings
+            known.update((memo.key, memo.value) for memo in item_plan.expected())  # as if all goes well
+        return item_plans
 
     def _plugin_rests_ms(self) -> int:
         """How long the plugin may not be run, for what it has cost the others."""

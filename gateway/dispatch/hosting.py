@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from gateway.clock import now_ms
-from gateway.deliver.progress import Undertaking
+from gateway.deliver.progress import ItemPlan
 from gateway.dispatch.dispatcher import Dispatcher, Plans
 from gateway.facts import facts
 from gateway.ingest.accounts import written
@@ -43,11 +43,11 @@ class Nobody:
     def __init__(self, hosted: Hosted) -> None:
         self._cause = f"connections.{hosted.name}.credentials"
 
-    def undertake(self, item: Item, batch: Batch, memory: Memory) -> Undertaking:  # noqa: ARG002  # as the others do
+    def plan_item(self, item: Item, batch: Batch, memory: Memory) -> ItemPlan:  # noqa: ARG002  # as the others do
         """Skip every fact, and say why."""
         unread = [Outcome(fact=q.id, word="dead", reason="malformed", detail=q.problem) for q in batch.quarantined]
         skipped = [Outcome(fact=f.id, word="skipped", reason="no_account", cause=self._cause) for f in facts(batch)]
-        return Undertaking(item=item, settled=[*unread, *skipped], erases=batch.erasure is not None)
+        return ItemPlan(item=item, settled=[*unread, *skipped], erases=batch.erasure is not None)
 
 
 @dataclass(slots=True, kw_only=True)

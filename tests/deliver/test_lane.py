@@ -12,7 +12,7 @@ from gateway.deliver.gates import Gates
 from gateway.deliver.lane import MOST_FOLLOW_UPS, Courier, StaleClaim
 from gateway.deliver.making import Maker
 from gateway.deliver.pools import Pools
-from gateway.deliver.progress import Ending, Undertaking
+from gateway.deliver.progress import Ending, ItemPlan
 from gateway.deliver.sending import Sender
 from gateway.journal.port import Item, Lane, Outcome
 from gateway.plan import Planned
@@ -150,7 +150,7 @@ def work(*paths, seq=1, progress=None, method="POST", skips=()):
         Planned(fact=path, calls=(Call(method=method, path=path, id=f"{seq}{path}", json=path),), skips=skips)
         for path in paths
     ]
-    return Undertaking(item=item, planned=facts)
+    return ItemPlan(item=item, planned=facts)
 
 
 async def test_calls_are_made_in_order_and_each_is_on_record_before_the_next():
@@ -164,7 +164,7 @@ async def test_calls_are_made_in_order_and_each_is_on_record_before_the_next():
 
 async def test_an_item_without_calls_is_finished_with_its_skips():
     bench = Bench()
-    nothing = Undertaking(
+    nothing = ItemPlan(
         item=work().item,
         planned=[Planned(fact="x", skips=(Skip(reason="no_email"), Skip(reason="late", what="$City")))],
     )
@@ -466,7 +466,7 @@ async def folded_and_under_way():
 async def test_a_chain_goes_on_though_something_that_it_covers_is_planned_no_longer():
     progress = await folded_and_under_way()
     bench = Bench({"word": "ok"})
-    nothing = Undertaking(item=work().item, settled=[Outcome("a", "skipped", "filtered")])
+    nothing = ItemPlan(item=work().item, settled=[Outcome("a", "skipped", "filtered")])
     await bench.deliver(nothing, work("b", seq=2, method="PUT", progress=progress[2]))
     assert (bench.seen, bench.outcomes) == (
         [("POST", "x")],

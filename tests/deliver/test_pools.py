@@ -11,7 +11,7 @@ from gateway.deliver.gates import Gates
 from gateway.deliver.lane import MOST_SILENCE_S, Courier
 from gateway.deliver.making import Maker
 from gateway.deliver.pools import MOST_BYTES, Pools
-from gateway.deliver.progress import Undertaking
+from gateway.deliver.progress import ItemPlan
 from gateway.deliver.sending import Sender
 from gateway.deliver.suspects import Suspects
 from gateway.journal.port import Item, Lane, Outcome
@@ -108,7 +108,7 @@ class Bench:
         self.roused.append(reason)
 
     async def deliver(self, *lanes):
-        """Work on these lanes at once; each is (user, undertaking, …). Returns how each was given back."""
+        """Work on these lanes at once; each is (user, item_plan, …). Returns how each was given back."""
         tasks = [self.courier.deliver(lane(user, *work), work) for user, *work in lanes]
         self.ends = await asyncio.gather(*tasks, return_exceptions=True)
         return [self.settled[user][-1] for user, *_ in lanes]
@@ -133,7 +133,7 @@ def row(user, *more, seq=1, progress=None, body=b"", id=""):
     )
     first = Call(method="PUT", path=f"row{user}", pool="rows", id=id or f"{user}row", lane=str(user))
     plain = [Call(method="POST", path=f"{path}{user}", id=f"{user}{path}", lane=str(user)) for path in more]
-    return Undertaking(item=item, planned=[Planned(fact=call.id, calls=(call,)) for call in (first, *plain)])
+    return ItemPlan(item=item, planned=[Planned(fact=call.id, calls=(call,)) for call in (first, *plain)])
 
 
 async def under_way(*answers):

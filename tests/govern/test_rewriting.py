@@ -79,11 +79,11 @@ class Post:
         return Call(method="POST", path="events", json=event.name)
 
 
-def undertaken(rules):
+def planned_by(rules):
     post = connection(Post(), {}, name="post")
     planner = Planner(connection=post, governor=Governor(post), rewriter=rules, guard=nullcontext(), clock=Clock())
     item = Item(seq=1, message=SAID.id, part=0, dialect="firehose", received_ms=0, facts=3, body=b"")
-    return planner.undertake(item, SAID, Memory())
+    return planner.plan_item(item, SAID, Memory())
 
 
 def test_what_a_rule_takes_away_has_a_word_and_what_it_adds_is_sent():
@@ -91,7 +91,7 @@ def test_what_a_rule_takes_away_has_a_word_and_what_it_adds_is_sent():
         events = (batch.events[0], custom_event("c", id="c"))
         return replace(batch, events=events, user=replace(batch.user, attributes={}))
 
-    done = undertaken(rewriter(swapped))
+    done = planned_by(rewriter(swapped))
     assert [call.json for call in done.open_calls()] == ["a", "c"]
     assert done.settled == [
         Outcome(fact="attributes", word="skipped", reason="dropped", cause="rules.packages"),
@@ -100,7 +100,7 @@ def test_what_a_rule_takes_away_has_a_word_and_what_it_adds_is_sent():
 
 
 def test_what_a_rule_fails_on_is_dead_with_the_rules_name():
-    done = undertaken(rewriter(raising))
+    done = planned_by(rewriter(raising))
     assert [(one.fact, one.word, one.reason, one.detail, one.cause) for one in done.settled] == [
         (fact.id, "dead", "rule_error", "rule0 rewrite: ValueError", "rules.packages") for fact in facts(SAID)
     ]
