@@ -78,7 +78,7 @@ def sign(call):
 def on_reply(call):
     do(call.memo, "on_reply")
 """
-ENTRY_POINT = "[gateway.plugins.connections]\nmisbehaving = gateway_misbehaving\n"
+ENTRY_POINT = "[gateway.destinations]\nmisbehaving = gateway_misbehaving\n"
 CONNECTION = """
 [connections.bad]
 plugin = "misbehaving"

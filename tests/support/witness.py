@@ -79,6 +79,6 @@ def install(directory):
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: witness\nVersion: 1\n")
     points = "witness_on = witness_on\nwitness_off = witness_off\n"
-    (about / "entry_points.txt").write_text(f"[gateway.plugins.connections]\n{points}")
+    (about / "entry_points.txt").write_text(f"[gateway.destinations]\n{points}")
     for name in ("on", "off"):
         (directory / f"witness_{name}.py").write_text(WITNESS.format(off=name == "off"))
