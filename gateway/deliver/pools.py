@@ -19,7 +19,7 @@ from gateway.deliver.folding import fold
 from gateway.deliver.making import NOWHERE, Answer, Maker, Place, Wait
 from gateway.deliver.suspects import Suspects
 from gateway.log import logger
-from gateway.plugins.blackbox import MOST_RIDERS
+from gateway.plugins.blackbox import MAX_RIDERS
 from gateway.sdk import Call, Pool
 
 LOOKS = 4
@@ -91,7 +91,7 @@ class Gathering:
         group = self.groups[suspected]
         group.riders.append(rider)
         group.weight += weight
-        most = min(self.pool.most, self.suspects.most if suspected else MOST_RIDERS)
+        most = min(self.pool.most, self.suspects.most if suspected else MAX_RIDERS)
         if len(group.riders) >= most or group.weight >= MOST_BYTES:
             self._go_on(group)
         return rider.turn

@@ -18,29 +18,34 @@ from struct import Struct
 
 import msgspec
 
-MOST_RIDERS = 16_384
-"""No more lanes share one call, so that all of them can be told of."""
-RUNS = Struct("=Bd")
+MAX_RIDERS = 16_384
+"""The most lanes that may share one call, so that the box can name all of them."""
+SINCE_AT = 8
+ABOUT_AT = 16
 ABOUT = Struct("=q16sqqI128s")
-ACCOUNTS_AT = 256
+CHARGES_AT = 256
+MAX_CHARGES_BYTES = 65_536
+RIDERS_AT = CHARGES_AT + 2 * MAX_CHARGES_BYTES + 64
+SUSPECTS_AT = RIDERS_AT + 8 * MAX_RIDERS
+MAX_SUSPECTS_BYTES = 65_536 + 9 * 4 * MAX_RIDERS
+SIZE_BYTES = SUSPECTS_AT + 2 * MAX_SUSPECTS_BYTES + 64
 LENGTH = Struct("=I")
-RIDERS_AT = 65_536
-SUSPECTS_AT = RIDERS_AT + 8 * MOST_RIDERS
-SIZE = SUSPECTS_AT + 65_536 + 9 * 4 * MOST_RIDERS
+MAX_READS = 100
+"""Reads of a state that changes each time before the reader gives up: hooks that end so often do not hang."""
 
 SHARE = 0.05
 """The part of everybody's time that one connection's plugin may take up beyond what is usual."""
 AT_ONCE_S = 10.0
 """How much of it a plugin may take up before its connection has to rest."""
-MOST_REST_S = 600.0
+MAX_REST_S = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A hook of a connection's plugin at work on a batch, ``since`` seconds of the monotonic clock, in process ``pid``.
+    """A hook that runs in process ``pid`` since ``since``, in seconds of the monotonic clock.
 
-    ``doing`` is ``plan``, ``coalesce``, ``sign`` or ``on_reply``; ``user`` and ``seq`` say where the batch lies. Of
-    what many lanes share, ``riders`` are their users.
+    ``doing`` is ``plan``, ``coalesce``, ``sign`` or ``on_reply``. ``user`` and ``seq`` name the batch that the hook
+    works on. ``riders`` are the users whose lanes share the call, if several do.
     """
 
     pid: int
@@ -52,49 +57,101 @@ class Running:
     riders: tuple[int, ...] = ()
 
 
-class Blackbox:
-    """The black box behind a file descriptor. Nothing in it is of any use after the machine has been restarted.
+class Record:
+    """Bytes in shared memory that are replaced as a whole, so that neither a reader nor a crash meets half of them.
 
-    ``is_alone``: there is one connection only, so that its plugin costs nobody else anything.
+    There is room for two versions. The new one is written beside the old one; then one byte, the version's number,
+    makes it the valid one.
+    """
+
+    def __init__(self, memory: mmap.mmap, at: int, max_bytes: int) -> None:
+        self._memory = memory
+        self._at = at
+        self._max_bytes = max_bytes - LENGTH.size
+
+    def read(self) -> bytes:
+        """Return the bytes that were written last."""
+        while True:
+            version = self._memory[self._at]
+            begin = self._begin(version)
+            (length,) = LENGTH.unpack_from(self._memory, begin)
+            read = self._memory[begin + LENGTH.size : begin + LENGTH.size + length]
+            if self._memory[self._at] == version:
+                return read
+
+    def write(self, written: bytes) -> None:
+        """Replace the bytes, unless the new ones are too long."""
+        if len(written) > self._max_bytes:
+            return
+        version = (self._memory[self._at] + 1) % 256
+        begin = self._begin(version)
+        LENGTH.pack_into(self._memory, begin, len(written))
+        self._memory[begin + LENGTH.size : begin + LENGTH.size + len(written)] = written
+        self._memory[self._at] = version
+
+    def _begin(self, version: int) -> int:
+        return self._at + 8 + (version % 2) * (self._max_bytes + LENGTH.size)
+
+
+class Blackbox:
+    """The black box behind a file descriptor. Its contents mean nothing after a restart of the machine.
+
+    ``is_alone``: there is only one connection, so its plugin costs no other connection anything.
+
+    The supervisor reads while the dispatcher writes. A flag of one byte says whether a hook runs; everything else
+    about the hook changes only while the flag is down. ``Struct.pack_into`` would not do for flag and time: it fills
+    the memory with zeros first.
     """
 
     def __init__(self, descriptor: int, clock: Callable[[], float] = time.monotonic, *, is_alone: bool = False) -> None:
         self._is_alone = is_alone
-        self._memory = mmap.mmap(descriptor, SIZE)
+        self._memory = mmap.mmap(descriptor, SIZE_BYTES)
+        self._since = memoryview(self._memory)[SINCE_AT:ABOUT_AT].cast("d")
+        self._charges = Record(self._memory, CHARGES_AT, MAX_CHARGES_BYTES)
+        self._suspected = Record(self._memory, SUSPECTS_AT, MAX_SUSPECTS_BYTES)
         self._clock = clock
         self._pid = os.getpid()
 
     def about(self, connection: bytes, doing: bytes, user: int, seq: int, riders: Sequence[int] = ()) -> None:
-        """Say what the next hook that runs works on."""
+        """Note what the next hook works on. Call it while no hook runs."""
         if riders:
             written = array("q", riders).tobytes()
             self._memory[RIDERS_AT : RIDERS_AT + len(written)] = written
-        ABOUT.pack_into(self._memory, RUNS.size, self._pid, doing, user, seq, len(riders), connection)
+        ABOUT.pack_into(self._memory, ABOUT_AT, self._pid, doing, user, seq, len(riders), connection)
 
     def begins(self, now: float) -> None:
-        """A hook begins."""
-        RUNS.pack_into(self._memory, 0, 1, now)
+        """Note that a hook begins: first the time, then the flag."""
+        self._since[0] = now
+        self._memory[0] = 1
 
     def ended(self) -> None:
-        """No hook runs."""
+        """Note that no hook runs."""
         self._memory[0] = 0
 
     def running(self) -> Running | None:
-        """The hook that runs now, or ran when its process died."""
-        runs, since = RUNS.unpack_from(self._memory)
-        if not runs:
-            return None
-        pid, doing, user, seq, shared, connection = ABOUT.unpack_from(self._memory, RUNS.size)
-        riders = array("q", self._memory[RIDERS_AT : RIDERS_AT + 8 * shared])
-        words = [word.rstrip(b"\0").decode() for word in (doing, connection)]
-        return Running(
-            pid=pid, since=since, doing=words[0], connection=words[1], user=user, seq=seq, riders=tuple(riders)
-        )
+        """Return the hook that runs now, or that ran when its process died."""
+        for _ in range(MAX_READS):
+            if not self._memory[0]:
+                return None
+            since = self._since[0]
+            pid, doing, user, seq, shared, connection = ABOUT.unpack_from(self._memory, ABOUT_AT)
+            riders = self._memory[RIDERS_AT : RIDERS_AT + 8 * shared]
+            if self._memory[0] and self._since[0] == since:  # no other hook has begun meanwhile
+                return Running(
+                    pid=pid,
+                    since=since,
+                    doing=doing.rstrip(b"\0").decode(),
+                    connection=connection.rstrip(b"\0").decode(),
+                    user=user,
+                    seq=seq,
+                    riders=tuple(array("q", riders)),
+                )
+        return None
 
     def suspect(self, connection: str, lanes: Collection[int]) -> None:
         """Of a connection, suspect these lanes of having killed a process, and no others."""
         suspects = {**self._suspects(), connection: list(lanes)}
-        self._write(SUSPECTS_AT, SIZE, msgspec.msgpack.encode({name: one for name, one in suspects.items() if one}))
+        self._suspected.write(msgspec.msgpack.encode({name: one for name, one in suspects.items() if one}))
 
     def suspects(self, connection: str) -> frozenset[int]:
         """The lanes of a connection that are suspected of having killed a process."""
@@ -104,15 +161,14 @@ class Blackbox:
         """A connection's plugin has cost all others so much time."""
         accounts = self._accounts()
         accounts[connection] = (self._owed(accounts.get(connection)) + seconds, self._clock())
-        written = msgspec.json.encode({name: one for name, one in accounts.items() if self._owed(one)})
-        self._write(ACCOUNTS_AT, RIDERS_AT, written)
+        self._charges.write(msgspec.json.encode({name: one for name, one in accounts.items() if self._owed(one)}))
 
     def rest_s(self, connection: str) -> float:
         """How long a connection has to rest for what its plugin has cost the others."""
         if self._is_alone:
             return 0.0
         excess = self._owed(self._accounts().get(connection)) - AT_ONCE_S
-        return min(MOST_REST_S, max(0.0, excess / SHARE))
+        return min(MAX_REST_S, max(0.0, excess / SHARE))
 
     def _owed(self, account: tuple[float, float] | None) -> float:
         if account is None:
@@ -122,28 +178,15 @@ class Blackbox:
 
     def _accounts(self) -> dict[str, tuple[float, float]]:
         try:
-            return msgspec.json.decode(self._read(ACCOUNTS_AT), type=dict[str, tuple[float, float]])
+            return msgspec.json.decode(self._charges.read(), type=dict[str, tuple[float, float]])
         except msgspec.DecodeError:
             return {}
 
     def _suspects(self) -> dict[str, list[int]]:
         try:
-            return msgspec.msgpack.decode(self._read(SUSPECTS_AT), type=dict[str, list[int]])
+            return msgspec.msgpack.decode(self._suspected.read(), type=dict[str, list[int]])
         except msgspec.DecodeError:
             return {}
-
-    def _read(self, at: int) -> bytes:
-        """What was written there last; nothing where its writer died over it."""
-        (length,) = LENGTH.unpack_from(self._memory, at)
-        return self._memory[at + LENGTH.size : at + LENGTH.size + length]
-
-    def _write(self, at: int, end: int, written: bytes) -> None:
-        """Write it there, unless it is too long."""
-        begin = at + LENGTH.size
-        if begin + len(written) <= end:
-            LENGTH.pack_into(self._memory, at, 0)
-            self._memory[begin : begin + len(written)] = written
-            LENGTH.pack_into(self._memory, at, len(written))
 
 
 def memory() -> int:
@@ -153,5 +196,5 @@ def memory() -> int:
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
-    os.truncate(descriptor, SIZE)
+    os.truncate(descriptor, SIZE_BYTES)
     return descriptor

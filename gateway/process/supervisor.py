@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from gateway.log import logger
 from gateway.plugins import blackbox
-from gateway.plugins.blackbox import Blackbox
+from gateway.plugins.blackbox import Blackbox, Running
 from gateway.settings import ConfigurationError, Settings
 
 BACKLOG = 2048
@@ -133,12 +133,17 @@ async def _until(event: asyncio.Event, seconds: float) -> None:
         return
 
 
-async def _end_where_a_hook_hangs(child: Child, box: Blackbox, most_s: float) -> None:
-    """End a dispatcher in which one hook has run for longer than ``most_s``: nothing can interrupt it."""
+async def end_hung_hooks(child: Child, box: Blackbox, most_s: float, *, look_s: float = LOOK_S) -> None:
+    """End a dispatcher in which one hook has run for longer than ``most_s``: nothing can interrupt it.
+
+    Two looks in a row must see the same hook with the same start: a healthy dispatcher must not die of one bad read.
+    """
+    before: Running | None = None
     while True:
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(look_s)
         hook = box.running()
-        if hook is None or child.process is None or hook.pid != child.process.pid:
+        is_same, before = hook == before, hook
+        if hook is None or not is_same or child.process is None or hook.pid != child.process.pid:
             continue
         ran_s = time.monotonic() - hook.since
         if ran_s > most_s and child.process.returncode is None:
@@ -161,7 +166,7 @@ async def supervise(
         child = Child("dispatch", [*base, "--role", "dispatch", "--blackbox", str(memory)], (memory,))
         children.append(child)
         most_s = HANGS_TIMES * max(settings.delivery.hook_timeout_s, settings.rules.timeout_s) + LOOK_S
-        watching = asyncio.create_task(_end_where_a_hook_hangs(child, Blackbox(memory), most_s))
+        watching = asyncio.create_task(end_hung_hooks(child, Blackbox(memory), most_s))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gateway.plugins.blackbox import AT_ONCE_S, MOST_REST_S, MOST_RIDERS, SHARE, Blackbox, Running, memory
+from gateway.plugins.blackbox import AT_ONCE_S, MAX_REST_S, MAX_RIDERS, SHARE, Blackbox, Running, memory
 
 
 @pytest.fixture
@@ -42,17 +42,17 @@ def test_it_tells_of_all_whose_call_it_is(box):
     assert box.running().riders == (7, -8, 2**62)
     box.about(b"loyalty", b"sign", 7, 2)
     assert box.running().riders == ()
-    everybody = tuple(range(MOST_RIDERS))
+    everybody = tuple(range(MAX_RIDERS))
     box.about(b"loyalty", b"sign", 0, 2, everybody)
     assert box.running().riders == everybody
 
 
 def test_it_knows_the_suspects_of_each_connection(box):
     assert box.suspects("loyalty") == frozenset()
-    many = range(-MOST_RIDERS // 2, MOST_RIDERS // 2)
+    many = range(-MAX_RIDERS // 2, MAX_RIDERS // 2)
     box.suspect("loyalty", [2**60 + one for one in many])
     box.suspect("email", (7, 8))
-    assert (len(box.suspects("loyalty")), box.suspects("email")) == (MOST_RIDERS, {7, 8})
+    assert (len(box.suspects("loyalty")), box.suspects("email")) == (MAX_RIDERS, {7, 8})
     box.about(b"email", b"sign", 1, 2, tuple(many))
     box.charge("email", 30.0)
     box.suspect("loyalty", ())
@@ -90,4 +90,58 @@ def test_a_connection_rests_until_what_it_cost_is_the_share_that_it_may_cost(box
 
 def test_no_rest_is_endless(box):
     box.charge("email", 1e9)
-    assert box.rest_s("email") == MOST_REST_S
+    assert box.rest_s("email") == MAX_REST_S
+
+
+def test_a_reader_never_sees_a_hook_half_written():
+    descriptor = memory()
+    program = f"""
+from gateway.plugins.blackbox import Blackbox
+box, number = Blackbox({descriptor}), 0
+while True:
+    number += 1
+    box.about(b"loyalty", b"sign", number, -number, (number,) * 8)
+    box.begins(float(number))
+    box.ended()
+"""
+    writer = subprocess.Popen([sys.executable, "-c", program], pass_fds=(descriptor,))
+    box = Blackbox(descriptor)
+    try:
+        seen = looked(box, 5_000)
+    finally:
+        writer.kill()
+        writer.wait(30)
+    torn = [one for one in seen if (one.user, one.seq, *one.riders) != (one.since, -one.since, *[one.since] * 8)]
+    assert torn == []
+
+
+def looked(box, looks):
+    """Return the hooks seen in so many looks that saw one."""
+    seen = []
+    while len(seen) < looks:
+        running = box.running()
+        if running is not None:
+            seen.append(running)
+    return seen
+
+
+def test_what_a_plugin_has_cost_is_read_whole_while_it_is_written():
+    descriptor = memory()
+    program = f"""
+from gateway.plugins.blackbox import Blackbox
+box, number = Blackbox({descriptor}), 0
+while True:
+    number += 1
+    box.charge("loyalty", 1.0)
+    box.suspect("loyalty", range(1 + number % 2 * 1000))
+"""
+    writer = subprocess.Popen([sys.executable, "-c", program], pass_fds=(descriptor,))
+    box = Blackbox(descriptor)
+    try:
+        while not (box.suspects("loyalty") and box.rest_s("loyalty")):
+            pass
+        seen = {(len(box.suspects("loyalty")), box.rest_s("loyalty") > 0) for _ in range(2_000)}
+    finally:
+        writer.kill()
+        writer.wait(30)
+    assert seen == {(1, True), (1001, True)}

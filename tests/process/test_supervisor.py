@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from gateway.process.supervisor import Child, address, bind_all
+from gateway.plugins.blackbox import Running
+from gateway.process.supervisor import Child, address, bind_all, end_hung_hooks
 from gateway.settings import ConfigurationError
 
 pytestmark = pytest.mark.anyio
@@ -52,3 +53,38 @@ async def test_a_role_that_cannot_be_started_is_tried_again(tmp_path):
         await asyncio.sleep(0.01)
     child.stop()
     await asyncio.wait_for(keeping, 10)
+
+
+class Looks:
+    """A black box that shows these starts of a hook, one each time it is looked at, and the last one for ever."""
+
+    def __init__(self, pid, *starts):
+        self.pid, self.starts = pid, list(starts)
+
+    def running(self):
+        since = self.starts.pop(0) if len(self.starts) > 1 else self.starts[0]
+        told = {"doing": "plan", "connection": "loyalty", "user": 1, "seq": 2}
+        return None if since is None else Running(pid=self.pid, since=since, **told)
+
+
+@pytest.mark.parametrize(
+    ("starts", "is_ended"),
+    [
+        ((0.0, None), False),
+        ((0.0, None, 0.0, None), False),
+        ((0.0, 0.5, None), False),
+        ((float("inf"), float("inf")), False),
+        ((0.0, 0.0), True),
+    ],
+    ids=["one bad read", "two apart", "another hook", "has just begun", "hangs"],
+)
+async def test_a_dispatcher_is_ended_only_where_two_looks_in_a_row_see_one_hook_hang(starts, is_ended):
+    child = Child("dispatch", [sys.executable, "-c", "import time; time.sleep(60)"])
+    child.process = await asyncio.create_subprocess_exec(*child.command)
+    box = Looks(child.process.pid, *starts)
+    watching = asyncio.create_task(end_hung_hooks(child, box, 1.0, look_s=0.01))
+    done, _ = await asyncio.wait([asyncio.create_task(child.process.wait())], timeout=10 if is_ended else 0.5)
+    watching.cancel()
+    child.kill()
+    await child.process.wait()
+    assert bool(done) is is_ended
