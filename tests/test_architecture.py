@@ -135,6 +135,7 @@ def test_functions_are_short():
     assert sorted(lengths)[int(len(lengths) * 0.9)] <= 30
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("room", "heavy"),
     [

@@ -34,6 +34,7 @@ def test_the_parts_made_from_the_code_are_up_to_date(page):
     assert page.read_text() == written(page.read_text()), "run: python tests/written.py"
 
 
+@pytest.mark.process
 def test_the_smallest_plugin_works_as_the_guide_tests_it(tmp_path):
     module, _, test = blocks(ROOT / "docs" / "plugins.md", "python")
     (tmp_path / "gateway_postcards.py").write_text(module)
@@ -103,6 +104,7 @@ def run(directory, script):
     return done.stdout
 
 
+@pytest.mark.process
 def test_three_events_are_turned_on_as_the_guide_does_it_and_nothing_else_leaves(tmp_path):
     page = ROOT / "docs" / "filtering.md"
     config, entries, *_ = blocks(page, "toml")

@@ -45,6 +45,7 @@ def run(url, statement):
         return database.execute(statement).fetchall()
 
 
+@pytest.mark.process
 async def test_everything_accepted_is_there_after_the_process_was_killed(url):
     program = textwrap.dedent(f"""
         import asyncio, os, signal

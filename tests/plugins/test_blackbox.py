@@ -59,6 +59,7 @@ def test_it_knows_the_suspects_of_each_connection(box):
     assert (box.suspects("loyalty"), box.suspects("email")) == (frozenset(), {7, 8})
 
 
+@pytest.mark.process
 def test_it_outlives_the_process_that_wrote_it():
     descriptor = memory()
     program = f"""

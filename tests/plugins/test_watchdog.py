@@ -89,14 +89,18 @@ def test_the_black_box_tells_what_runs():
     assert (running.connection, running.doing, running.user, running.seq) == ("email", "plan", 3, 4)
 
 
+def spin_until(end):
+    """Loop in a frame of its own, as a hook does: Python 3.13 does not guard a jump back in the frame of the `with`."""
+    while time.perf_counter() < end:
+        pass
+
+
 def test_an_alarm_that_comes_when_the_hook_has_just_ended_harms_nobody():
     watchdog, escaped = Watchdog(0.002), []
     for lead_us in range(-60, 60):
         try:
             with watchdog:
-                end = time.perf_counter() + 0.002 + lead_us / 1e6
-                while time.perf_counter() < end:
-                    pass
+                spin_until(time.perf_counter() + 0.002 + lead_us / 1e6)
         except TooLong:
             pass
         except BaseException as error:  # noqa: BLE001  # that is what must not be

@@ -41,6 +41,7 @@ def test_several_processes_share_one_address(bind, family):
         listener.close()
 
 
+@pytest.mark.process
 async def test_a_role_that_cannot_be_started_is_tried_again(tmp_path):
     program = tmp_path / "role"
     child = Child("ingest", [str(program)])

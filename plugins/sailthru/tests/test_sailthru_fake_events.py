@@ -110,6 +110,7 @@ def test_a_purchase_made_twice_counts_once_where_the_option_says_so(bench, dedup
     assert (len(here.vendor.purchases), len(set(answers))) == (count, count)
 
 
+@pytest.mark.process
 def test_the_fake_stands_alone_as_a_program():
     program = [sys.executable, "-m", "gateway_sailthru.fake", "--port", "0", "--api-key", "k", "--api-secret", "s"]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:

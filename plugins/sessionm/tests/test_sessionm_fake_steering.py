@@ -202,6 +202,7 @@ def test_every_answer_waits_for_the_latency(fake):
     assert time.monotonic() - before >= 0.1
 
 
+@pytest.mark.process
 def test_the_fake_runs_as_a_command_of_its_own():
     command = [sys.executable, "-m", "gateway_sessionm.fake", "--port", "0", "--api-key", "own", "--api-secret", "test"]
     options = {"FAKE_SESSIONM": json.dumps({"events": ["entry"], "error_transport": "strict"})}
