@@ -30,8 +30,9 @@ class _Interrupted(BaseException):
 
 
 def _interrupt(_signal: int, frame: FrameType | None) -> None:
-    if frame is None or frame.f_code is not Watchdog.__exit__.__code__:  # there the hook has ended already
-        raise _Interrupted
+    if frame is not None and frame.f_code in (Watchdog.__enter__.__code__, Watchdog.__exit__.__code__):
+        return  # the hook has not begun, and the timer will ring again; or it has ended
+    raise _Interrupted
 
 
 class Watchdog:
