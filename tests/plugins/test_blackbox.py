@@ -94,6 +94,7 @@ def test_no_rest_is_endless(box):
     assert box.rest_s("email") == MAX_REST_S
 
 
+@pytest.mark.process
 def test_a_reader_never_sees_a_hook_half_written():
     descriptor = memory()
     program = f"""

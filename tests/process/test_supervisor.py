@@ -68,6 +68,7 @@ class Looks:
         return None if since is None else Running(pid=self.pid, since=since, **told)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("starts", "is_ended"),
     [
