@@ -128,6 +128,7 @@ def looked(box, looks):
 
 
 @pytest.mark.process
+@pytest.mark.process
 def test_what_a_plugin_has_cost_is_read_whole_while_it_is_written():
     descriptor = memory()
     program = f"""
