@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.facts import Fact
-from gateway.journal.port import KeptBack
+from gateway.journal.port import Item, KeptBack, Outcome
 from gateway.mparticle.json import DEEPEST, is_deep
 from gateway.plugins.connections import Connection
 from gateway.plugins.watchdog import TooLong
@@ -44,7 +44,7 @@ class PluginFault(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class FactPlan:
     """What is to be done about one fact: its calls in order, what is deliberately not sent, what to remember.
 
     ``cause`` is the setting by which nothing is planned, ``kept_back`` what the filter took out before.
@@ -58,6 +58,29 @@ class Planned:
     kept_back: tuple[KeptBack, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemPlan:
+    """The plan of one item: what to do about each of its facts.
+
+    ``settled`` are the outcomes of facts that nothing is planned for. ``erases``: the item is an erasure request.
+    ``batch`` is the batch before the filter; None if nobody's settings apply to it. Calls that have not ended are not
+    begun if ``withdrawn`` gives a reason, and are dead letters if ``crashed`` says what processes died of.
+    """
+
+    item: Item
+    planned: Sequence[FactPlan] = ()
+    settled: Sequence[Outcome] = ()
+    erases: bool = False
+    batch: Batch | None = None
+    withdrawn: str = ""
+    crashed: str = ""
+
+    def expected_memories(self) -> Iterator[Remember]:
+        """Yield what the plugin will remember of the user if every call is delivered."""
+        if not self.withdrawn:
+            yield from (memory for fact in self.planned for memory in fact.memories if not memory.shared)
+
+
 def plan(  # noqa: PLR0913  # a plan is made of as much
     batch: Batch,
     connection: Connection,
@@ -65,7 +88,7 @@ def plan(  # noqa: PLR0913  # a plan is made of as much
     memory: Memory = NOTHING,
     kept_back: Mapping[str, tuple[KeptBack, ...]] = MappingProxyType({}),
     replay: str = "",
-) -> list[Planned]:
+) -> list[FactPlan]:
     """Ask the connection's plugin about each fact of the batch; ``kept_back`` says what was taken out of it before.
 
     ``replay`` is the one by which it is sent again, if it is.
@@ -77,7 +100,7 @@ def plan(  # noqa: PLR0913  # a plan is made of as much
     for fact in facts:
         if fact.hook not in connection.plugin.hooks:
             unsupported = Skip(reason="not_supported")
-            planned.append(Planned(fact=fact.id, skips=(unsupported,), cause=f"{connection.key}.plugin"))
+            planned.append(FactPlan(fact=fact.id, skips=(unsupported,), cause=f"{connection.key}.plugin"))
             continue
         answer = ask(connection, fact.hook, {**common, **fact.arguments})
         calls = tuple(
@@ -86,7 +109,7 @@ def plan(  # noqa: PLR0913  # a plan is made of as much
         )
         skips = answer.skips or (() if calls else (Skip(reason="nothing_to_send"),))
         planned.append(
-            Planned(
+            FactPlan(
                 fact=fact.id,
                 calls=calls,
                 skips=skips,
@@ -111,7 +134,7 @@ def call_id(batch: Batch, connection: str, fact: str, position: int, replay: str
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def ask(connection: Connection, hook: str, arguments: dict[str, Any]) -> Planned:
+def ask(connection: Connection, hook: str, arguments: dict[str, Any]) -> FactPlan:
     """Call a planning hook and sort its answer. Raises PluginFault."""
     try:
         return sort(connection.plugin.hooks[hook](**arguments))
@@ -133,7 +156,7 @@ class NoPlan(TypeError):
     """A hook returned something that is no plan."""
 
 
-def sort(answer: Any) -> Planned:
+def sort(answer: Any) -> FactPlan:
     """Whatever a planning hook returned, sorted, for a fact yet to be named. Raises NoPlan."""
     items = () if answer is None else (answer,) if isinstance(answer, (Call, Skip, Remember)) else answer
     if isinstance(items, (str, bytes, dict)) or not isinstance(items, Iterable):
@@ -143,7 +166,7 @@ def sort(answer: Any) -> Planned:
         if type(item) not in kinds:
             raise NoPlan(f"expected a Call, a Skip or a Remember, got {type(item).__name__}")
         kinds[type(item)].append(checked(item))
-    return Planned(fact="", calls=tuple(kinds[Call]), skips=tuple(kinds[Skip]), memories=tuple(kinds[Remember]))
+    return FactPlan(fact="", calls=tuple(kinds[Call]), skips=tuple(kinds[Skip]), memories=tuple(kinds[Remember]))
 
 
 def checked(said: Said) -> Said:

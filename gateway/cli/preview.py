@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,20 @@ from gateway.cli import configured
 from gateway.cli.tables import explained, table
 from gateway.clock import Clock, now_ms
 from gateway.deliver.folding import fold
-from gateway.dispatch.dispatcher import Planner, Plans
+from gateway.deliver.making import Wait
+from gateway.dispatch.planner import ItemPlanner, NoAccountPlanner, Planner
+from gateway.dispatch.prepare import NoLookup, Prepared, prepare
 from gateway.facts import facts, title
 from gateway.govern.rewrite import Rewriter, rewriter
 from gateway.govern.rules import Governor
 from gateway.journal.port import Item, KeptBack
-from gateway.mparticle.decoding import decode
 from gateway.mparticle.firehose.accounts import Account, account
 from gateway.mparticle.json import Malformed
 from gateway.mparticle.parts import Part
 from gateway.mparticle.posts import Post, read
 from gateway.plugins.connections import Connection, Hosted, PluginError
 from gateway.plugins.watchdog import Watchdog
-from gateway.sdk import Call, Memory
+from gateway.sdk import Call
 from gateway.settings import ConfigurationError
 
 Shown = dict[str, Any]
@@ -52,36 +54,38 @@ def command(message: Any, file: Path | None, only: str | None, *, as_json: bool)
         configured.fail(f"{message.name}: {error}")
     except ConfigurationError as error:
         configured.fail(error.problems)
-    rows = [
+    _print(asyncio.run(_rows(post, joined.values(), rules)), as_json=as_json)
+
+
+async def _rows(post: Post, joined: Collection[tuple[Connection, ItemPlanner | None]], rules: Rewriter) -> list[Shown]:
+    """Return what each connection would be sent, in the order of the message's parts."""
+    return [
         shown
         for part in post.parts
-        for connection, plans in joined.values()
-        for shown in preview(part, post.dialect, connection, rules, plans)
+        for connection, planner in joined
+        for shown in await preview(part, post.dialect, connection, rules, planner)
     ]
-    _print(rows, as_json=as_json)
 
 
-def _joined(one: Connection | Hosted, post: Post, body: bytes) -> tuple[Connection, Plans | None]:
+def _joined(one: Connection | Hosted, post: Post, body: bytes) -> tuple[Connection, ItemPlanner | None]:
     """A connection, or that of the account which the message brings. Raises ConfigurationError."""
     if isinstance(one, Connection):
         return one, None
     of = account(body) if post.dialect == "firehose" else Account()
     if of.id is None and not of.settings:
-        from gateway.dispatch.hosting import Nobody  # noqa: PLC0415  # heavy, and of use only here
-
-        return one.nobody(), Nobody(one)
+        return one.nobody(), NoAccountPlanner(one)
     try:
         return one.account(of.id or "~", of.settings), None
     except PluginError as error:
         raise ConfigurationError([str(error)]) from None
 
 
-def preview(
-    part: Part, dialect: str, connection: Connection, rules: Rewriter, plans: Plans | None = None
-) -> Iterator[Shown]:
-    """Each call and each skip of one user's part, in order, as it would be planned now."""
+async def preview(
+    part: Part, dialect: str, connection: Connection, rules: Rewriter, planner: ItemPlanner | None = None
+) -> list[Shown]:
+    """Return each call and each skip of one user's part, in order, as the dispatcher would plan it now."""
     guard = Watchdog(2.0)
-    planner = plans or Planner(
+    planner = planner or Planner(
         connection=connection, governor=Governor(connection), rewriter=rules, guard=guard, clock=Clock()
     )
     item = Item(
@@ -93,13 +97,16 @@ def preview(
         facts=part.facts,
         body=part.body,
     )
-    batch = decode(dialect, part.body, message=part.message, part=part.number)
-    item_plan = planner.plan_item(item, batch, Memory())
+    prepared = await prepare(item, {}, planner, NoLookup())
+    return [] if isinstance(prepared, Wait) else list(_shown(prepared, part, connection, guard))
+
+
+def _shown(prepared: Prepared, part: Part, connection: Connection, guard: Watchdog) -> Iterator[Shown]:
     base = {"connection": connection.name, "plugin": connection.plugin.name}
-    for call in fold(connection, list(item_plan.open_calls()), guard):
+    for call in fold(connection, list(prepared.progress.open_calls()), guard):
         yield {**base, **shown_call(call, connection, lane=part.user_key)}
-    titles = {fact.id: title(fact) for fact in facts(batch)}
-    for outcome in item_plan.settled:
+    titles = {fact.id: title(fact) for fact in facts(prepared.batch)}
+    for outcome in prepared.plan.settled:
         kind = {"skipped": "skip", "dead": "dead"}[outcome.word]
         said = {
             "what": outcome.fact,
@@ -109,7 +116,7 @@ def preview(
         }
         yield {**base, "kind": kind, "reason": outcome.reason, **_told(said)}
         yield from ({**base, **shown} for shown in _kept_back(outcome.fact, outcome.kept_back))
-    for fact in item_plan.planned:
+    for fact in prepared.plan.planned:
         for skip in fact.skips:
             said = {"what": skip.what or fact.fact, "title": titles.get(fact.fact), "cause": fact.cause}
             yield {**base, "kind": "skip", "reason": skip.reason, **_told(said)}

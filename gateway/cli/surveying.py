@@ -13,18 +13,17 @@ from gateway.cli.preview import Shown, shown_call
 from gateway.cli.tables import table
 from gateway.clock import Clock
 from gateway.deliver.folding import fold
-from gateway.deliver.progress import ItemPlan
-from gateway.dispatch.dispatcher import Planner, Plans
-from gateway.dispatch.erased import told_late
-from gateway.dispatch.replay import WINDOW, Targets, marked
+from gateway.deliver.making import Wait
+from gateway.deliver.progress import ItemProgress
+from gateway.dispatch.planner import ItemPlanner, NoAccountPlanner, Planner
+from gateway.dispatch.prepare import prepare
+from gateway.dispatch.replay import WINDOW, ReplayLookup, Targets, marked
 from gateway.govern.rewrite import Rewriter
 from gateway.govern.rules import Governor
 from gateway.journal.port import Item, Journal
 from gateway.journal.replays import Picked, Selection
-from gateway.mparticle.decoding import decode
 from gateway.plugins.connections import Connection, Hosted
 from gateway.plugins.watchdog import Watchdog
-from gateway.sdk import Memory
 from gateway.settings import ConfigurationError, Settings
 
 FIRST = 5
@@ -45,7 +44,7 @@ class Joined:
     """A connection as it is today, and who plans for it."""
 
     connection: Connection
-    plans: Plans
+    planner: ItemPlanner
     guard: Watchdog
 
 
@@ -101,19 +100,14 @@ class Survey:
             body=one.body,
             again=marked(one, "preview"),
         )
-        batch = decode(item.dialect, item.body, message=item.message, part=item.part)
-        batch, late = await told_late(self.journal, one.connection, item, batch)
-        memory = Memory(user=one.memory, shared=await self.journal.shared_memory(one.connection))
-        item_plan = joined.plans.plan_item(item, batch, memory)
-        item_plan.settled = [*item_plan.settled, *(late or ())]
-        item_plan.only([outcome.fact for outcome in one.outcomes])
-        if late is None:
-            item_plan.withdraw("erased")
-        self._say(item_plan, joined, lane=f"{one.user & 0xFFFF_FFFF_FFFF_FFFF:016x}")
+        lookup = ReplayLookup(self.journal, one)
+        prepared = await prepare(item, one.memory, joined.planner, lookup)
+        if not isinstance(prepared, Wait):
+            self._say(prepared.progress, joined, lane=f"{one.user & 0xFFFF_FFFF_FFFF_FFFF:016x}")
 
-    def _say(self, item_plan: ItemPlan, joined: Joined, *, lane: str) -> None:
+    def _say(self, progress: ItemProgress, joined: Joined, *, lane: str) -> None:
         connection = joined.connection
-        calls = fold(connection, list(item_plan.open_calls()), joined.guard)
+        calls = fold(connection, list(progress.open_calls()), joined.guard)
         for call in calls:
             key = (connection.name, call.method, connection.masked(call.path))
             known = key in self.calls or len(self.calls) < MOST_PATHS
@@ -121,7 +115,7 @@ class Survey:
             if len(self.first) < FIRST:
                 base = {"connection": connection.name, "plugin": connection.plugin.name}
                 self.first.append({**base, **shown_call(call, connection, lane=lane)})
-        for outcome in item_plan.unsent():
+        for outcome in progress.unsent():
             self.unsent[connection.name, outcome.word, outcome.reason] += 1
 
     async def _join(self, name: str) -> Joined | None:
@@ -137,12 +131,11 @@ class Survey:
         guard = Watchdog(self.settings.delivery.hook_timeout_s)
         if isinstance(one, Connection):
             return self._planned_for(one, guard)
-        from gateway.dispatch.hosting import Nobody  # noqa: PLC0415  # heavy, and of use only here
-        from gateway.sealing import Sealer, Unopenable  # noqa: PLC0415
+        from gateway.sealing import Sealer, Unopenable  # noqa: PLC0415  # heavy, and of use only here
 
         kept = await self.journal.sealed(name)
         if kept is None:
-            return Joined(connection=one.nobody(), plans=Nobody(one), guard=guard)
+            return Joined(connection=one.nobody(), planner=NoAccountPlanner(one), guard=guard)
         try:
             given = msgspec.json.decode(Sealer(self.settings.accounts.keys()).open(kept.sealed, name))
             return self._planned_for(one.account(name.partition("/")[2], given), guard)
@@ -151,8 +144,8 @@ class Survey:
 
     def _planned_for(self, connection: Connection, guard: Watchdog) -> Joined:
         governor = Governor(connection)
-        plans = Planner(connection=connection, governor=governor, rewriter=self.rules, guard=guard, clock=self.clock)
-        return Joined(connection=connection, plans=plans, guard=guard)
+        planner = Planner(connection=connection, governor=governor, rewriter=self.rules, guard=guard, clock=self.clock)
+        return Joined(connection=connection, planner=planner, guard=guard)
 
     def told(self) -> dict[str, Any]:
         """All of it, as it is told to machines: each count with what it is of."""

@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager
 import msgspec
 
 from gateway.deliver import verdicts
-from gateway.plan import Planned, checked, fault, sort
+from gateway.plan import FactPlan, checked, fault, sort
 from gateway.plugins.connections import Connection
 from gateway.sdk import Call, Reply, Verdict
 
 
-def judge(connection: Connection, call: Call, reply: Reply, guard: AbstractContextManager[None]) -> Verdict | Planned:
+def judge(connection: Connection, call: Call, reply: Reply, guard: AbstractContextManager[None]) -> Verdict | FactPlan:
     """A verdict, or what the plugin plans instead: further calls, skips, things to remember. Raises PluginFault."""
     hook = connection.plugin.hooks.get("on_reply")
     if hook is None:
@@ -27,7 +27,7 @@ def judge(connection: Connection, call: Call, reply: Reply, guard: AbstractConte
         raise fault(connection, "on_reply", error) from error
 
 
-def numbered(planned: Planned, after: Call, length: int) -> tuple[Call, ...]:
+def numbered(planned: FactPlan, after: Call, length: int) -> tuple[Call, ...]:
     """Follow-up calls with ids made of the one they follow, and in its lane."""
     stem = after.id.partition(".")[0]
     return tuple(

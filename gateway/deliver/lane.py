@@ -12,11 +12,11 @@ from gateway.deliver.folding import fold
 from gateway.deliver.judging import numbered
 from gateway.deliver.making import Answer, Maker, Place, Wait
 from gateway.deliver.pools import Pools
-from gateway.deliver.progress import Chain, Ending, ItemPlan
+from gateway.deliver.progress import Chain, Ending, ItemProgress
 from gateway.deliver.verdicts import MOST_WAIT_S
 from gateway.journal.port import Item, Lane, Memo, Settlement
 from gateway.log import logger
-from gateway.plan import Planned
+from gateway.plan import FactPlan
 from gateway.sdk import Call, Remember, Reply, Verdict
 
 MOST_FOLLOW_UPS = 8
@@ -58,9 +58,9 @@ def _until_asked(chain: Chain, answer: Answer) -> Wait:
     return Wait(seconds=min(chain.next[0].after_s, MOST_WAIT_S), reason="under_way")
 
 
-def _answers(item: ItemPlan, chain: Chain, reply: Reply | None) -> tuple[str, ...]:
+def _answers(item: ItemProgress, chain: Chain, reply: Reply | None) -> tuple[str, ...]:
     """What was answered in a chain so far, of a wish to be forgotten: that has to be on record."""
-    if not item.erases or reply is None:
+    if not item.plan.erases or reply is None:
         return chain.answers
     return (*chain.answers, f"{chain.next[0].method} was answered {reply.status}")
 
@@ -74,12 +74,12 @@ class Run:
     """One claimed lane while it is worked on."""
 
     lane: Lane
-    work: Sequence[ItemPlan]
+    work: Sequence[ItemProgress]
     attempts: int = 0
     failing_since_ms: int = 0
     memories: list[Remember] = field(default_factory=list)
-    owners: dict[str, ItemPlan] = field(default_factory=dict)
-    changed: Sequence[ItemPlan] = ()
+    owners: dict[str, ItemProgress] = field(default_factory=dict)
+    changed: Sequence[ItemProgress] = ()
 
     def __post_init__(self) -> None:
         self.owners = {call.id: item for item in self.work for call in item.open_calls()}
@@ -99,7 +99,7 @@ class Run:
         if item.chains.pop(call.id, None) is not None:
             self.changed = (item,)
 
-    def go_on(self, call: Call, chain: Chain) -> ItemPlan:
+    def go_on(self, call: Call, chain: Chain) -> ItemProgress:
         """Have this chain take the call's place; returns the item whose progress that is."""
         item = self.owners[call.id]
         item.chains[call.id] = chain
@@ -109,7 +109,7 @@ class Run:
         """The lane is not stuck, or no longer: what comes next has its own attempts, and its own time to fail."""
         self.attempts = self.failing_since_ms = 0
 
-    def note(self, call: Call, ending: Ending) -> Sequence[ItemPlan]:
+    def note(self, call: Call, ending: Ending) -> Sequence[ItemProgress]:
         """Write the end of a call, and of those it covers, into their items; returns these.
 
         What a chain covered when it began may be planned no longer (a filter changed): that has its own word.
@@ -126,7 +126,7 @@ class Run:
         return touched
 
     def settlement(
-        self, *, touched: Sequence[ItemPlan] = (), due_ms: int | None = None, reason: str = ""
+        self, *, touched: Sequence[ItemProgress] = (), due_ms: int | None = None, reason: str = ""
     ) -> Settlement:
         """What to record now; ``due_ms`` gives the lane back until then."""
         finished = [item for item in self.work if item.is_done and not item.told]
@@ -161,7 +161,7 @@ class Courier:
     clock: Clock
     refusals: dict[int, Refusal] = field(default_factory=dict)
 
-    async def deliver(self, lane: Lane, work: Sequence[ItemPlan]) -> None:
+    async def deliver(self, lane: Lane, work: Sequence[ItemProgress]) -> None:
         """Make every open call of these items in order, record what becomes of them, and give the lane back.
 
         Raises StaleClaim.
@@ -184,7 +184,7 @@ class Courier:
         if not await self.settle(settlement):
             raise StaleClaim
 
-    def _calls(self, lane: Lane, work: Sequence[ItemPlan]) -> Sequence[Call]:
+    def _calls(self, lane: Lane, work: Sequence[ItemProgress]) -> Sequence[Call]:
         """The calls to make. While a chain is under way nothing is folded, and what it covers is left to it.
 
         Nor is anything folded where that has killed a process.
@@ -214,7 +214,7 @@ class Courier:
                 return Wait(seconds=MOST_SILENCE_S, reason=answer_to(by)) if _another_asks(chain, answer) else after
             if isinstance(after, Ending):
                 return replace(after, by=by) if by != call.id else after
-            withdrawn = run.owners[call.id].withdrawn
+            withdrawn = run.owners[call.id].plan.withdrawn
             if withdrawn and not after.is_under_way:  # nothing new is begun, for whom is erased above all
                 return Ending(word="skipped", reason=withdrawn)
             chain, item = after, run.go_on(call, after)
@@ -269,7 +269,7 @@ class Courier:
             return Ending(word="dead", reason=verdict.reason or "rejected", detail=status)
         return Ending(word="delivered")
 
-    def _follow(self, run: Run, planned: Planned) -> Ending | None:
+    def _follow(self, run: Run, planned: FactPlan) -> Ending | None:
         """What a plan in the place of a verdict makes of a call; None where further calls must be made."""
         run.moved_on()
         run.memories.extend(planned.memories)

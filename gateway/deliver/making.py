@@ -13,7 +13,7 @@ from gateway.deliver.progress import Ending
 from gateway.deliver.sending import Sender
 from gateway.deliver.verdicts import asked_wait_s
 from gateway.log import logger
-from gateway.plan import Planned, PluginFault
+from gateway.plan import FactPlan, PluginFault
 from gateway.plugins.connections import Connection
 from gateway.plugins.watchdog import Watchdog
 from gateway.sdk import Call, Reply, Verdict
@@ -47,7 +47,7 @@ class Answer:
     is said to one of those whom it was made for.
     """
 
-    judged: Verdict | Planned | Ending
+    judged: Verdict | FactPlan | Ending
     reply: Reply | None = None
     wait: Wait | None = None
     by: str = ""
@@ -100,7 +100,7 @@ class Maker:
                 return
             await self.gates.sleep(min(LOOK_S, closed.until - self.gates.clock()))
 
-    def _felt(self, call: Call, judged: Verdict | Planned) -> Wait | None:
+    def _felt(self, call: Call, judged: Verdict | FactPlan) -> Wait | None:
         """What an answer means for the gates. A refusal, and what holds a lane alone, are for the lane to weigh."""
         word = judged.word if isinstance(judged, Verdict) else "planned"
         if word == "refused":

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from gateway.journal.port import Finished, Item, Outcome
 from gateway.log import logger
-from gateway.plan import Planned
-from gateway.sdk import Batch, Call, Remember
+from gateway.plan import FactPlan, ItemPlan
+from gateway.sdk import Call, Remember
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -50,25 +50,27 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 @dataclass(slots=True, kw_only=True)
-class ItemPlan:
-    """One item in hand: what was planned for each of its facts, and how far that has come.
+class ItemProgress:
+    """How far the plan of one item has come, beginning with what the journal has recorded of it.
 
-    ``settled`` are the words of facts that nothing is planned for. ``erases``: it is a user's wish to be forgotten.
-    ``batch`` is what it was planned from, before the filter. ``withdrawn`` is why nothing of it is begun any more.
+    ``told``: the item has been finished.
     """
 
-    item: Item
-    planned: Sequence[Planned] = ()
-    settled: Sequence[Outcome] = ()
+    plan: ItemPlan
     ends: dict[str, Ending] = field(default_factory=dict)
     chains: dict[str, Chain] = field(default_factory=dict)
     told: bool = False
-    erases: bool = False
-    batch: Batch | None = None
-    withdrawn: str = ""
 
     def __post_init__(self) -> None:
-        planned = {call.id for fact in self.planned for call in fact.calls}
+        if self.item.progress:
+            self._resume()
+        if self.plan.crashed:
+            self._abandon(self.plan.crashed)
+        if self.plan.withdrawn:
+            self._withdraw(self.plan.withdrawn)
+
+    def _resume(self) -> None:
+        planned = {call.id for fact in self.plan.planned for call in fact.calls}
         for call_id, state in self.item.progress.items():
             if "next" not in state:
                 self.ends[call_id] = msgspec.convert(state, Ending)
@@ -78,9 +80,26 @@ class ItemPlan:
             elif call_id in planned:
                 self.chains[call_id] = msgspec.convert(state, Chain)
 
+    def _withdraw(self, reason: str) -> None:
+        """Begin nothing that is left: the user asked to be forgotten, or a replay was aborted."""
+        self.chains = {head: chain for head, chain in self.chains.items() if chain.is_under_way}
+        going_on = {id for head, chain in self.chains.items() for id in (head, *chain.covers)}
+        ended = Ending(word="skipped", reason=reason)
+        self.ends |= {call.id: ended for call in self.open_calls() if call.id not in going_on}
+
+    def _abandon(self, detail: str) -> None:
+        """Make none of the calls that are left: they are dead letters."""
+        self.ends |= {call.id: Ending(word="dead", reason="crashed", detail=detail) for call in self.open_calls()}
+        self.chains.clear()
+
+    @property
+    def item(self) -> Item:
+        """The item that was planned."""
+        return self.plan.item
+
     def open_calls(self) -> Iterator[Call]:
         """The calls that have not ended, in order."""
-        for fact in self.planned:
+        for fact in self.plan.planned:
             for call in fact.calls:
                 if call.id not in self.ends:
                     yield call
@@ -94,63 +113,38 @@ class ItemPlan:
         """The progress as the journal keeps it."""
         return {**msgspec.to_builtins(self.chains), **msgspec.to_builtins(self.ends)}
 
-    def expected(self) -> Iterator[Remember]:
-        """What will be remembered of the user if every call is taken."""
-        return (memory for fact in self.planned for memory in fact.memories if not memory.shared)
-
     def memories(self) -> Iterator[Remember]:
         """What is to be remembered, once all calls have ended: of facts that did not end as dead letters."""
-        for fact in self.planned:
+        for fact in () if self.plan.withdrawn else self.plan.planned:
             if self._outcome(fact).word != "dead":
                 yield from fact.memories
-
-    def only(self, facts: Sequence[str]) -> None:
-        """Have a word for each of these facts, and for no other: for them alone the item was stored again."""
-        self.planned = [one for one in self.planned if one.fact in facts]
-        settled = [one for one in self.settled if one.fact in facts]
-        told = {one.fact for one in self.planned} | {one.fact for one in settled}
-        gone = [Outcome(fact=fact, word="skipped", reason="not_in_document") for fact in facts if fact not in told]
-        self.settled = [*settled, *gone]
-
-    def withdraw(self, reason: str) -> None:
-        """Begin nothing that is left, and remember nothing: the user asked to be forgotten, or a replay was aborted."""
-        self.withdrawn = reason
-        self.planned = [replace(fact, memories=()) for fact in self.planned]
-        self.chains = {head: chain for head, chain in self.chains.items() if chain.is_under_way}
-        going_on = {id for head, chain in self.chains.items() for id in (head, *chain.covers)}
-        ended = Ending(word="skipped", reason=reason)
-        self.ends |= {call.id: ended for call in self.open_calls() if call.id not in going_on}
-
-    def abandon(self, reason: str, detail: str) -> None:
-        """Make none of the calls that are left: they are dead letters."""
-        self.ends |= {call.id: Ending(word="dead", reason=reason, detail=detail) for call in self.open_calls()}
-        self.chains.clear()
 
     def finish(self, connection: str) -> Finished:
         """The item with a word for each of its facts; said in the log too, and once only."""
         self.told = True
-        made = [self._outcome(fact) for fact in self.planned]
-        outcomes = (*self.settled, *made)
+        made = [self._outcome(fact) for fact in self.plan.planned]
+        outcomes = (*self.plan.settled, *made)
         words = Counter(outcome.word for outcome in outcomes)
         logger.info("finished", connection=connection, message=self.item.message, part=self.item.part, **words)
-        is_wish = self.erases and not self.withdrawn and bool(made) and all(outcome.word != "dead" for outcome in made)
+        is_open = self.plan.erases and not self.plan.withdrawn
+        is_wish = is_open and bool(made) and all(outcome.word != "dead" for outcome in made)
         return Finished(
             seq=self.item.seq,
             facts=self.item.facts,
             outcomes=outcomes,
             erased=is_wish and any(outcome.word == "delivered" for outcome in made),
             is_wish=is_wish,
-            unkept=is_wish or bool(self.withdrawn),
+            unkept=is_wish or bool(self.plan.withdrawn),
         )
 
     def unsent(self) -> Iterator[Outcome]:
         """The words of facts for which no call is made, whatever becomes of the others."""
-        yield from self.settled
-        for fact in self.planned:
+        yield from self.plan.settled
+        for fact in self.plan.planned:
             if all(call.id in self.ends for call in fact.calls):
                 yield self._outcome(fact)
 
-    def _outcome(self, fact: Planned) -> Outcome:
+    def _outcome(self, fact: FactPlan) -> Outcome:
         """One fact's word: dead if any of its calls is, else delivered if any is, else skipped."""
         ends = [self.ends[call.id] for call in fact.calls]
         worst = min(ends, key=lambda end: ("dead", "delivered", "skipped").index(end.word), default=None)
@@ -158,7 +152,7 @@ class ItemPlan:
         if worst is None:
             reason = next((skip.reason for skip in fact.skips if skip.what is None), "nothing_to_send")
             worst = Ending(word="skipped", reason=reason)
-        told = [end.told for end in ends if end.told] if self.erases else [worst.told]
+        told = [end.told for end in ends if end.told] if self.plan.erases else [worst.told]
         return Outcome(
             fact=fact.fact,
             word=worst.word,

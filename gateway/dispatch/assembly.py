@@ -17,7 +17,8 @@ from gateway.deliver.sending import Sender
 from gateway.deliver.suspects import Suspects
 from gateway.deliver.transport import Transport
 from gateway.dispatch.catalog import Catalog
-from gateway.dispatch.dispatcher import Dispatcher, Planner, Plans
+from gateway.dispatch.dispatcher import Dispatcher
+from gateway.dispatch.planner import ItemPlanner, Planner
 from gateway.govern.rewrite import Rewriter
 from gateway.govern.rules import Governor
 from gateway.journal.port import Journal, JournalUnavailable, Settlement
@@ -40,8 +41,8 @@ class Shared:
     clock: Clock
 
 
-def dispatcher(connection: Connection, shared: Shared, plans: Plans | None = None) -> Dispatcher:
-    """Everything that one connection needs to be worked; ``plans`` in the place of what usually plans."""
+def dispatcher(connection: Connection, shared: Shared, planner: ItemPlanner | None = None) -> Dispatcher:
+    """Everything that one connection needs to be worked; ``planner`` in the place of the usual one."""
     destination = connection.plugin.destination
     delivery, stopped = shared.delivery, asyncio.Event()
 
@@ -80,9 +81,10 @@ def dispatcher(connection: Connection, shared: Shared, plans: Plans | None = Non
         connection=connection,
         journal=shared.journal,
         delivery=delivery,
-        planner=plans or _planner(connection, shared, watchdog),
+        planner=planner or _planner(connection, shared, watchdog),
         courier=courier,
         catalog=shared.catalog,
+        clock=shared.clock,
         stopped=stopped,
         freed=freed,
     )

@@ -1,4 +1,4 @@
-"""Lateness: what is told of somebody who has asked to be forgotten since it happened."""
+"""Erased events: data about a user that is older than the user's request to be forgotten, and arrives after it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from gateway.mparticle.parts import meant
 from gateway.sdk import Batch
 
 
-async def told_late(
+async def drop_erased(
     journal: Journal, connection: str, item: Item, batch: Batch
 ) -> tuple[Batch, Sequence[Outcome] | None]:
-    """A batch without what happened before its user asked to be forgotten; and words for that, None for all of it.
+    """Return the batch without events that are older than an erasure of its user, and the outcomes of these.
 
-    What was accepted before then and is sent again now is late as a whole.
+    None in the place of the outcomes means that all of the batch is erased. If the item was accepted before the
+    erasure and a replay stored it again, that is so too. Raises JournalUnavailable.
     """
     if batch.erasure is not None:
         return batch, ()
@@ -26,14 +27,17 @@ async def told_late(
     before_ms = await journal.erased_before(connection, names) if names else 0
     if not before_ms:
         return batch, ()
-    if is_late(batch, before_ms) or (item.again is not None and item.again.accepted_ms < before_ms):
+    if is_older(batch, before_ms) or (item.again is not None and item.again.accepted_ms < before_ms):
         return batch, None
-    batch, late = without_late(batch, before_ms)
-    return batch, [Outcome(fact=event, word="skipped", reason="erased") for event in late]
+    batch, dropped = drop_events(batch, before_ms)
+    return batch, [Outcome(fact=event, word="skipped", reason="erased") for event in dropped]
 
 
-def is_late(batch: Batch, before_ms: int) -> bool:
-    """Whether nothing that a batch tells of happened since then. What has no time happened when the batch was made."""
+def is_older(batch: Batch, before_ms: int) -> bool:
+    """Return whether all that a batch states is older than ``before_ms``.
+
+    An event or change without a time is as old as the batch.
+    """
     happened = [one.time_ms for one in batch.events]
     happened += [one.time_ms for one in batch.identity_changes]
     happened += [one.time_ms for one in batch.attribute_changes]
@@ -41,17 +45,17 @@ def is_late(batch: Batch, before_ms: int) -> bool:
     return all(time is not None and time < before_ms for time in times)
 
 
-def without_late(batch: Batch, before_ms: int) -> tuple[Batch, list[str]]:
-    """A batch without the events that happened before then, and the ids of these.
+def drop_events(batch: Batch, before_ms: int) -> tuple[Batch, list[str]]:
+    """Return the batch without the events older than ``before_ms``, and the ids of their facts.
 
-    Of events with one id those that are left count first, as they do in what is planned of them.
+    Events that share an id are numbered: first those that are kept, as the plan numbers them, then those dropped.
     """
-    late = [event for event in batch.events if event.time_ms is not None and event.time_ms < before_ms]
-    if not late:
+    old = [event for event in batch.events if event.time_ms is not None and event.time_ms < before_ms]
+    if not old:
         return batch, []
-    kept = tuple(event for event in batch.events if event not in late)
-    seen, names = Counter(event.id for event in kept), []
-    for event in late:
+    kept = tuple(event for event in batch.events if event not in old)
+    seen, dropped = Counter(event.id for event in kept), []
+    for event in old:
         seen[event.id] += 1
-        names.append(numbered(event.id, seen[event.id]))
-    return replace(batch, events=kept), names
+        dropped.append(numbered(event.id, seen[event.id]))
+    return replace(batch, events=kept), dropped

@@ -16,14 +16,12 @@ from dataclasses import dataclass, field
 import msgspec
 
 from gateway.clock import now_ms
-from gateway.deliver.progress import ItemPlan
-from gateway.dispatch.dispatcher import Dispatcher, Plans
-from gateway.facts import facts
+from gateway.dispatch.dispatcher import Dispatcher
+from gateway.dispatch.planner import ItemPlanner, NoAccountPlanner
 from gateway.ingest.accounts import written
-from gateway.journal.port import Item, Journal, JournalUnavailable, Outcome, Sealed
+from gateway.journal.port import Journal, JournalUnavailable, Sealed
 from gateway.log import logger
 from gateway.plugins.connections import Connection, Hosted, PluginError
-from gateway.sdk import Batch, Memory
 from gateway.sealing import Sealer, Unopenable
 from gateway.settings import ConfigurationError
 
@@ -35,19 +33,6 @@ KEPT_S = 600.0
 REFUSED = "refused"
 REFUSALS_TO_TELL = 3
 """One refusal may be a whim; after so many in a row the credentials are wrong."""
-
-
-class Nobody:
-    """Plans nothing of what came without an account: nobody knows whose credentials to send it with."""
-
-    def __init__(self, hosted: Hosted) -> None:
-        self._cause = f"connections.{hosted.name}.credentials"
-
-    def plan_item(self, item: Item, batch: Batch, memory: Memory) -> ItemPlan:  # noqa: ARG002  # as the others do
-        """Skip every fact, and say why."""
-        unread = [Outcome(fact=q.id, word="dead", reason="malformed", detail=q.problem) for q in batch.quarantined]
-        skipped = [Outcome(fact=f.id, word="skipped", reason="no_account", cause=self._cause) for f in facts(batch)]
-        return ItemPlan(item=item, settled=[*unread, *skipped], erases=batch.erasure is not None)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,7 +52,7 @@ class Host:
     hosted: Hosted
     journal: Journal
     sealer: Sealer
-    dispatcher: Callable[[Connection, Plans | None], Dispatcher]
+    dispatcher: Callable[[Connection, ItemPlanner | None], Dispatcher]
     tenants: dict[str, Tenant] = field(default_factory=dict)
     leaving: list[Dispatcher] = field(default_factory=list)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
@@ -148,7 +133,7 @@ class Host:
 
     def _made(self, name: str, kept: Sealed | None) -> Dispatcher:
         if name == self.hosted.name:
-            return self.dispatcher(self.hosted.nobody(), Nobody(self.hosted))
+            return self.dispatcher(self.hosted.nobody(), NoAccountPlanner(self.hosted))
         given = {} if kept is None else msgspec.json.decode(self.sealer.open(kept.sealed, name))
         return self.dispatcher(self.hosted.account(name.partition("/")[2], given), None)
 

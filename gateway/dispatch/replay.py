@@ -6,14 +6,18 @@ replay's on its connection.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
+from typing import Any
 
-from gateway.journal.port import Entry, Journal, hash128, hash_ref
+from gateway.deliver.making import Wait
+from gateway.dispatch.erased import drop_erased
+from gateway.journal.port import Entry, Item, Journal, Outcome, hash128, hash_ref
 from gateway.journal.replays import DIALECT, Again, Picked, Replay, wrapped
 from gateway.mparticle.posts import Malformed, read
+from gateway.sdk import Batch
 
 WINDOW = 500
 """So many batches of the journal are looked at in one step."""
@@ -55,6 +59,35 @@ class Targets:
         if not one.body:
             return "document_removed"
         return "no_settings" if account and await self.journal.sealed(one.connection) is None else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayLookup:
+    """Answers what the journal knows about facts that a replay would send, for a dry run: waits for nothing."""
+
+    journal: Journal
+    picked: Picked
+
+    @property
+    def user(self) -> int:
+        """The hash of the lane's user."""
+        return self.picked.user
+
+    async def drop_erased(self, item: Item, batch: Batch) -> tuple[Batch, Sequence[Outcome] | None]:
+        """Return the batch without its erased events, and their outcomes; None instead if all of it is erased."""
+        return await drop_erased(self.journal, self.picked.connection, item, batch)
+
+    async def find_withdrawal(self, item: Item, batch: Batch, *, is_erased: bool) -> str:  # noqa: ARG002
+        """Return ``erased`` if all of the item is."""
+        return "erased" if is_erased else ""
+
+    async def find_wait(self, item: Item, batch: Batch) -> Wait | None:  # noqa: ARG002
+        """Return None: a dry run waits for nothing."""
+        return None
+
+    async def read_shared_memory(self) -> Mapping[str, Any]:
+        """Return what the plugin remembers for its whole connection."""
+        return await self.journal.shared_memory(self.picked.connection)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -16,7 +16,8 @@ from gateway.clock import Clock
 from gateway.deliver.verdicts import MOST_WAIT_S
 from gateway.dispatch.assembly import Shared, dispatcher
 from gateway.dispatch.catalog import Catalog
-from gateway.dispatch.dispatcher import Dispatcher, Plans
+from gateway.dispatch.dispatcher import Dispatcher
+from gateway.dispatch.planner import ItemPlanner
 from gateway.garbage import tend_garbage
 from gateway.govern.rewrite import rewriter
 from gateway.journal.engines import open_journal
@@ -158,8 +159,8 @@ def _hosts(settings: Settings, connections: Mapping[str, Connection | Hosted], s
     from gateway.dispatch import hosting  # noqa: PLC0415  # heavy, and of use only here
     from gateway.sealing import Sealer  # noqa: PLC0415
 
-    def made(connection: Connection, plans: Plans | None) -> Dispatcher:
-        return dispatcher(connection, shared, plans)
+    def made(connection: Connection, planner: ItemPlanner | None) -> Dispatcher:
+        return dispatcher(connection, shared, planner)
 
     sealer = Sealer(settings.accounts.keys())
     hosted = (one for one in connections.values() if isinstance(one, Hosted))

@@ -12,10 +12,10 @@ from gateway.deliver.gates import Gates
 from gateway.deliver.lane import MOST_FOLLOW_UPS, Courier, StaleClaim
 from gateway.deliver.making import Maker
 from gateway.deliver.pools import Pools
-from gateway.deliver.progress import Ending, ItemPlan
+from gateway.deliver.progress import ItemProgress
 from gateway.deliver.sending import Sender
 from gateway.journal.port import Item, Lane, Outcome
-from gateway.plan import Planned
+from gateway.plan import FactPlan, ItemPlan
 from gateway.plugins.watchdog import Watchdog
 from gateway.sdk import (
     Call,
@@ -133,7 +133,7 @@ class Bench:
         lane = Lane(
             connection="test", user=user, fence=7, attempts=attempts, failing_since_ms=failing_since_ms, items=items
         )
-        await self.courier.deliver(lane, work)
+        await self.courier.deliver(lane, [ItemProgress(plan=one) for one in work])
         return self.settled[-1]
 
     @property
@@ -147,7 +147,7 @@ def work(*paths, seq=1, progress=None, method="POST", skips=()):
         seq=seq, message="m", part=0, dialect="events", received_ms=0, facts=1, body=b"", progress=progress or {}
     )
     facts = [
-        Planned(fact=path, calls=(Call(method=method, path=path, id=f"{seq}{path}", json=path),), skips=skips)
+        FactPlan(fact=path, calls=(Call(method=method, path=path, id=f"{seq}{path}", json=path),), skips=skips)
         for path in paths
     ]
     return ItemPlan(item=item, planned=facts)
@@ -166,7 +166,7 @@ async def test_an_item_without_calls_is_finished_with_its_skips():
     bench = Bench()
     nothing = ItemPlan(
         item=work().item,
-        planned=[Planned(fact="x", skips=(Skip(reason="no_email"), Skip(reason="late", what="$City")))],
+        planned=[FactPlan(fact="x", skips=(Skip(reason="no_email"), Skip(reason="late", what="$City")))],
     )
     last = await bench.deliver(nothing)
     assert (bench.outcomes, last.release) == ([Outcome("x", "skipped", "no_email", (("$City", "late"),))], True)
@@ -359,9 +359,8 @@ async def test_a_call_that_cannot_be_made_is_dead_and_neither_its_lane_nor_its_c
 
 async def test_a_call_whose_parameters_are_too_long_for_a_url_is_dead():
     bench = Bench()
-    item = work("a")
-    item.planned = [Planned(fact="a", calls=(Call(method="GET", path="a", id="1a", params={"q": "x" * 70_000}),))]
-    await bench.deliver(item)
+    call = Call(method="GET", path="a", id="1a", params={"q": "x" * 70_000})
+    await bench.deliver(replace(work("a"), planned=[FactPlan(fact="a", calls=(call,))]))
     assert (bench.seen, bench.outcomes[0].reason) == ([], "plugin_error")
 
 
@@ -527,20 +526,20 @@ async def test_credentials_are_on_the_wire_and_nowhere_else():
     assert "secret" not in repr(bench.settled)
 
 
+def remembering(item):
+    """The item with something to remember of each fact."""
+    return replace(item, planned=[replace(fact, memories=(Remember(key=fact.fact, value=1),)) for fact in item.planned])
+
+
 async def test_what_was_planned_to_be_remembered_is_unless_its_fact_is_a_dead_letter():
     bench = Bench({"word": "ok"}, {"word": "no"})
-    item = work("a", "b")
-    item.planned = [replace(fact, memories=(Remember(key=fact.fact, value=1),)) for fact in item.planned]
-    await bench.deliver(item)
+    await bench.deliver(remembering(work("a", "b")))
     assert [memo.key for one in bench.settled for memo in one.memos] == ["a"]
 
 
 async def test_of_a_withdrawn_item_nothing_is_sent_or_remembered():
     bench = Bench()
-    item = work("a", "b")
-    item.planned = [replace(fact, memories=(Remember(key=fact.fact, value=1),)) for fact in item.planned]
-    item.ends["1a"] = Ending(word="delivered")
-    item.withdraw("erased")
-    last = await bench.deliver(item)
+    item = remembering(work("a", "b", progress={"1a": {"word": "delivered"}}))
+    last = await bench.deliver(replace(item, withdrawn="erased"))
     assert (bench.seen, last.memos) == ([], ())
     assert bench.outcomes == [Outcome("a", "delivered"), Outcome("b", "skipped", "erased")]

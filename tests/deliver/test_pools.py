@@ -1,6 +1,7 @@
 """Calls of many lanes made as one, against a partner with jobs that take their time."""
 
 import asyncio
+from dataclasses import replace
 
 import httpx
 import msgspec
@@ -11,11 +12,11 @@ from gateway.deliver.gates import Gates
 from gateway.deliver.lane import MOST_SILENCE_S, Courier
 from gateway.deliver.making import Maker
 from gateway.deliver.pools import MOST_BYTES, Pools
-from gateway.deliver.progress import ItemPlan
+from gateway.deliver.progress import ItemProgress
 from gateway.deliver.sending import Sender
 from gateway.deliver.suspects import Suspects
 from gateway.journal.port import Item, Lane, Outcome
-from gateway.plan import Planned
+from gateway.plan import FactPlan, ItemPlan
 from gateway.plugins.watchdog import Watchdog
 from gateway.sdk import Call, Destination, Pool, Settings, delivered, hookimpl, rejected, retry
 from gateway.settings import Delivery
@@ -109,7 +110,9 @@ class Bench:
 
     async def deliver(self, *lanes):
         """Work on these lanes at once; each is (user, item_plan, …). Returns how each was given back."""
-        tasks = [self.courier.deliver(lane(user, *work), work) for user, *work in lanes]
+        tasks = [
+            self.courier.deliver(lane(user, *work), [ItemProgress(plan=one) for one in work]) for user, *work in lanes
+        ]
         self.ends = await asyncio.gather(*tasks, return_exceptions=True)
         return [self.settled[user][-1] for user, *_ in lanes]
 
@@ -133,7 +136,7 @@ def row(user, *more, seq=1, progress=None, body=b"", id=""):
     )
     first = Call(method="PUT", path=f"row{user}", pool="rows", id=id or f"{user}row", lane=str(user))
     plain = [Call(method="POST", path=f"{path}{user}", id=f"{user}{path}", lane=str(user)) for path in more]
-    return ItemPlan(item=item, planned=[Planned(fact=call.id, calls=(call,)) for call in (first, *plain)])
+    return ItemPlan(item=item, planned=[FactPlan(fact=call.id, calls=(call,)) for call in (first, *plain)])
 
 
 async def under_way(*answers):
@@ -301,12 +304,12 @@ async def test_a_lane_that_lost_its_claim_costs_the_others_nothing():
 async def test_what_the_destination_is_still_at_is_seen_to_its_end_before_its_user_is_erased():
     bench = await under_way("pending")
     item = row(1, "then", progress=bench.progress(1))
-    item.withdraw("erased")
+    item = replace(item, withdrawn="erased")
     (given_back,) = await bench.deliver((1, item))
     assert (bench.seen, given_back.reason, bench.outcomes(1)) == (["GET jobs/1"], "pending", [])
     bench.answers = ["done"]
     item = row(1, "then", progress=bench.progress(1))
-    item.withdraw("erased")
+    item = replace(item, withdrawn="erased")
     await bench.deliver((1, item))
     assert bench.outcomes(1) == [Outcome("1row", "delivered"), Outcome("1then", "skipped", "erased")]
     assert bench.seen == ["GET jobs/1", "GET jobs/1"]
@@ -330,7 +333,7 @@ async def test_a_pool_holds_no_more_than_it_may():
 async def test_what_came_to_nothing_is_not_begun_anew_for_whom_is_erased():
     bench = await under_way("failed")
     item = row(1, progress=bench.progress(1))
-    item.withdraw("erased")
+    item = replace(item, withdrawn="erased")
     await bench.deliver((1, item))
     assert not any("row1" in str(call) for call in bench.seen)
     assert [(one.word, one.reason) for one in bench.outcomes(1)] == [("skipped", "erased")]

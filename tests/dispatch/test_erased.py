@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.dispatch.erased import is_late, without_late
+from gateway.dispatch.erased import drop_events, is_older
 from gateway.facts import facts
 from gateway.sdk import AttributeChange, IdentityChange
 from gateway.testing import batch, custom_event
@@ -35,15 +35,15 @@ def made(*times, received_ms=None, attributes=(), identities=()):
         (made(), False),
     ],
 )
-def test_a_batch_is_late_if_nothing_in_it_happened_since(said, expected):
-    assert is_late(said, ASKED) is expected
+def test_a_batch_is_older_if_nothing_in_it_happened_since(said, expected):
+    assert is_older(said, ASKED) is expected
 
 
 def test_late_events_are_taken_out_and_named():
-    kept, late = without_late(made(4_000, 6_000, None, 1), ASKED)
+    kept, late = drop_events(made(4_000, 6_000, None, 1), ASKED)
     assert ([event.id for event in kept.events], late) == (["e1", "e2"], ["e0", "e3"])
     twice = batch(*(custom_event("Signup", id="e", time_ms=time) for time in (1, 6_000, 2, 7_000)))
-    kept, late = without_late(twice, ASKED)
+    kept, late = drop_events(twice, ASKED)
     assert ([fact.id for fact in facts(kept)], late) == (["e", "e#2"], ["e#3", "e#4"])
     same = made(6_000)
-    assert without_late(same, ASKED) == (same, [])
+    assert drop_events(same, ASKED) == (same, [])

@@ -1,13 +1,12 @@
 """A platform team's own packages: what they may do, how long, and what becomes of a batch on which one fails."""
 
 import time
-from contextlib import nullcontext
 
 import pytest
 from msgspec.structs import replace
 
 from gateway.clock import Clock
-from gateway.dispatch.dispatcher import Planner
+from gateway.dispatch.planner import Planner
 from gateway.facts import facts
 from gateway.govern.rewrite import RewriteFault, Rewriter
 from gateway.govern.rules import Governor
@@ -81,9 +80,9 @@ class Post:
 
 def planned_by(rules):
     post = connection(Post(), {}, name="post")
-    planner = Planner(connection=post, governor=Governor(post), rewriter=rules, guard=nullcontext(), clock=Clock())
+    planner = Planner(connection=post, governor=Governor(post), rewriter=rules, guard=Watchdog(2.0), clock=Clock())
     item = Item(seq=1, message=SAID.id, part=0, dialect="firehose", received_ms=0, facts=3, body=b"")
-    return planner.plan_item(item, SAID, Memory())
+    return planner.plan_item(item, SAID, Memory(), user=1)
 
 
 def test_what_a_rule_takes_away_has_a_word_and_what_it_adds_is_sent():
@@ -92,8 +91,8 @@ def test_what_a_rule_takes_away_has_a_word_and_what_it_adds_is_sent():
         return replace(batch, events=events, user=replace(batch.user, attributes={}))
 
     done = planned_by(rewriter(swapped))
-    assert [call.json for call in done.open_calls()] == ["a", "c"]
-    assert done.settled == [
+    assert [call.json for fact in done.planned for call in fact.calls] == ["a", "c"]
+    assert list(done.settled) == [
         Outcome(fact="attributes", word="skipped", reason="dropped", cause="rules.packages"),
         Outcome(fact="b", word="skipped", reason="dropped", cause="rules.packages"),
     ]

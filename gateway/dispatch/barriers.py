@@ -1,0 +1,81 @@
+"""Barriers: the older work in other lanes that an item of a claimed lane waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.deliver.making import Wait
+from gateway.dispatch.erased import drop_erased
+from gateway.journal.port import Item, Journal, Lane, Outcome, hash64, hash_ref
+from gateway.journal.replays import ABORTED
+from gateway.mparticle.parts import called
+from gateway.sdk import Batch
+
+OTHER_LANES = "other_lanes"
+"""The reason of a lane that waits for older work in other lanes."""
+MIN_WAIT_MS = 200
+MAX_WAIT_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLookup:
+    """Answers what the journal knows about the items of a claimed lane."""
+
+    journal: Journal
+    lane: Lane
+    now_ms: Callable[[], int]
+
+    @property
+    def user(self) -> int:
+        """The hash of the lane's user."""
+        return self.lane.user
+
+    async def drop_erased(self, item: Item, batch: Batch) -> tuple[Batch, Sequence[Outcome] | None]:
+        """Return the batch without its erased events, and their outcomes; None instead if all of it is erased."""
+        if not self.lane.wishes:
+            return batch, ()
+        return await drop_erased(self.journal, self.lane.connection, item, batch)
+
+    async def find_withdrawal(self, item: Item, batch: Batch, *, is_erased: bool) -> str:
+        """Return why none of the item's calls may begin any more, or nothing."""
+        why = "" if item.again is None else await self.journal.withdrawn(self.lane.user, item.again)
+        if batch.erasure is not None:
+            return why if why == ABORTED else ""
+        return why or ("erased" if is_erased or item.seq <= self.lane.erased_seq else "")
+
+    async def find_wait(self, item: Item, batch: Batch) -> Wait | None:
+        """Return how long the item waits for work in other lanes: longer, the longer it has waited."""
+        if await self._is_first(item, batch):
+            return None
+        age_ms = self.now_ms() - item.received_ms
+        return Wait(seconds=min(MAX_WAIT_MS, max(MIN_WAIT_MS, age_ms // 4)) / 1000, reason=OTHER_LANES)
+
+    async def read_shared_memory(self) -> Mapping[str, Any]:
+        """Return what the plugin remembers for its whole connection."""
+        return await self.journal.shared_memory(self.lane.connection)
+
+    async def _is_first(self, item: Item, batch: Batch) -> bool:
+        """Return whether no work in another lane comes before the item."""
+        if batch.erasure is not None:
+            return await self._is_erased_everywhere(item, batch)
+        if batch.audience is not None and batch.audience.action == "remove":
+            name = hash_ref(f"audience:{batch.audience.id}", self.journal.salt)
+            return await self.journal.is_dealt_with(self.lane.connection, name, item.seq)
+        return not batch.memberships or await self._audiences_are_ready(item, batch)
+
+    async def _is_erased_everywhere(self, item: Item, batch: Batch) -> bool:
+        """Erase the user's older work in every lane, and return whether none of it is in flight."""
+        if item.seq != self.lane.items[0].seq:
+            return False
+        everywhere = not batch.user.mpid
+        return await self.journal.erase(self.lane.connection, called(batch.user), everywhere=everywhere, seq=item.seq)
+
+    async def _audiences_are_ready(self, item: Item, batch: Batch) -> bool:
+        """Return whether older messages about the audiences of these memberships have an outcome."""
+        for audience_id in {membership.audience_id for membership in batch.memberships}:
+            user = hash64(f"audience:{audience_id}")
+            if not await self.journal.lane_is_empty(self.lane.connection, user, item.seq):
+                return False
+        return True

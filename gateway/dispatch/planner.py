@@ -1,0 +1,133 @@
+"""The planner: turns one item of a connection into its plan, whatever the rules or the plugin do wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.clock import Clock
+from gateway.facts import facts
+from gateway.govern.governed import Governed
+from gateway.govern.rewrite import RewriteFault, Rewriter
+from gateway.govern.rules import Governor
+from gateway.journal.port import Item, Outcome
+from gateway.log import logger
+from gateway.plan import FactPlan, ItemPlan, PluginFault, plan
+from gateway.plugins.connections import Connection, Hosted
+from gateway.plugins.watchdog import TooLong, Watchdog
+from gateway.sdk import Batch, Memory
+
+MAX_CRASHES = 3
+RULES = "rules.packages"
+
+
+class ItemPlanner(Protocol):
+    """Plans the items of a connection."""
+
+    def plan_item(self, item: Item, batch: Batch, memory: Memory, *, user: int) -> ItemPlan:
+        """Return the plan of one item, which lies in the lane of ``user`` and was decoded to ``batch``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planner:
+    """Plans with a connection's rules, filter and plugin. ``guard`` bounds how long planning one item may take."""
+
+    connection: Connection
+    governor: Governor
+    rewriter: Rewriter
+    guard: Watchdog
+    clock: Clock
+
+    def plan_item(self, item: Item, batch: Batch, memory: Memory, *, user: int) -> ItemPlan:
+        """Return the plan of one item.
+
+        If its plan has to be discarded, every fact is a dead letter that gives the reason. If too many processes have
+        died of the item, every fact without an outcome is a dead letter.
+        """
+        self.guard.about(b"plan", user, item.seq)
+        crashed = self._crash_detail(item) if item.crashes >= MAX_CRASHES else ""
+        if crashed:
+            logger.error("set aside", connection=self.connection.name, message=item.message, problem=crashed)
+        if crashed and item.crashed_in == "plan":
+            dead = (Outcome(fact=fact.id, word="dead", reason="crashed", detail=crashed) for fact in facts(batch))
+            return ItemPlan(item=item, settled=(*malformed(batch), *dead), batch=batch)
+        try:
+            rewritten = self.rewriter.rewrite(batch)
+            try:
+                governed, planned = self._plan(item, rewritten, memory)
+            except TooLong:  # or the machine stood still for a while
+                governed, planned = self._plan(item, rewritten, memory)
+        except Exception as error:  # noqa: BLE001  # a rule or a plugin may have made anything of the batch
+            return ItemPlan(item=item, settled=(*malformed(batch), *self._discard(item, batch, error)), batch=batch)
+        return ItemPlan(
+            item=item,
+            planned=planned,
+            settled=(*malformed(batch), *_dropped(batch, rewritten), *_withheld(governed)),
+            erases=batch.erasure is not None,
+            batch=rewritten,
+            crashed=crashed,
+        )
+
+    def _plan(self, item: Item, batch: Batch, memory: Memory) -> tuple[Governed, list[FactPlan]]:
+        again = item.again
+        asked = facts(batch) if again is None else (fact for fact in facts(batch) if fact.id in again.facts)
+        replay = "" if again is None else again.replay
+        with self.guard:
+            governed = self.governor.govern(batch, asked, self.clock.ago_ms)
+            return governed, plan(governed.batch, self.connection, governed.facts, memory, governed.kept_back, replay)
+
+    def _discard(self, item: Item, batch: Batch, error: Exception) -> list[Outcome]:
+        """Return a dead letter for every fact of a batch whose plan could not be made, and log the problem."""
+        problem = self._problem(error)
+        logger.error("plan discarded", connection=self.connection.name, message=item.message, problem=problem)
+        reason, cause = ("rule_error", RULES) if isinstance(error, RewriteFault) else ("plugin_error", "")
+        return [Outcome(fact=f.id, word="dead", reason=reason, detail=problem, cause=cause) for f in facts(batch)]
+
+    def _problem(self, error: Exception) -> str:
+        """Describe an error of planning without any value of a user's."""
+        if isinstance(error, (PluginFault, RewriteFault)):
+            return str(error)
+        if isinstance(error, TooLong):
+            return f"{self.connection.plugin.name}: planning took too long, twice; {error}"
+        return f"planning failed: {type(error).__name__}"
+
+    def _crash_detail(self, item: Item) -> str:
+        plugin, already = self.connection.plugin, "; calls of it had been made before" if item.progress else ""
+        return f"{plugin.name} {plugin.version} {item.crashed_in}: the process died of it {item.crashes} times{already}"
+
+
+class NoAccountPlanner:
+    """Skips every fact of a message that names no account: nobody's credentials may send it."""
+
+    def __init__(self, hosted: Hosted) -> None:
+        self._cause = f"connections.{hosted.name}.credentials"
+
+    def plan_item(self, item: Item, batch: Batch, memory: Memory, *, user: int) -> ItemPlan:  # noqa: ARG002  # as ItemPlanner has it
+        """Return a plan without calls, with the setting that decided."""
+        skipped = (
+            Outcome(fact=fact.id, word="skipped", reason="no_account", cause=self._cause) for fact in facts(batch)
+        )
+        return ItemPlan(item=item, settled=(*malformed(batch), *skipped), erases=batch.erasure is not None)
+
+
+def malformed(batch: Batch) -> list[Outcome]:
+    """Return a dead letter for every part of a batch that could not be read."""
+    return [Outcome(fact=one.id, word="dead", reason="malformed", detail=one.problem) for one in batch.quarantined]
+
+
+def _dropped(before: Batch, after: Batch) -> list[Outcome]:
+    """Return the outcomes of facts that a rule removed."""
+    if after is before:
+        return []
+    left = {fact.id for fact in facts(after)}
+    removed = (fact.id for fact in facts(before) if fact.id not in left)
+    return [Outcome(fact=fact, word="skipped", reason="dropped", cause=RULES) for fact in removed]
+
+
+def _withheld(governed: Governed) -> list[Outcome]:
+    """Return the outcomes of facts that the connection may not be sent."""
+    kept_back = governed.kept_back
+    return [
+        Outcome(fact=w.fact, word="skipped", reason=w.reason, cause=w.cause, kept_back=kept_back.get(w.fact, ()))
+        for w in governed.withheld
+    ]
