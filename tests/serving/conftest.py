@@ -80,6 +80,7 @@ class Gateway:
             "more": "",
             **fields,
         }
+        self.python = sys.executable
         self.role = "all"
         self.process = None
         self.url = ""
@@ -103,7 +104,7 @@ class Gateway:
         before = len(self.log) if (self.directory / "serve.log").exists() else 0
         with (self.directory / "serve.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "serve", "-c", str(self.config), "--role", self.role],
+                [self.python, "-m", "gateway", "serve", "-c", str(self.config), "--role", self.role],
                 stderr=log,
                 cwd=self.directory,
             )
