@@ -18,11 +18,12 @@ from gateway.settings import ConfigurationError, Settings
 
 @click.command("check")
 @configured.option
-def command(file: Path | None) -> None:
+@click.option("--deep", is_flag=True, help="Read the whole of a journal in SQLite, and name every fault in it.")
+def command(file: Path | None, *, deep: bool) -> None:
     """Validate the configuration, every plugin's settings, and the journal; name every problem."""
     settings, problems, doubtful = configured.readable(file)
     usable, of_plugins = connect_all(settings.connections)
-    problems.extend((*of_plugins, *_beyond_plugins(settings, doubtful)))
+    problems.extend((*of_plugins, *_beyond_plugins(settings, doubtful, deep=deep)))
     if problems:
         configured.fail(problems)
     for name, connection in usable.items():
@@ -32,10 +33,12 @@ def command(file: Path | None) -> None:
             click.echo(f"  {doubt}")
         if isinstance(connection, Hosted):
             click.echo(f"  each account brings: {', '.join(sorted(connection.offered)) or 'nothing'}")
+    for doubt in engines.doubts(settings.journal):
+        click.echo(f"journal: {doubt}")
     click.echo("fine")
 
 
-def _beyond_plugins(settings: Settings, doubtful: frozenset[str]) -> Iterator[str]:
+def _beyond_plugins(settings: Settings, doubtful: frozenset[str], *, deep: bool) -> Iterator[str]:
     """A line for each problem of other sections; those that are doubtful are passed over."""
     if not settings.connections and "connections" not in doubtful:
         yield "connections: none is configured, so every post would be answered 503"
@@ -51,6 +54,7 @@ def _beyond_plugins(settings: Settings, doubtful: frozenset[str]) -> Iterator[st
     try:
         if "journal" not in doubtful:
             yield from asyncio.run(_of_journal(settings))
+            yield from engines.faults(settings.journal) if deep else ()
     except (JournalUnusable, JournalUnavailable) as error:
         yield f"journal.url: {error}"
 

@@ -46,6 +46,8 @@ def _serve(settings: Settings, file: Path | None, role: str) -> None:
 
     settings.require_sealing_key()
     asyncio.run(engines.prepare(settings.journal))
+    for doubt in engines.doubts(settings.journal):
+        logger.warning("journal in doubt", problem=doubt)
     ingress = settings.ingress
     listeners = [] if role == "dispatch" else supervisor.bind_all(ingress.bind, ingress.processes)
     for listener in listeners[:1]:

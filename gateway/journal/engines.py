@@ -51,6 +51,27 @@ async def open_journal(of: JournalSettings) -> Journal:
     return await journal.PostgresJournal.open(address, lease_s=of.lease_s)
 
 
+def doubts(of: JournalSettings) -> list[str]:
+    """Return a line for whatever an operator should know of a journal in a file before it is used.
+
+    Raises JournalUnusable and JournalUnavailable.
+    """
+    if not _is_file(of):
+        return []
+    from gateway.journal.sqlite import file  # noqa: PLC0415  # of no use to who works on a server
+
+    return file.doubts(of.url)
+
+
+def faults(of: JournalSettings) -> list[str]:
+    """Return a line for each fault in the pages of a journal in a file; PostgreSQL checks its own pages."""
+    if not _is_file(of):
+        return []
+    from gateway.journal.sqlite import file  # noqa: PLC0415  # of no use to who works on a server
+
+    return file.faults(of.url)
+
+
 def _is_file(of: JournalSettings) -> bool:
     return of.url.startswith("sqlite:")
 

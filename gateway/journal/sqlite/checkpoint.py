@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.journal.sqlite import mark
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -40,7 +42,9 @@ class Checkpointer:
         limits: Limits = Limits(),  # noqa: B008  # frozen
     ) -> None:
         self._limits = limits
+        self._path = path
         self._log = Path(f"{path}-wal")
+        self._marked = 0
         self._database = connect(path)
         self._database.execute("PRAGMA busy_timeout = 20")
         self._turn = turn
@@ -52,6 +56,8 @@ class Checkpointer:
         """End the thread."""
         self._closing.set()
         self._thread.join()
+        with suppress(sqlite3.Error, OSError, MemoryError):
+            self._mark()
         self._database.close()
 
     def _run(self) -> None:
@@ -59,6 +65,7 @@ class Checkpointer:
         while not self._closing.wait(rest):
             rest = limits.every_s
             with suppress(sqlite3.Error, OSError, MemoryError):  # busy or full now; the next round tries again
+                self._mark()
                 size = self._log.stat().st_size
                 is_to_end = size > limits.too_long_bytes or (size > 0 and time.monotonic() > empty + limits.oldest_s)
                 if is_to_end or size > limits.worth_folding_bytes:
@@ -67,6 +74,11 @@ class Checkpointer:
                     rest = limits.after_failure_s
                 elif is_to_end or not size:
                     empty = time.monotonic()
+
+    def _mark(self) -> None:
+        if (seq := mark.newest(self._database)) > self._marked:
+            mark.note(self._path, seq)
+            self._marked = seq
 
     def _truncated(self) -> bool:
         with self._turn():

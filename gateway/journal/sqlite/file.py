@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 from gateway.journal.port import JournalUnavailable, JournalUnusable
-from gateway.journal.sqlite import schema
+from gateway.journal.sqlite import mark, schema
 from gateway.journal.sqlite.locks import dispatching, writing
+from gateway.log import logger
 
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0", "cache_size = -16384")
 PREDECESSOR_S, LOOK_AGAIN_S = 10.0, 0.1
@@ -58,13 +60,74 @@ def prepare(url: str, *, patience_s: float = PREDECESSOR_S) -> None:
     An older gateway could not work on it then: where one still delivers from it, it has so long to end.
     """
     path = path_of(url)
+    _refuse_lone_log(path)
     try:
+        _refuse_foreign(path)
         with closing(connect(path, makes=True)) as database:
             version = schema.version(database)
             with _alone(path, patience_s) if 0 < version < len(schema.MIGRATIONS) else nullcontext(), writing(path):
                 schema.migrate(database)
+            if not version:
+                logger.info("journal created", file=str(path.absolute()))
     except sqlite3.DatabaseError as error:
         raise JournalUnusable(f"{path}: {error}") from error
+
+
+def _refuse_lone_log(path: Path) -> None:
+    """Raise JournalUnusable if a write-ahead log lies beside an empty file, or none: SQLite would delete the log."""
+    log = Path(f"{path}-wal")
+    if log.exists() and log.stat().st_size and not (path.exists() and path.stat().st_size):
+        raise JournalUnusable(
+            f"{path} is {'empty' if path.exists() else 'missing'}, but its write-ahead log {log} holds "
+            f"{log.stat().st_size:,} bytes: put the journal's file back beside the log, or move it away to start anew"
+        )
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise JournalUnusable if the file is another program's database, and leave it as it is."""
+    if not path.exists():
+        return
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:
+        schema.refuse_foreign(database)
+
+
+def doubts(url: str) -> list[str]:
+    """Return a line for whatever an operator should know of an existing journal before it is used.
+
+    Raises JournalUnavailable, and JournalUnusable where it is no journal.
+    """
+    path = path_of(url)
+    lines = [
+        f"{one} can be read or written by others than its owner (mode {mode:04o}): chmod 600 {one}"
+        for one in (path, Path(f"{path}-wal"), Path(f"{path}-shm"), mark.mark_of(path))
+        if one.exists() and (mode := stat.S_IMODE(one.stat().st_mode)) & 0o077
+    ]
+    if not path.exists():
+        return lines
+    _refuse_lone_log(path)
+    try:
+        with closing(connect(path)) as database:
+            found, noted = mark.newest(database) if schema.version(database) else 0, mark.read(path)
+    except sqlite3.DatabaseError as error:
+        raise JournalUnusable(f"{path}: {error}") from error
+    if found < noted:
+        lines.append(
+            f"{path} has lost up to {noted - found:,} batches that were acknowledged: its newest is number {found:,}, "
+            f"it had {noted:,} (was its write-ahead log cut, or an older copy restored?); restore a newer copy, "
+            f"or delete {mark.mark_of(path)} to go on without them"
+        )
+    return lines
+
+
+def faults(url: str) -> list[str]:
+    """Return a line for each fault that SQLite finds in the whole file."""
+    path = path_of(url)
+    try:
+        with closing(connect(path)) as database:
+            found = [str(line) for (line,) in database.execute("PRAGMA integrity_check(20)")]
+    except (sqlite3.DatabaseError, JournalUnavailable) as error:
+        return [str(error) if isinstance(error, JournalUnavailable) else f"{path}: {error}"]
+    return [] if found == ["ok"] else [f"{path}: {line}" for line in found]
 
 
 def inspect(url: str) -> bool:

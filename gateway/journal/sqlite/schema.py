@@ -10,6 +10,7 @@ import sqlite3
 
 from gateway.journal.port import JournalUnusable
 
+APPLICATION_ID = 0x6D504757  # "mPGW"
 OLDEST_SQLITE = (3, 38, 0)
 
 MIGRATIONS = (
@@ -253,10 +254,20 @@ def migrate(database: sqlite3.Connection) -> None:
             for statement in _statements(script):
                 database.execute(statement)
         database.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         database.execute("COMMIT")
     except BaseException:
         database.execute("ROLLBACK")
         raise
+
+
+def refuse_foreign(database: sqlite3.Connection) -> None:
+    """Raise JournalUnusable if the database belongs to another program."""
+    (application,) = database.execute("PRAGMA application_id").fetchone()
+    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if application not in (0, APPLICATION_ID) or (tables and "batches" not in tables):
+        some = ", ".join(sorted(tables)[:3]) or "none"
+        raise JournalUnusable(f"the file is another program's database (its tables: {some}); name another file")
 
 
 def version(database: sqlite3.Connection) -> int:
