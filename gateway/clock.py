@@ -29,16 +29,16 @@ class Clock:
     def __init__(self, wall: Callable[[], int] = now_ms, steady: Callable[[], float] = time.monotonic) -> None:
         self.now_ms = wall
         self.set_back = 0
-        self._steady = steady
+        self.steady_s = steady
         self._apart_ms = wall() - 1000 * steady()
         self._jumps: deque[tuple[float, int]] = deque(maxlen=MOST_JUMPS)
 
     def look(self) -> None:
         """See whether the wall clock was set since the last look."""
-        apart_ms = self.now_ms() - 1000 * self._steady()
+        apart_ms = self.now_ms() - 1000 * self.steady_s()
         by_ms, self._apart_ms = int(apart_ms - self._apart_ms), apart_ms
         if abs(by_ms) >= JUMP_MS:
-            self._jumps.append((self._steady(), by_ms))
+            self._jumps.append((self.steady_s(), by_ms))
             self.set_back += by_ms < 0
             logger.warning("the clock was set", by_s=by_ms / 1000)
 
@@ -48,6 +48,6 @@ class Clock:
         So a jump into the future makes nothing older, until as much time has really passed.
         """
         self.look()
-        since = self._steady() - span_ms / 1000
+        since = self.steady_s() - span_ms / 1000
         counted = (by_ms for at, by_ms in reversed(self._jumps) if at > since)
         return self.now_ms() - span_ms - max(accumulate(counted, initial=0))

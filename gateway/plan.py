@@ -197,7 +197,7 @@ def sound(call: Call) -> Call:
     if call.path and NO_PATH.search(call.path):
         raise NoPlan("the path must be relative and made of plain segments; build it with path()")
     if call.json is not None and (call.form is not None or call.file is not None):
-        raise NoPlan("a call has either json or a form")
+        raise NoPlan("a call has one body: json, or a form with or without a file")
     if call.headers and not all(HEADER.fullmatch(f"{name}\n{value}") for name, value in call.headers.items()):
         raise NoPlan("headers must be plain ASCII, each on one line")
     return call

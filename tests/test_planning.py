@@ -11,6 +11,7 @@ from gateway.sdk import (
     Call,
     Destination,
     Erasure,
+    File,
     Memory,
     Remember,
     Settings,
@@ -48,6 +49,7 @@ def raises(_):
     raise ValueError("hush-hush")
 
 
+FILE = File(field="rows", name="rows.csv", content=b"a,b")
 CIRCLE = []
 CIRCLE.append(CIRCLE)
 
@@ -62,6 +64,8 @@ def fails_late(_):
     [
         (None, [Skip(reason="nothing_to_send")]),
         (call(), [call()]),
+        (call(file=FILE), [call(file=FILE)]),
+        (call(form={"a": "b"}, file=FILE), [call(form={"a": "b"}, file=FILE)]),
         (Skip(reason="late"), [Skip(reason="late")]),
         (
             [call("a"), Skip(reason="late", what="$City"), call("b")],
@@ -97,7 +101,8 @@ def nested(levels):
         (call("a?b"), "the path must be relative"),
         (call("https://evil.example/x"), "the path must be relative"),
         (Call(method="TRACE", path="x"), "'TRACE' is no method"),
-        (call(json={}, form={"a": "b"}), "a call has either json or a form"),
+        (call(json={}, form={}), "a call has one body: json, or a form with or without a file"),
+        (call(json=0, file=FILE), "a call has one body: json, or a form with or without a file"),
         (call(json={"a": object()}), "a Call holds what it cannot: Encoding objects of type object is unsupported"),
         (call(json="hush-hush \ud83d"), "a Call holds what it cannot: UnicodeEncodeError"),
         (call(json=CIRCLE), "a Call holds what it cannot: RecursionError"),

@@ -16,11 +16,10 @@ from gateway.cli.tables import explained, table
 from gateway.clock import Clock, now_ms
 from gateway.deliver.folding import fold
 from gateway.deliver.making import Wait
-from gateway.dispatch.planner import ItemPlanner, NoAccountPlanner, Planner
+from gateway.dispatch.planner import ItemPlanner, NoAccountPlanner, make_planner
 from gateway.dispatch.prepare import NoLookup, Prepared, prepare
 from gateway.facts import facts, title
 from gateway.govern.rewrite import Rewriter, rewriter
-from gateway.govern.rules import Governor
 from gateway.journal.port import Item, KeptBack
 from gateway.mparticle.firehose.accounts import Account, account
 from gateway.mparticle.json import Malformed
@@ -85,9 +84,7 @@ async def preview(
 ) -> list[Shown]:
     """Return each call and each skip of one user's part, in order, as the dispatcher would plan it now."""
     guard = Watchdog(2.0)
-    planner = planner or Planner(
-        connection=connection, governor=Governor(connection), rewriter=rules, guard=guard, clock=Clock()
-    )
+    planner = planner or make_planner(connection, rules, guard, Clock())
     item = Item(
         seq=0,
         message=part.message,

@@ -15,11 +15,10 @@ from gateway.clock import Clock
 from gateway.deliver.folding import fold
 from gateway.deliver.making import Wait
 from gateway.deliver.progress import ItemProgress
-from gateway.dispatch.planner import ItemPlanner, NoAccountPlanner, Planner
+from gateway.dispatch.planner import ItemPlanner, NoAccountPlanner, make_planner
 from gateway.dispatch.prepare import prepare
 from gateway.dispatch.replay import WINDOW, ReplayLookup, Targets, marked
 from gateway.govern.rewrite import Rewriter
-from gateway.govern.rules import Governor
 from gateway.journal.port import Item, Journal
 from gateway.journal.replays import Picked, Selection
 from gateway.plugins.connections import Connection, Hosted
@@ -143,8 +142,7 @@ class Survey:
             return None
 
     def _planned_for(self, connection: Connection, guard: Watchdog) -> Joined:
-        governor = Governor(connection)
-        planner = Planner(connection=connection, governor=governor, rewriter=self.rules, guard=guard, clock=self.clock)
+        planner = make_planner(connection, self.rules, guard, self.clock)
         return Joined(connection=connection, planner=planner, guard=guard)
 
     def told(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx
 import msgspec
@@ -17,6 +17,8 @@ from gateway.plugins.connections import Connection
 from gateway.plugins.watchdog import TooLong
 from gateway.sdk import Call, Reply
 
+PartnerTransport: TypeAlias = httpx.AsyncBaseTransport
+"""The port through which requests leave the gateway."""
 USER_AGENT = f"mparticle-gateway/{__version__}"
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)
 FAILURES: tuple[tuple[type[httpx.RequestError], str], ...] = (
@@ -95,7 +97,7 @@ class Sender:
     def __init__(
         self,
         connection: Connection,
-        transport: httpx.AsyncBaseTransport,
+        transport: PartnerTransport,
         *,
         now_ms: Callable[[], int],
         guard: AbstractContextManager[None],

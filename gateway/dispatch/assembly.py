@@ -1,9 +1,8 @@
-"""Assembly: everything that one connection needs to be worked, put together."""
+"""Assembly: builds the dispatcher of one connection from all its parts."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -13,25 +12,25 @@ from gateway.deliver.gates import SLOW, Gates, Sleep
 from gateway.deliver.lane import Courier
 from gateway.deliver.making import Maker
 from gateway.deliver.pools import Pools
-from gateway.deliver.sending import Sender
+from gateway.deliver.sending import PartnerTransport, Sender
 from gateway.deliver.suspects import Suspects
 from gateway.deliver.transport import Transport
 from gateway.dispatch.catalog import Catalog
 from gateway.dispatch.dispatcher import Dispatcher
-from gateway.dispatch.planner import ItemPlanner, Planner
+from gateway.dispatch.planner import ItemPlanner, make_planner
 from gateway.govern.rewrite import Rewriter
-from gateway.govern.rules import Governor
 from gateway.journal.port import Journal, JournalUnavailable, Settlement
 from gateway.log import logger
 from gateway.plugins.blackbox import Blackbox
 from gateway.plugins.connections import Connection
 from gateway.plugins.watchdog import Watchdog
+from gateway.sdk import Destination
 from gateway.settings import Delivery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
-    """What all connections of a process share."""
+class SharedParts:
+    """The parts that all connections of a process share."""
 
     journal: Journal
     delivery: Delivery
@@ -41,21 +40,29 @@ class Shared:
     clock: Clock
 
 
-def dispatcher(connection: Connection, shared: Shared, planner: ItemPlanner | None = None) -> Dispatcher:
-    """Everything that one connection needs to be worked; ``planner`` in the place of the usual one."""
-    destination = connection.plugin.destination
-    delivery, stopped = shared.delivery, asyncio.Event()
+def make_dispatcher(
+    connection: Connection,
+    shared: SharedParts,
+    planner: ItemPlanner | None = None,
+    transport: PartnerTransport | None = None,
+) -> Dispatcher:
+    """Build the dispatcher of a connection, with its own planner and transport unless others are given."""
+    delivery, stopped, freed = shared.delivery, asyncio.Event(), asyncio.Event()
 
     async def sleep(seconds: float) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(stopped.wait(), seconds)
 
     async def settle(settlement: Settlement) -> bool:
-        return await made.settle(settlement)
+        return await dispatcher.settle(settlement)
 
-    gates = _gates(connection, sleep)
-    watchdog = _watchdog(connection, shared, gates)
-    transport = Transport(connect_timeout_s=destination.connect_timeout_s, reply_timeout_s=destination.reply_timeout_s)
+    async def wake(reason: str) -> None:
+        with suppress(JournalUnavailable):  # the lanes come due by themselves, only later
+            await shared.journal.rouse(connection.name, reason, now_ms=shared.clock.now_ms())
+
+    gates = _make_gates(connection, shared.clock, sleep)
+    watchdog = _make_watchdog(connection, shared, gates)
+    transport = transport or _make_transport(connection.plugin.destination)
     maker = Maker(
         connection=connection,
         sender=Sender(connection, transport, now_ms=shared.clock.now_ms, guard=watchdog),
@@ -64,55 +71,42 @@ def dispatcher(connection: Connection, shared: Shared, planner: ItemPlanner | No
         stopping=stopped.is_set,
         guard=watchdog,
     )
-
-    async def rouse(reason: str) -> None:
-        with suppress(JournalUnavailable):  # they will ask by themselves
-            await shared.journal.rouse(connection.name, reason, now_ms=shared.clock.now_ms())
-
-    freed = asyncio.Event()
-    courier = Courier(
-        maker=maker,
-        pools=Pools(maker, freed.set, _suspects(connection, shared)),
-        settle=settle,
-        rouse=rouse,
-        clock=shared.clock,
-    )
-    made = Dispatcher(
+    suspects = Suspects(shared.box.suspects(connection.name), partial(shared.box.suspect, connection.name))
+    pools = Pools(maker, freed.set, suspects)
+    dispatcher = Dispatcher(
         connection=connection,
         journal=shared.journal,
         delivery=delivery,
-        planner=planner or _planner(connection, shared, watchdog),
-        courier=courier,
+        planner=planner or make_planner(connection, shared.rules, watchdog, shared.clock),
+        courier=Courier(maker=maker, pools=pools, settle=settle, rouse=wake, clock=shared.clock),
         catalog=shared.catalog,
         clock=shared.clock,
         stopped=stopped,
         freed=freed,
     )
-    return made
+    return dispatcher
 
 
-def _gates(connection: Connection, sleep: Sleep) -> Gates:
+def _make_transport(destination: Destination) -> Transport:
+    return Transport(connect_timeout_s=destination.connect_timeout_s, reply_timeout_s=destination.reply_timeout_s)
+
+
+def _make_gates(connection: Connection, clock: Clock, sleep: Sleep) -> Gates:
     destination = connection.plugin.destination
     return Gates(
         rates=destination.rates(connection.settings) if destination.rates else {},
         headers=destination.rate_headers(connection.settings) if destination.rate_headers else None,
-        clock=time.monotonic,
+        clock=clock.steady_s,
         sleep=sleep,
-        paused=True,  # for all that is known before the journal is asked
+        paused=True,  # until the journal has been asked whether an operator paused the connection
     )
 
 
-def _planner(connection: Connection, shared: Shared, watchdog: Watchdog) -> Planner:
-    governor = Governor(connection)
-    return Planner(connection=connection, governor=governor, rewriter=shared.rules, guard=watchdog, clock=shared.clock)
+def _make_watchdog(connection: Connection, shared: SharedParts, gates: Gates) -> Watchdog:
+    """Build the watchdog of the connection's plugin.
 
-
-def _suspects(connection: Connection, shared: Shared) -> Suspects:
-    return Suspects(shared.box.suspects(connection.name), partial(shared.box.suspect, connection.name))
-
-
-def _watchdog(connection: Connection, shared: Shared, gates: Gates) -> Watchdog:
-    """What bounds the connection's plugin. It rests for what it costs the others, and has cost them already."""
+    The connection rests for the time that its plugin costs the others, and at once for what it has cost them before.
+    """
 
     def rest(seconds: float) -> None:
         if seconds:

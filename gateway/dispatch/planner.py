@@ -96,6 +96,11 @@ class Planner:
         return f"{plugin.name} {plugin.version} {item.crashed_in}: the process died of it {item.crashes} times{already}"
 
 
+def make_planner(connection: Connection, rules: Rewriter, guard: Watchdog, clock: Clock) -> Planner:
+    """Build the planner of a connection; ``guard`` bounds its plugin."""
+    return Planner(connection=connection, governor=Governor(connection), rewriter=rules, guard=guard, clock=clock)
+
+
 class NoAccountPlanner:
     """Skips every fact of a message that names no account: nobody's credentials may send it."""
 

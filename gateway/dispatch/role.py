@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from gateway.clock import Clock
 from gateway.deliver.verdicts import MOST_WAIT_S
-from gateway.dispatch.assembly import Shared, dispatcher
+from gateway.dispatch.assembly import SharedParts, make_dispatcher
 from gateway.dispatch.catalog import Catalog
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.planner import ItemPlanner
@@ -66,9 +66,11 @@ async def run(settings: Settings, stop: asyncio.Event, *, blackbox: int) -> None
     await _tell_of_stranded(settings, journal)
     rules = rewriter(settings.rules, box)
     catalog, clock = Catalog(), Clock()
-    shared = Shared(journal=journal, delivery=settings.delivery, rules=rules, catalog=catalog, box=box, clock=clock)
+    shared = SharedParts(
+        journal=journal, delivery=settings.delivery, rules=rules, catalog=catalog, box=box, clock=clock
+    )
     own = (one for one in connections.values() if isinstance(one, Connection))
-    working: list[Dispatcher | Host] = [dispatcher(one, shared) for one in own]
+    working: list[Dispatcher | Host] = [make_dispatcher(one, shared) for one in own]
     working += _hosts(settings, connections, shared)
     tend_garbage()
     tasks = [asyncio.create_task(one.run()) for one in working]
@@ -152,7 +154,7 @@ async def _learns_of_crash(journal: Journal, box: Blackbox) -> bool:
     return True
 
 
-def _hosts(settings: Settings, connections: Mapping[str, Connection | Hosted], shared: Shared) -> list[Host]:
+def _hosts(settings: Settings, connections: Mapping[str, Connection | Hosted], shared: SharedParts) -> list[Host]:
     """Whoever works on connections that have their settings from customers' accounts."""
     if not settings.hosted:
         return []
@@ -160,7 +162,7 @@ def _hosts(settings: Settings, connections: Mapping[str, Connection | Hosted], s
     from gateway.sealing import Sealer  # noqa: PLC0415
 
     def made(connection: Connection, planner: ItemPlanner | None) -> Dispatcher:
-        return dispatcher(connection, shared, planner)
+        return make_dispatcher(connection, shared, planner)
 
     sealer = Sealer(settings.accounts.keys())
     hosted = (one for one in connections.values() if isinstance(one, Hosted))
