@@ -8,7 +8,19 @@ from typing import Any
 import msgspec
 
 from gateway.mparticle import names
-from gateway.mparticle.fields import Fields, Wrong, as_token, inner, iso_ms, items, text, word
+from gateway.mparticle.fields import (
+    FIRST_MS,
+    LAST_MS,
+    Fields,
+    Wrong,
+    as_token,
+    inner,
+    iso_ms,
+    items,
+    known_id,
+    text,
+    word,
+)
 from gateway.mparticle.identities import Identities, named, of_subject
 from gateway.mparticle.json import Members
 from gateway.mparticle.messages import Message, plain
@@ -40,7 +52,7 @@ def erasure(batch: Batch, fields: Fields) -> Batch:
         user=User(mpid=mpids[0] if mpids else None, identities=(*users, *others)),
         device=Device(identities=tuple(devices)),
         erasure=Erasure(
-            request_id=text(fields, "subject_request_id") or batch.id,
+            request_id=known_id(text(fields, "subject_request_id")) or batch.id,
             regulation=word(fields, "regulation") or "unknown",
             submitted_ms=moment(fields.pop("submitted_time", None)),
             api_version=text(fields, "api_version"),
@@ -59,8 +71,12 @@ def _extension(fields: Fields) -> Identities:
 
 
 def moment(posted: Any) -> int | None:
-    """A time in milliseconds, from seconds or from ISO 8601; None for what is neither, no erasure may fail for it."""
+    """Return a time in milliseconds, from seconds or from ISO 8601.
+
+    None for what is neither, or lies outside of 1970 to 9999: no erasure may fail for its time.
+    """
     try:
-        return round(posted * 1000) if isinstance(posted, (int, float)) else iso_ms(posted)
+        time_ms = round(posted * 1000) if isinstance(posted, (int, float)) else iso_ms(posted)
     except (TypeError, OverflowError):
         return None
+    return time_ms if time_ms is not None and FIRST_MS < time_ms <= LAST_MS else None

@@ -27,6 +27,13 @@ NUMBER = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{0,30})?|-?\.[0-9]{1,30}", re.ASCII
 EXACT = 2**53
 """Below it a float is the whole number that was posted; from it on it may be that one's neighbour."""
 
+NO_IDS = frozenset({"", "0", "-1", "null", "undefined"})
+NIL_UUID = "0" * 32
+FIRST_MS, LAST_MS = 0, 253_402_300_799_999
+"""The times that are taken: 1970 to 9999. Zero, and whatever lies outside, is no time."""
+SECONDS_FROM, SECONDS_UNTIL = 946_684_800, 100_000_000_000
+"""A time in this range is in seconds: from 2000 on as such, while as milliseconds it would lie before March 1973."""
+
 FLAGS = {"true": True, "false": False, "1": True, "0": False, "": None, "unknown": None}
 
 
@@ -122,6 +129,22 @@ def as_token(value: Any, *path: str | int) -> str:
     return scalar(value, *path)
 
 
+def is_no_id(id: object) -> bool:
+    """Return whether a sender wrote this for want of an id: blank, 0, -1, null, undefined, or a nil UUID.
+
+    A nil UUID is recognised in any spelling, as it is when a sender's library writes its empty value.
+    """
+    if type(id) is str:
+        bare = id.strip().lower()
+        return bare in NO_IDS or bare.removeprefix("urn:uuid:").strip("{}()").replace("-", "") == NIL_UUID
+    return not id or id == -1
+
+
+def known_id(id: str | None) -> str | None:
+    """Return an id as it was posted, or None where it is none; see `is_no_id`."""
+    return None if is_no_id(id) else id
+
+
 def word(fields: Fields, name: str) -> str | None:
     """One of mParticle's own words, in lower case."""
     value = text(fields, name)
@@ -156,20 +179,35 @@ def integer(fields: Fields, name: str) -> int | None:
 
 
 def time(fields: Fields, name: str) -> int | None:
-    """A time in milliseconds since 1970, from those as ``integer`` takes them, with a fraction too, or ISO 8601."""
+    """Return a time in milliseconds since 1970, or None for one that is no time (see `sane_ms`).
+
+    It is taken from an integer or a decimal, as a number or as a string, or from an ISO 8601 text.
+    """
     value = fields.pop(name, None)
-    if value is None or type(value) is int:
-        return value
-    if type(value) is float:
-        return int(value)
+    if value is None:
+        return None
+    if type(value) in (int, float):
+        return sane_ms(value)
     if type(value) is str:
         if not value.strip():
             return None
         found = DECIMAL.fullmatch(value.strip())
-        time_ms = int(found[1]) if found else iso_ms(value.strip())
+        if found:
+            return sane_ms(int(found[1]))
+        time_ms = iso_ms(value.strip())
         if time_ms is not None:
-            return time_ms
+            return sane_ms(time_ms)
     raise expected("a time", value, name)
+
+
+def sane_ms(time: float) -> int | None:
+    """Return a time in milliseconds; one that can only be in seconds is taken for such.
+
+    None for zero, which senders write for want of a time, and for whatever lies outside of 1970 to 9999.
+    """
+    if SECONDS_FROM <= time < SECONDS_UNTIL:
+        return int(time * 1000)
+    return int(time) if FIRST_MS < time <= LAST_MS else None
 
 
 def iso_ms(text: str) -> int | None:

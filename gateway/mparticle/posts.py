@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.mparticle.decoding import DIALECTS
 from gateway.mparticle.events_batch import message as events_batch
-from gateway.mparticle.fields import Wrong, required, text, word
+from gateway.mparticle.fields import Wrong, known_id, required, text, word
 from gateway.mparticle.firehose import audiences
 from gateway.mparticle.firehose import message as firehose
 from gateway.mparticle.firehose.fast import usual
@@ -100,7 +100,7 @@ def _unrecognised(document: Members) -> str:
 def _firehose(kind: str, document: Members, body: bytes) -> Post:
     id = text(plain(_only(document, "id")), "id")
     stored, body = _without_settings(document, body)
-    message = id or uuid4().hex
+    message = known_id(id) or uuid4().hex
     parts = (
         part(said, DIALECTS["firehose"], dedupe=f"{message}/{said.batch.part}", body=body)
         for said, body in _firehose_users(kind, stored, body, message)
@@ -245,7 +245,7 @@ def _batch(document: Members, body: bytes, number: int) -> tuple[str, Part | Non
 def _opendsr(document: Members, body: bytes) -> Post:
     head = plain(_only(document, "subject_request_id", "subject_request_type"))
     required(word(head, "subject_request_type"), "subject_request_type")
-    message = text(head, "subject_request_id") or uuid4().hex
+    message = known_id(text(head, "subject_request_id")) or uuid4().hex
     stored, body = _without_settings(document, body)
     dialect = DIALECTS["opendsr"]
     said = dialect.message(stored, id=message, part=0)

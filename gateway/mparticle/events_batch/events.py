@@ -16,8 +16,10 @@ from gateway.mparticle.fields import (
     identifier,
     inner,
     integer,
+    is_no_id,
     items,
     kept,
+    known_id,
     mapping,
     required,
     text,
@@ -72,16 +74,13 @@ class Head(msgspec.Struct):
     def ids(self) -> tuple[Any, ...]:
         """The ids it goes by, its own first."""
         data = self.data or DataHead()
-        own = (data.message_id or self.message_id) if _is_none(data.event_id) else data.event_id
-        return (own, data.source_message_id)
+        return tuple(id for id in (self._own_id(data), data.source_message_id) if not is_no_id(id))
+
+    def _own_id(self, data: DataHead) -> Any:
+        return (data.message_id or self.message_id) if is_no_id(data.event_id) else data.event_id
 
 
 head = msgspec.json.Decoder(Head).decode
-
-
-def _is_none(id: Any) -> bool:
-    """Whether an ``event_id`` is none: absent, blank or zero."""
-    return not id or (type(id) is str and id.strip() in ("", "0"))
 
 
 def happenings(raw: msgspec.Raw, index: int, batch: Batch) -> Happenings:
@@ -112,7 +111,7 @@ def _happenings(type: str, fields: Fields, index: int, batch: Batch) -> Happenin
 def _common(fields: Fields, index: int, batch: Batch) -> Common:
     return {
         "id": _own_id(fields) or f"{batch.id}:{index}",
-        "source_id": text(fields, "source_message_id"),
+        "source_id": known_id(text(fields, "source_message_id")),
         "time_ms": time(fields, "timestamp_unixtime_ms"),
         "session_id": identifier(fields, "session_id"),
         "session_uuid": text(fields, "session_uuid"),
@@ -124,7 +123,7 @@ def _common(fields: Fields, index: int, batch: Batch) -> Common:
 
 def _own_id(fields: Fields) -> str | None:
     id = identifier(fields, "event_id")
-    return token(fields, "message_id") if _is_none(id) else id
+    return known_id(token(fields, "message_id")) if is_no_id(id) else id
 
 
 def _attributed(event: Event, info: Fields) -> Event:

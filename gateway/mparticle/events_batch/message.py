@@ -14,6 +14,7 @@ from gateway.mparticle.fields import (
     integer,
     items,
     kept,
+    known_id,
     mapping,
     scalar,
     text,
@@ -43,7 +44,8 @@ class Ids(NamedTuple):
 def ids(members: Members) -> Ids:
     """A batch's ids. Raises Wrong."""
     fields = plain({name: members[name] for name in ("message_id", "batch_id", "source_request_id") if name in members})
-    return Ids(text(fields, "message_id"), identifier(fields, "batch_id"), text(fields, "source_request_id"))
+    message, request = text(fields, "message_id"), text(fields, "source_request_id")
+    return Ids(known_id(message), known_id(identifier(fields, "batch_id")), known_id(request))
 
 
 def message(members: Members, *, id: str, part: int) -> Message:
@@ -63,7 +65,7 @@ def _batch(fields: Fields, *, id: str, part: int) -> Batch:
         id=id,
         part=part,
         dialect="events",
-        source_id=text(fields, "source_request_id"),
+        source_id=known_id(text(fields, "source_request_id")),
         received_ms=time(fields, "timestamp_unixtime_ms"),
         environment=word(fields, "environment"),
         is_historical=is_historical,

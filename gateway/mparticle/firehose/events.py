@@ -16,7 +16,9 @@ from gateway.mparticle.fields import (
     identifier,
     inner,
     integer,
+    is_no_id,
     items,
+    known_id,
     mapping,
     required,
     text,
@@ -53,7 +55,7 @@ class Head(msgspec.Struct):
     @property
     def ids(self) -> tuple[Any, ...]:
         """The ids it goes by."""
-        return (self.id,)
+        return () if is_no_id(self.id) else (self.id,)
 
 
 head = msgspec.json.Decoder(Head).decode
@@ -76,8 +78,8 @@ def happenings(raw: msgspec.Raw, index: int, batch: Batch) -> Happenings:
 
 def _common(fields: Fields, index: int, batch: Batch) -> Common:
     return {
-        "id": text(fields, "id") or f"{batch.id}:{index}",
-        "source_id": text(fields, "source_id"),
+        "id": known_id(text(fields, "id")) or f"{batch.id}:{index}",
+        "source_id": known_id(text(fields, "source_id")),
         "time_ms": time(fields, "timestamp_ms"),
         "session_id": identifier(fields, "session_id"),
         "location": inner(fields, "location", location),

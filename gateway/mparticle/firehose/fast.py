@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.mparticle import names
 from gateway.mparticle.event_common import CHANGES
+from gateway.mparticle.fields import is_no_id, known_id
 from gateway.mparticle.identities import Identities, mpid, named
 from gateway.mparticle.messages import stamp
 from gateway.mparticle.parts import Part, made, user_key
@@ -142,7 +143,7 @@ def usual(body: bytes) -> Part | None:
         stored = _without_settings(message.account, body)
     except msgspec.DecodeError:
         return None
-    if stored is None or not CHANGES.isdisjoint(event.type.lower() for event in message.events):
+    if stored is None or is_no_id(message.id) or not CHANGES.isdisjoint(event.type.lower() for event in message.events):
         return None
     return _part(message, stored)
 
@@ -176,7 +177,7 @@ def _part(message: Usual, stored: bytes) -> Part:
         user=user,
         user_key=user_key(user, device),
         facts=len(message.events) + told,
-        refs=(message.source_id, *(str(event.id) for event in message.events if event.id)),
+        refs=(known_id(message.source_id), *(str(event.id) for event in message.events if not is_no_id(event.id))),
         body=stored,
     )
 

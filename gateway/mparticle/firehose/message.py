@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from gateway.mparticle import consents, erasures, names
-from gateway.mparticle.fields import Fields, flag, identifier, inner, integer, mapping, text, time, word
+from gateway.mparticle.fields import Fields, flag, identifier, inner, integer, known_id, mapping, text, time, word
 from gateway.mparticle.firehose import audiences
 from gateway.mparticle.identities import listed, mpid, partners
 from gateway.mparticle.json import Members
@@ -75,7 +75,7 @@ def _profile(batch: Batch, fields: Fields) -> Batch:
         dialect=batch.dialect,
         received_ms=batch.received_ms,
         account_id=batch.account_id,
-        source_id=text(fields, "source_id"),
+        source_id=known_id(text(fields, "source_id")),
         environment=None if device.is_debug is None else "development" if device.is_debug else "production",
         workspace=workspace,
         channel=channel,
