@@ -28,6 +28,10 @@ _seconds = Histogram(
 _answers = Counted("gateway_answers", "Posts answered, by status.", ["status"], registry=_registry)
 _batches = Counted("gateway_batches", "Batches in accepted messages, by kind.", ["kind", "seen"], registry=_registry)
 
+_conflicts = Counted(
+    "gateway_message_id_conflicts", "Batches whose message id was used before for other content.", registry=_registry
+)
+
 
 _child = cache(Counted.labels)  # looking a child up costs more than counting with it
 
@@ -43,6 +47,11 @@ def accepted(kind: str, batches: int, new: int) -> None:
     _child(_batches, kind, "first").inc(new)
     if new < batches:
         _child(_batches, kind, "again").inc(batches - new)
+
+
+def conflicted(batches: int) -> None:
+    """Count batches that were stored under another id, since theirs was used before for other content."""
+    _conflicts.inc(batches)
 
 
 class _Facts:

@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 
 from gateway.admin import metrics
+from gateway.clock import now_ms
 from gateway.ingest.accounts import Reception, Visit
 from gateway.ingest.auth import Doorkeeper
 from gateway.ingest.bodies import Allowance, Body, Gone, Patience, Refused
+from gateway.ingest.entries import of_account, read_entries, under_own_id
 from gateway.journal.backlog import Backlog
-from gateway.journal.port import Entry, Journal, JournalUnavailable, Wish, hash64, hash128, hash_ref
+from gateway.journal.port import Entry, Journal, JournalRejected, JournalUnavailable
 from gateway.log import logger
 from gateway.mparticle.firehose.answers import answer
 from gateway.mparticle.json import Malformed, TooMuch
-from gateway.mparticle.parts import Part, Wished
-from gateway.mparticle.posts import Post, read
+from gateway.mparticle.posts import Post
 from gateway.mparticle.registration import registration
 from gateway.plugins.connections import Connection, Hosted, declared
 from gateway.settings import Ingress
@@ -44,6 +44,7 @@ LATER = {503: b"5"}
 FULL_S = b"30"
 LOOK_EVERY_S = 10.0
 SHOWN_IDS = 10
+MAX_ID_CHARS = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,9 @@ class Endpoint:
         except JournalUnavailable as error:
             logger.error("journal unavailable", problem=str(error))
             said = problem(503, "the message cannot be stored now; try again")
+        except JournalRejected as error:
+            logger.error("post refused", status=400, problem=str(error))
+            said = problem(400, "the message holds a value that cannot be stored")
         except Gone:
             return
         except Exception as error:  # noqa: BLE001  # a fault of ours, which must not cost mParticle's data
@@ -136,14 +140,16 @@ class Endpoint:
             visit = Visit(connections=self._configured)
             if self._reception is not None:
                 visit = await self._reception.receive(post, body, only, now_ms())
-                entries = [_of_account(entry, visit.account) for entry in entries]
+                entries = [of_account(entry, visit.account) for entry in entries]
             return await self._take_in(post, entries, visit)
 
     async def _taken(self, body: bytes, only: str | None) -> tuple[Post, list[Entry]]:
-        """What ``taken`` makes of a body; of a large one, in a thread, lest others wait for their answers."""
+        """What ``read_entries`` makes of a body; of a large one, in a thread, lest others wait for their answers."""
         if len(body) <= LARGE_BYTES:
-            return taken(body, only, self._journal.salt)
-        return await asyncio.get_running_loop().run_in_executor(self._aside, taken, body, only, self._journal.salt)
+            return read_entries(body, only, self._journal.salt)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._aside, read_entries, body, only, self._journal.salt
+        )
 
     async def _take_in(self, post: Post, entries: list[Entry], visit: Visit) -> Said:
         """Store a message durably, then answer it."""
@@ -152,11 +158,29 @@ class Endpoint:
         if entries and self._pressure():
             return dataclasses.replace(problem(503, f"{self._pressure()}; try again later"), later=FULL_S)
         new = await self._journal.accept(entries, visit.connections, visit.sealed) if entries or visit.sealed else 0
+        if new < len(entries):
+            new += await self._store_conflicting(entries, visit)
         metrics.accepted(post.kind, len(entries), new)
         ids = [post.id] if post.id else post.accepted[:SHOWN_IDS]
         logger.info("accepted", kind=post.kind, ids=ids, batches=len(entries), repeated=len(entries) - new)
         status, body = answer(post, now_ms(), suspended=visit.suspended)
         return Said(status=status, body=body)
+
+    async def _store_conflicting(self, entries: list[Entry], visit: Visit) -> int:
+        """Store, under ids of their own, batches whose id was used for other content. Return how many were new."""
+        conflicting = await self._journal.conflicting(entries)
+        if not conflicting:
+            return 0
+        renamed = [under_own_id(entry, self._journal.salt) for entry in conflicting]
+        new = await self._journal.accept(renamed, visit.connections)
+        if new:
+            metrics.conflicted(new)
+            ids = [
+                {"id": entry.message[:MAX_ID_CHARS], "stored_as": other.message[-MAX_ID_CHARS:]}
+                for entry, other in zip(conflicting, renamed, strict=True)
+            ]
+            logger.warning("message id used for other content", batches=new, ids=ids[:SHOWN_IDS])
+        return new
 
     def _register(self, post: Post, only: str | None) -> Said:
         """Say what this gateway, or one of its connections, is; mParticle asks before it has any credentials."""
@@ -169,12 +193,6 @@ class Endpoint:
         return Said(status=200, body=msgspec.json.encode(document))
 
 
-def _of_account(entry: Entry, account: str) -> Entry:
-    """What is stored of a customer's message: whatever ids another customer uses, they are another's."""
-    dedupe = hash128(f"{account}\0{entry.dedupe.hex()}") if account else entry.dedupe
-    return replace(entry, scope=None, dedupe=dedupe)
-
-
 def _unknown() -> Said:
     logger.warning("post refused", status=401, problem="the Authorization header is none that is accepted")
     return problem(401, "the Authorization header is missing or is not one that is accepted here")
@@ -184,40 +202,6 @@ def places(error: Exception) -> list[str]:
     """Where an exception came from, its innermost places last; nothing of what it says, which may be a user's."""
     frames = traceback.extract_tb(error.__traceback__, limit=-5)
     return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
-
-
-def now_ms() -> int:
-    """The time, in milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
-
-
-def taken(body: bytes, only: str | None, salt: bytes) -> tuple[Post, list[Entry]]:
-    """A body told apart, and what to store of it. Raises Malformed."""
-    post, received_ms = read(body), now_ms()
-    return post, [entry(part, post.dialect, received_ms, only, salt) for part in post.parts]
-
-
-def entry(part: Part, dialect: str, received_ms: int, only: str | None, salt: bytes) -> Entry:
-    """A part of a message as the journal stores it."""
-    return Entry(
-        dedupe=hash128(part.dedupe if only is None else f"{only}\0{part.dedupe}"),
-        user=hash64(part.user_key),
-        message=part.message,
-        part=part.number,
-        dialect=dialect,
-        received_ms=received_ms,
-        facts=part.facts,
-        refs=tuple([hash_ref(ref, salt) for ref in part.refs]),
-        body=part.body,
-        scope=only,
-        wish=None if part.wish is None else wish(part.wish, received_ms, salt),
-    )
-
-
-def wish(wished: Wished, received_ms: int, salt: bytes) -> Wish:
-    """A wish to be forgotten as the journal keeps it; none reaches beyond the moment at which it came."""
-    asked_ms = received_ms if wished.asked_ms is None else min(wished.asked_ms, received_ms)
-    return Wish(names=tuple([hash_ref(name, salt) for name in wished.names]), before_ms=asked_ms)
 
 
 class Waits:

@@ -22,6 +22,13 @@ class JournalUnavailable(Exception):
     """The journal cannot be read or written now (disk full, locked, gone); nothing was stored. Try again later."""
 
 
+class JournalRejected(Exception):
+    """An operation holds a value that cannot be stored, however often it is tried; nothing of it was stored.
+
+    It names the kind of error and never the value. Operations of others in the same commit are carried out.
+    """
+
+
 class JournalUnusable(Exception):
     """The journal is not one that this version can use; says why."""
 
@@ -55,7 +62,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """A batch to store. ``user`` is the hash of the lane's user, ``scope`` the one connection it is for (None: all).
 
     ``refs`` are the hashed ids by which it shall be found. A batch whose ``dedupe`` is stored already is
-    passed over. ``wish``: the user asks to be forgotten, so what waits in the lane before it need not be sent.
+    passed over; see ``conflicting``. ``wish``: the user asks to be forgotten, so what waits in the lane before it
+    need not be sent.
     ``again``: it was stored before (see ``replays``).
     """
 
@@ -299,6 +307,12 @@ class Journal(Replays, Closings, Protocol):
         With them, settings are kept that are not older than those known of their connection. Where they are others,
         what waits there because it was refused is due at once. The same ones, told again an hour later or more, are
         only kept for longer.
+        """
+
+    async def conflicting(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Return those of these batches that are stored under the same ``dedupe`` with another document.
+
+        A stored batch whose document was removed conflicts with none.
         """
 
     async def claim(self, connection: str, *, now_ms: int, lanes: int, items: int) -> list[Lane]:

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from support.misbehaving import install
 
-from gateway.ingest.app import taken
+from gateway.ingest.entries import read_entries
 from gateway.journal.engines import open_journal, prepare
 from gateway.settings import load
 
@@ -336,7 +336,7 @@ async def store(gateway, posts):
         entries = {}
         for post in posts[start : start + 1_000]:
             name = post.path.rpartition("/")[2]
-            entries.setdefault(name, []).extend(taken(post.body, None, opened.salt)[1])
+            entries.setdefault(name, []).extend(read_entries(post.body, None, opened.salt)[1])
         for name, some in entries.items():
             await opened.accept(some, (name,))
     await opened.close()

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 from support.postgres_server import PostgresServer, postgres_server
 
-from gateway.ingest.app import taken
+from gateway.ingest.entries import read_entries
 from gateway.journal.engines import open_journal, prepare
 from gateway.journal.port import Entry
 from gateway.journal.sqlite import schema
@@ -43,7 +43,7 @@ LONG_AGO_MS = 100 * 3_600_000
 
 def old_entries(bodies: Sequence[bytes], salt: bytes) -> list[Entry]:
     """What ingest would have stored of these bodies, long ago."""
-    entries = [entry for body in bodies for entry in taken(body, None, salt)[1]]
+    entries = [entry for body in bodies for entry in read_entries(body, None, salt)[1]]
     return [replace(entry, received_ms=entry.received_ms - LONG_AGO_MS) for entry in entries]
 
 

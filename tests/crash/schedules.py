@@ -15,7 +15,7 @@ from typing import Any
 from crash.failpoints import POINTS, POSTGRES, SQLITE
 
 from gateway.facts import facts
-from gateway.ingest.app import taken
+from gateway.ingest.entries import read_entries
 from gateway.mparticle.decoding import decode
 
 CONNECTIONS = ("email", "loyalty")
@@ -218,7 +218,7 @@ def _event(user: int, number: int, place: int, name: str) -> dict[str, Any]:
 
 def _words(body: bytes, names: list[str]) -> dict[tuple[str, str], str]:
     """What may become of every fact, by connection and fact."""
-    _, (entry,) = taken(body, None, b"")
+    _, (entry,) = read_entries(body, None, b"")
     batch = decode(entry.dialect, entry.body, message=entry.message, part=entry.part)
     told = {
         fact.id: fact.id if "event" not in fact.arguments else fact.arguments["event"].name for fact in facts(batch)

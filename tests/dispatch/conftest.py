@@ -14,7 +14,7 @@ from gateway.deliver.sharing import share
 from gateway.dispatch.assembly import SharedParts, make_dispatcher
 from gateway.dispatch.catalog import Catalog
 from gateway.govern.rewrite import rewriter
-from gateway.ingest.app import taken
+from gateway.ingest.entries import read_entries
 from gateway.journal.engines import open_journal, prepare
 from gateway.journal.port import hash_ref
 from gateway.plugins import blackbox
@@ -113,7 +113,7 @@ class Bench:
 
     async def post(self, message, only=None):
         """Have the journal accept a message."""
-        _, entries = taken(json.dumps(message).encode(), only, self.journal.salt)
+        _, entries = read_entries(json.dumps(message).encode(), only, self.journal.salt)
         now_ms = self.clock.now_ms()
         self.time.passed_s += 0.001
         await self.journal.accept([replace(entry, received_ms=now_ms) for entry in entries], ["post"])

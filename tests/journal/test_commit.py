@@ -111,11 +111,11 @@ async def test_no_transaction_is_without_bound_and_none_is_forgotten(writer, com
 
 
 @pytest.mark.parametrize("here", [False, True])
-async def test_who_shared_a_transaction_that_failed_hears_why_and_the_next_is_another_matter(writer, committer, here):
+async def test_one_operation_that_cannot_be_carried_out_fails_alone(writer, committer, here):
     if here:
         committer.write_here()
-    failed = await asyncio.gather(committer.submit("bad"), committer.submit("good"), return_exceptions=True)
-    assert [str(error) for error in failed] == ["no good", "no good"]
+    ends = await asyncio.gather(committer.submit("bad"), committer.submit("good"), return_exceptions=True)
+    assert [str(end) for end in ends] == ["no good", "good done"]
     assert await committer.submit("next") == "next done"
 
 

@@ -3,12 +3,13 @@
 import asyncio
 import time
 
+import msgspec
 import pytest
 from support.journal_words import BOTH, DELIVERED, claim, find, finish, ref, seq_of, settle
 
 from gateway.journal.backlog import Waiting
 from gateway.journal.engines import open_journal, prepare
-from gateway.journal.port import Count, Memo, Outcome, hash64
+from gateway.journal.port import Count, JournalRejected, Memo, Outcome, hash64
 
 pytestmark = pytest.mark.anyio
 
@@ -373,3 +374,32 @@ async def test_what_waits_is_told_by_connection_and_by_what_it_waits_for(journal
     assert timeout == Waiting(reason="timeout", claimed=False, lanes=2, due_ms=20_005, attempts=5, failing_since_ms=800)
     assert (fresh.reason, fresh.claimed, fresh.lanes, fresh.due_ms) == ("", False, 1, 1_003)
     assert (claimed.reason, claimed.claimed, claimed.lanes) == ("", True, 1)
+
+
+async def test_a_known_id_with_another_document_is_a_conflict_and_with_the_same_one_a_repeat(journal, make_entry):
+    first = make_entry("m")
+    other = msgspec.structs.replace(first, body=b"other")
+    elsewhere = make_entry("m2")
+    assert await journal.accept([first], ("loyalty",)) == 1
+    assert await journal.accept([first, other, elsewhere], ("loyalty",)) == 1
+    assert await journal.conflicting([first, other, elsewhere]) == [other]
+
+
+async def test_a_value_that_cannot_be_stored_fails_its_own_operation_alone(journal, make_entry):
+    poison = msgspec.structs.replace(make_entry("poison"), received_ms=10**30)
+    good = [make_entry(f"m-{number}") for number in range(3)]
+    futures = [journal.accept([entry], ("loyalty",)) for entry in (good[0], poison, good[1])]
+    results = await asyncio.gather(*futures, journal.accept([good[2]], ("loyalty",)), return_exceptions=True)
+    assert [type(one) if isinstance(one, Exception) else one for one in results] == [1, JournalRejected, 1, 1]
+    assert "1000" not in str(results[1])
+    assert len(await claim(journal)) == 1
+    assert await journal.accept([*good], ("loyalty",)) == 0
+
+
+async def test_a_settlement_that_cannot_be_stored_fails_alone(journal, make_entry):
+    await journal.accept([make_entry("a", user="ann"), make_entry("b", user="bob")], ("loyalty",))
+    one, other = await claim(journal)
+    poisoned = journal.settle(settle(one, reason="\ud800", release=True))
+    beside = journal.settle(settle(other, memos=(Memo(key="k", value=1),), release=True))
+    results = await asyncio.gather(poisoned, beside, return_exceptions=True)
+    assert [type(result) for result in results] == [JournalRejected, bool]

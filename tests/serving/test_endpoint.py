@@ -316,3 +316,61 @@ def test_the_log_has_one_entry_for_each_message_and_each_batch_delivered(gateway
     entries = [json.loads(line) for line in gateway.log.splitlines()]
     about = [e["event"] for e in entries if message(1)["id"] in (*e.get("ids", ()), e.get("message"))]
     assert about == ["accepted", "finished"]
+
+
+def sends(vendor):
+    return [entry["body"]["events"]["Signup"]["transaction_id"] for entry in vendor.events()]
+
+
+NIL_IDS = [
+    "00000000-0000-0000-0000-000000000000",
+    "{00000000-0000-0000-0000-000000000000}",
+    "00000000000000000000000000000000",
+    "0",
+    "null",
+]
+
+
+@pytest.mark.parametrize("id", NIL_IDS)
+def test_messages_under_an_id_that_means_none_are_all_delivered(gateway, vendor, message, id):
+    gateway.start()
+    for number in (1, 2):
+        assert gateway.post({**message(number), "id": id})[0] == 200
+    gateway.wait(lambda: len(vendor.events()) == 2)
+    assert sends(vendor) == ["e-1-0", "e-2-0"]
+
+
+def test_an_id_used_for_other_content_is_delivered_counted_and_found_under_both_ids(gateway, vendor, message):
+    gateway.start()
+    first, other = message(1), {**message(2), "id": message(1)["id"]}
+    for body in (first, other, first, other):
+        assert gateway.post(body)[0] == 200
+    gateway.wait(lambda: len(vendor.events()) == 2)
+    gateway.wait(gateway.drained)
+    assert sends(vendor) == ["e-1-0", "e-2-0"]
+    found = sorted({row["message"] for row in gateway.explain(first["id"])})
+    assert (found[0], found[1].partition(".")[0]) == (first["id"], first["id"])
+    assert {row["message"] for row in gateway.explain(found[1])} == {found[1]}
+    assert b"gateway_message_id_conflicts_total 1.0" in gateway.get("/metrics")[1]
+    assert gateway.log.count("message id used for other content") == 1
+
+
+def test_an_erasure_under_the_id_of_an_earlier_message_is_carried_out(gateway, email, message):
+    gateway.start(more=email.connection)
+    who = [{"type": "email", "encoding": "raw", "value": "mara@example.com"}]
+    change = {"type": "user_attribute_change", "id": "c-1", "added": {"Colour": "red"}}
+    gateway.post({**message(1, user_identities=who), "events": [change]})
+    gateway.wait(lambda: len(email.people.profiles) == 1)
+    erasure = {
+        "type": "dsr_processing_request",
+        "id": message(1)["id"],
+        "timestamp_ms": 1_714_565_696_789,
+        "firehose_version": "3.2.0",
+        "subject_request_id": message(1)["id"],
+        "subject_request_type": "erasure",
+        "submitted_time": -1e300,
+        "subject_identities": {"email": {"encoding": "raw", "value": "mara@example.com"}},
+        "extensions": {"opendsr.mparticle.com": {"subject_identities": {"mpid": {"encoding": "raw", "value": "42"}}}},
+    }
+    assert gateway.post(erasure)[0] == 200
+    gateway.wait(lambda: email.people.profiles == {})

@@ -68,6 +68,18 @@ ACCEPT = f"""
 """  # noqa: S608
 
 
+CONFLICTS = """
+    SELECT g.n FROM unnest($1::bigint[], $2::bytea[], $3::bytea[]) WITH ORDINALITY g (user_hash, dedupe, body, n)
+    JOIN batches b USING (user_hash, dedupe) WHERE b.body <> '' AND b.body <> g.body ORDER BY g.n
+"""
+
+
+async def conflicting(connection: Connection, entries: Sequence[Entry]) -> list[Entry]:
+    """Return those of these batches that are stored with another document."""
+    given = ([one.user for one in entries], [one.dedupe for one in entries], [one.body for one in entries])
+    return [entries[row["n"] - 1] for row in await connection.fetch(CONFLICTS, *given)]
+
+
 async def accept(connection: Connection, accepts: Sequence[Accept], shard: int) -> list[int]:
     """Carry out Accepts, each commit as many as have the same connections; says of each how many batches were new."""
     spread: dict[tuple[str, ...], list[int]] = {}

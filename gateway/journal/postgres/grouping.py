@@ -7,10 +7,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from gateway.journal.port import JournalUnavailable
+
 MOST_AT_ONCE = 1024
 
 Run = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
-"""Carry out these operations together and return a result for each. Raises for all of them."""
+"""Carry out operations together and return a result for each.
+
+Raises JournalUnavailable if nothing can be stored now, anything else if one of them cannot be carried out.
+"""
+
+Group = Sequence[tuple[Any, asyncio.Future[Any]]]
 
 
 class Grouped:
@@ -41,14 +48,21 @@ class Grouped:
     async def _work(self) -> None:
         while self._waiting:
             group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
-            try:
-                results = await self._run([operation for operation, _ in group])
-            except Exception as error:  # noqa: BLE001  # whatever it was, those who wait must hear of it
-                for _, future in group:
-                    if not future.done():
-                        future.set_exception(error)
-            else:
-                for (_, future), result in zip(group, results, strict=True):
-                    if not future.done():
-                        future.set_result(result)
+            await self._carry_out(group)
         self._working = None
+
+    async def _carry_out(self, group: Group) -> None:
+        try:
+            results = await self._run([operation for operation, _ in group])
+        except Exception as error:  # noqa: BLE001  # whatever it was, those who wait must hear of it
+            if len(group) > 1 and not isinstance(error, JournalUnavailable):
+                for one in group:  # so that only the one at fault fails
+                    await self._carry_out([one])
+                return
+            for _, future in group:
+                if not future.done():
+                    future.set_exception(error)
+        else:
+            for (_, future), result in zip(group, results, strict=True):
+                if not future.done():
+                    future.set_result(result)

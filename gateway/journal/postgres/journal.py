@@ -126,6 +126,10 @@ class PostgresJournal:
         stored: int = await self._accepts.submit(Accept(tuple(new), tuple(connections), tuple(sealed)))
         return stored
 
+    async def conflicting(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Return the batches whose id is stored with another document; see the port."""
+        return await self._aside.run(accept.conflicting, entries)
+
     async def claim(self, connection: str, *, now_ms: int, lanes: int, items: int) -> list[Lane]:
         """Claim lanes that are due; see the port."""
         order = claim.Claim(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from gateway.journal.port import JournalUnavailable
+from gateway.journal.port import JournalRejected, JournalUnavailable
 from gateway.journal.postgres.address import Address
 
 T = TypeVar("T")
@@ -19,6 +19,8 @@ CONNECT_S = 5.0
 COMMAND_S = 10.0
 AFTER_FAILURE_S = 0.3
 TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+REJECTED = (asyncpg.DataError, OverflowError, TypeError, ValueError)
+"""Errors that a value causes, and not the server."""
 AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 SESSION = {
     "application_name": "mparticle-gateway",
@@ -74,7 +76,10 @@ class Link:
         self.since = time.monotonic()
 
     async def run(self, work: Callable[..., Awaitable[T]], *arguments: Any) -> T:
-        """Do some work on the connection; once more where others stood in its way. Raises JournalUnavailable."""
+        """Do some work on the connection, once more if others stood in its way.
+
+        Raises JournalUnavailable and JournalRejected.
+        """
         async with self._lock:
             try:
                 connection = await self._connected()
@@ -82,6 +87,8 @@ class Link:
                     return await work(connection, *arguments)
                 except AGAIN:
                     return await work(connection, *arguments)
+            except REJECTED as error:
+                raise JournalRejected(f"cannot be stored: {type(error).__name__}") from error
             except TROUBLE as error:
                 self._give_up()
                 raise JournalUnavailable(f"{self._address}: {described(error)}") from error

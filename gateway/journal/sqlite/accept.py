@@ -78,6 +78,14 @@ KNOWN = "SELECT dedupe FROM batches WHERE dedupe IN ({})"
 LAST = "SELECT max(seq) FROM batches"
 
 
+CONFLICTS = "SELECT 1 FROM batches WHERE dedupe = ? AND body NOT IN (x'', ?)"
+
+
+def conflicting(database: sqlite3.Connection, entries: Sequence[Entry]) -> list[Entry]:
+    """Return those of these batches that are stored with another document."""
+    return [one for one in entries if database.execute(CONFLICTS, (one.dedupe, one.body)).fetchone()]
+
+
 def prepare(database: sqlite3.Connection) -> None:
     """Have a connection store batches from now on."""
     database.execute("PRAGMA temp_store = MEMORY")

@@ -10,11 +10,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from gateway.journal.port import JournalUnavailable
+
 MOST_AT_ONCE = 1024
 SLOW_S, ASIDE_S = 0.02, 0.5
 
 Transact = Callable[[Sequence[Any]], Sequence[Any]]
-"""Run these operations in one transaction, commit, and return a result for each. Raises for all of them."""
+"""Run operations in one transaction, commit, and return a result for each.
+
+Raises JournalUnavailable if nothing can be stored now, anything else if one of them cannot be carried out.
+"""
 Futures = Sequence[asyncio.Future[Any]]
 Group = Sequence[tuple[Any, asyncio.Future[Any]]]
 
@@ -97,8 +102,13 @@ class Committer:
         futures = [future for _, future in group]
         try:
             return partial(_resolve, futures, self._transact([operation for operation, _ in group]))
-        except Exception as error:  # noqa: BLE001  # whatever it was, those who wait must hear of it
+        except JournalUnavailable as error:
             return partial(_fail, futures, error)
+        except Exception as error:  # noqa: BLE001  # whatever it was, those who wait must hear of it
+            if len(group) == 1:
+                return partial(_fail, futures, error)
+        tells = [self._commit([one]) for one in group]  # so that only the one at fault fails
+        return partial(_call_all, tells)
 
     def _take(self) -> Group:
         """What the thread is to commit; empty when there is nothing and nothing will come."""
@@ -115,6 +125,11 @@ class Committer:
     def _next(self) -> Group:
         """Everything waiting, up to a bound."""
         return [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
+
+
+def _call_all(tells: Sequence[Callable[[], None]]) -> None:
+    for tell in tells:
+        tell()
 
 
 def _resolve(futures: Futures, results: Sequence[Any]) -> None:

@@ -23,6 +23,7 @@ from gateway.journal.port import (
     DataPoint,
     Entry,
     Found,
+    JournalRejected,
     JournalUnavailable,
     Lane,
     Sealed,
@@ -52,6 +53,8 @@ from gateway.journal.sqlite.locks import Turn, dispatching, writing
 
 T = TypeVar("T")
 LOOK_AGAIN_S = 0.005
+REJECTED = (OverflowError, TypeError, ValueError, sqlite3.DataError, sqlite3.InterfaceError)
+"""Errors that a value causes, and not the storage."""
 RUNS = tuple(kind.run for kind in (accept, settle, claim, erase, accounts, lookup, data_points, replay, gates))
 FREE = (
     """
@@ -89,6 +92,10 @@ class SqliteJournal:
         """Store batches durably; see the port."""
         stored: int = await self._do(accept.Accept(tuple(new), tuple(connections), tuple(sealed)))
         return stored
+
+    async def conflicting(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Return the batches whose id is stored with another document; see the port."""
+        return self._read(accept.conflicting, entries)
 
     async def claim(self, connection: str, *, now_ms: int, lanes: int, items: int) -> list[Lane]:
         """Claim lanes that are due; see the port."""
@@ -328,7 +335,12 @@ class SqliteJournal:
             self._unread -= set(unread)
 
     async def _do(self, operation: Any) -> Any:
-        return await self._committer.submit(operation)
+        try:
+            return await self._committer.submit(operation)
+        except REJECTED as error:
+            raise JournalRejected(f"cannot be stored: {type(error).__name__}") from error
+        except sqlite3.IntegrityError as error:  # the schema's fault and ours, not that of what was posted
+            raise JournalUnavailable(f"{self._path}: {error}") from error
 
     def _read(self, look: Callable[..., T], *arguments: Any) -> T:
         return self._read_on(self._reader, look, *arguments)
@@ -359,6 +371,8 @@ class SqliteJournal:
         try:
             with self._turn:
                 return self._carried_out(operations)
+        except (*REJECTED, sqlite3.IntegrityError):  # the fault of one operation, to which `_do` gives its name
+            raise
         except (sqlite3.Error, OSError, MemoryError) as error:  # no memory: a hook is at its bound
             raise JournalUnavailable(f"{self._path}: {str(error) or 'no memory'}") from error
 
