@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.facts import Fact
-from gateway.journal.port import Item, KeptBack, Outcome
+from gateway.journal.types import Item, KeptBack, Outcome
 from gateway.mparticle.json import DEEPEST, is_deep
 from gateway.plugins.connections import Connection
 from gateway.plugins.watchdog import TooLong

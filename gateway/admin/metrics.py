@@ -15,7 +15,7 @@ from prometheus_client import Counter as Counted
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from gateway.journal.backlog import Backlog
-from gateway.journal.port import Count
+from gateway.journal.types import Count
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MOST_REASONS = 20

@@ -14,7 +14,7 @@ import click
 from gateway.cli import configured
 from gateway.cli.tables import table
 from gateway.journal import engines
-from gateway.journal.port import Count, JournalUnavailable, JournalUnusable, Sealed
+from gateway.journal.types import Count, JournalUnavailable, JournalUnusable, Sealed
 from gateway.settings import Journal
 
 WORDS = ("received", "delivered", "skipped", "dead")

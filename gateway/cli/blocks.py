@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from gateway.govern.filter import DataFilter
 from gateway.govern.kinds import ATTRIBUTES
-from gateway.journal.port import DataPoint
+from gateway.journal.types import DataPoint
 from gateway.mparticle import names
 from gateway.settings.filtering import Filter
 

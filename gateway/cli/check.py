@@ -11,7 +11,7 @@ import click
 from gateway.cli import configured
 from gateway.govern.rewrite import rewriter
 from gateway.journal import engines
-from gateway.journal.port import JournalUnavailable, JournalUnusable
+from gateway.journal.types import JournalUnavailable, JournalUnusable
 from gateway.plugins.connections import Hosted, connect_all
 from gateway.settings import ConfigurationError, Settings
 

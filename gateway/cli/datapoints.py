@@ -18,7 +18,7 @@ from gateway.cli.tables import table
 from gateway.govern.filter import DataFilter, Decision
 from gateway.govern.rules import Governor
 from gateway.journal import engines
-from gateway.journal.port import DataPoint, JournalUnavailable, JournalUnusable
+from gateway.journal.types import DataPoint, JournalUnavailable, JournalUnusable
 from gateway.plugins.connections import Hosted
 from gateway.settings import Journal, Settings
 

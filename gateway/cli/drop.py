@@ -13,16 +13,7 @@ from gateway.cli import configured
 from gateway.cli.tables import counted
 from gateway.facts import facts
 from gateway.journal.engines import inspect, open_journal
-from gateway.journal.port import (
-    Count,
-    Finished,
-    Item,
-    JournalUnavailable,
-    JournalUnusable,
-    Lane,
-    Outcome,
-    Settlement,
-)
+from gateway.journal.types import Count, Finished, Item, JournalUnavailable, JournalUnusable, Lane, Outcome, Settlement
 from gateway.mparticle.decoding import decode
 from gateway.plan import call_id
 from gateway.sdk import Batch

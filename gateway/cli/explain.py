@@ -17,8 +17,8 @@ from gateway.cli.tables import explained, table
 from gateway.facts import facts, title
 from gateway.journal import engines
 from gateway.journal.backlog import Gate
-from gateway.journal.port import Found, JournalUnavailable, JournalUnusable, Outcome, Receipt, Sighting, hash_ref
 from gateway.journal.replays import Replayed
+from gateway.journal.types import Found, JournalUnavailable, JournalUnusable, Outcome, Receipt, Sighting, hash_ref
 from gateway.mparticle.decoding import decode
 from gateway.settings import Journal, Settings
 

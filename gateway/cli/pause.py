@@ -11,7 +11,7 @@ import click
 from gateway.cli import configured
 from gateway.cli.tables import counted
 from gateway.journal.engines import inspect, open_journal
-from gateway.journal.port import JournalUnavailable, JournalUnusable
+from gateway.journal.types import JournalUnavailable, JournalUnusable
 from gateway.settings import Journal as JournalSettings
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}

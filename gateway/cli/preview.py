@@ -20,7 +20,7 @@ from gateway.dispatch.planner import ItemPlanner, NoAccountPlanner, make_planner
 from gateway.dispatch.prepare import NoLookup, Prepared, prepare
 from gateway.facts import facts, title
 from gateway.govern.rewrite import Rewriter, rewriter
-from gateway.journal.port import Item, KeptBack
+from gateway.journal.types import Item, KeptBack
 from gateway.mparticle.firehose.accounts import Account, account
 from gateway.mparticle.json import Malformed
 from gateway.mparticle.parts import Part

@@ -25,8 +25,9 @@ from gateway.dispatch.replay import Pace, Pump, Targets
 from gateway.govern.rewrite import rewriter
 from gateway.ingest.backpressure import Pressure
 from gateway.journal import engines
-from gateway.journal.port import Journal, JournalUnavailable, JournalUnusable
+from gateway.journal.port import Journal
 from gateway.journal.replays import Replay, Selection
+from gateway.journal.types import JournalUnavailable, JournalUnusable
 from gateway.settings import ConfigurationError, Settings
 
 WORDS = ("dead", "skipped", "delivered")

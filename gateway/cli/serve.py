@@ -10,7 +10,7 @@ import click
 
 from gateway import log
 from gateway.cli import configured
-from gateway.journal.port import JournalUnavailable, JournalUnusable
+from gateway.journal.types import JournalUnavailable, JournalUnusable
 from gateway.log import logger
 from gateway.settings import ConfigurationError, Settings
 

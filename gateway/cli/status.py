@@ -20,7 +20,7 @@ from gateway.cli.tables import table
 from gateway.journal.backlog import Backlog, Gate, Waiting
 from gateway.journal.closings import governing
 from gateway.journal.engines import inspect, open_journal
-from gateway.journal.port import Count, JournalUnavailable, JournalUnusable
+from gateway.journal.types import Count, JournalUnavailable, JournalUnusable
 from gateway.plugins.connections import connect_all
 from gateway.settings import Journal as JournalSettings
 from gateway.settings import Settings

@@ -19,8 +19,9 @@ from gateway.dispatch.planner import ItemPlanner, NoAccountPlanner, make_planner
 from gateway.dispatch.prepare import prepare
 from gateway.dispatch.replay import WINDOW, ReplayLookup, Targets, marked
 from gateway.govern.rewrite import Rewriter
-from gateway.journal.port import Item, Journal
+from gateway.journal.port import Journal
 from gateway.journal.replays import Picked, Selection
+from gateway.journal.types import Item
 from gateway.plugins.connections import Connection, Hosted
 from gateway.plugins.watchdog import Watchdog
 from gateway.settings import ConfigurationError, Settings

@@ -14,7 +14,7 @@ from gateway.deliver.making import Answer, Maker, Place, Wait
 from gateway.deliver.pools import Pools
 from gateway.deliver.progress import Chain, Ending, ItemProgress
 from gateway.deliver.verdicts import MOST_WAIT_S
-from gateway.journal.port import Item, Lane, Memo, Settlement
+from gateway.journal.types import Item, Lane, Memo, Settlement
 from gateway.log import logger
 from gateway.plan import FactPlan
 from gateway.sdk import Call, Remember, Reply, Verdict

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.port import Finished, Item, Outcome
+from gateway.journal.types import Finished, Item, Outcome
 from gateway.log import logger
 from gateway.plan import FactPlan, ItemPlan
 from gateway.sdk import Call, Remember

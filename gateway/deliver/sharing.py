@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.deliver.gates import Closed, Gates
 from gateway.journal.closings import Closing, Others
-from gateway.journal.port import JournalUnavailable
+from gateway.journal.types import JournalUnavailable
 from gateway.log import logger
 
 EVERY_S = 1.0

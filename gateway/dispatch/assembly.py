@@ -19,7 +19,8 @@ from gateway.dispatch.catalog import Catalog
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.planner import ItemPlanner, make_planner
 from gateway.govern.rewrite import Rewriter
-from gateway.journal.port import Journal, JournalUnavailable, Settlement
+from gateway.journal.port import Journal
+from gateway.journal.types import JournalUnavailable, Settlement
 from gateway.log import logger
 from gateway.plugins.blackbox import Blackbox
 from gateway.plugins.connections import Connection

@@ -8,8 +8,9 @@ from typing import Any
 
 from gateway.deliver.making import Wait
 from gateway.dispatch.erased import drop_erased
-from gateway.journal.port import Item, Journal, Lane, Outcome, hash64, hash_ref
+from gateway.journal.port import Journal
 from gateway.journal.replays import ABORTED
+from gateway.journal.types import Item, Lane, Outcome, hash64, hash_ref
 from gateway.mparticle.parts import called
 from gateway.sdk import Batch
 

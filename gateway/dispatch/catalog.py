@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from gateway.govern.kinds import attributes_of, kind_of
-from gateway.journal.port import DataPoint
+from gateway.journal.types import DataPoint
 from gateway.sdk import Batch
 
 MOST_GROUPS = 5_000

@@ -32,7 +32,8 @@ from gateway.dispatch.barriers import MIN_WAIT_MS, OTHER_LANES, LaneLookup
 from gateway.dispatch.catalog import Catalog
 from gateway.dispatch.planner import ItemPlanner
 from gateway.dispatch.prepare import Prepared, prepare
-from gateway.journal.port import Journal, JournalUnavailable, Lane, Settlement
+from gateway.journal.port import Journal
+from gateway.journal.types import JournalUnavailable, Lane, Settlement
 from gateway.log import logger
 from gateway.plugins.connections import Connection
 from gateway.settings import Delivery

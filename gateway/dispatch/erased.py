@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from gateway.facts import numbered
-from gateway.journal.port import Item, Journal, Outcome, hash_ref
+from gateway.journal.port import Journal
+from gateway.journal.types import Item, Outcome, hash_ref
 from gateway.mparticle.parts import meant
 from gateway.sdk import Batch
 

@@ -19,7 +19,8 @@ from gateway.clock import now_ms
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.planner import ItemPlanner, NoAccountPlanner
 from gateway.ingest.accounts import written
-from gateway.journal.port import Journal, JournalUnavailable, Sealed
+from gateway.journal.port import Journal
+from gateway.journal.types import JournalUnavailable, Sealed
 from gateway.log import logger
 from gateway.plugins.connections import Connection, Hosted, PluginError
 from gateway.sealing import Sealer, Unopenable

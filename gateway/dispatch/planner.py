@@ -10,7 +10,7 @@ from gateway.facts import facts
 from gateway.govern.governed import Governed
 from gateway.govern.rewrite import RewriteFault, Rewriter
 from gateway.govern.rules import Governor
-from gateway.journal.port import Item, Outcome
+from gateway.journal.types import Item, Outcome
 from gateway.log import logger
 from gateway.plan import FactPlan, ItemPlan, PluginFault, plan
 from gateway.plugins.connections import Connection, Hosted

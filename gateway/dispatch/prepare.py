@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from gateway.deliver.making import Wait
 from gateway.deliver.progress import ItemProgress
 from gateway.dispatch.planner import ItemPlanner
-from gateway.journal.port import Item, Outcome
+from gateway.journal.types import Item, Outcome
 from gateway.mparticle.decoding import decode
 from gateway.plan import ItemPlan
 from gateway.sdk import Batch, Memory

@@ -14,8 +14,9 @@ from typing import Any
 
 from gateway.deliver.making import Wait
 from gateway.dispatch.erased import drop_erased
-from gateway.journal.port import Entry, Item, Journal, Outcome, hash128, hash_ref
+from gateway.journal.port import Journal
 from gateway.journal.replays import DIALECT, Again, Picked, Replay, wrapped
+from gateway.journal.types import Entry, Item, Outcome, hash128, hash_ref
 from gateway.mparticle.posts import Malformed, read
 from gateway.sdk import Batch
 

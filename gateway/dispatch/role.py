@@ -21,7 +21,8 @@ from gateway.dispatch.planner import ItemPlanner
 from gateway.garbage import tend_garbage
 from gateway.govern.rewrite import rewriter
 from gateway.journal.engines import open_journal
-from gateway.journal.port import Journal, JournalUnavailable
+from gateway.journal.port import Journal
+from gateway.journal.types import JournalUnavailable
 from gateway.log import logger
 from gateway.plugins.blackbox import Blackbox
 from gateway.plugins.connections import Connection, Hosted, connect_all

@@ -13,7 +13,7 @@ from gateway.facts import Fact
 from gateway.govern.governed import Governed, Withheld
 from gateway.govern.kinds import attributes_of, kind_of, with_attributes
 from gateway.govern.names import MOST_NAMES
-from gateway.journal.port import KeptBack
+from gateway.journal.types import KeptBack
 from gateway.sdk import (
     AttributeChange,
     Attribution,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from gateway.facts import Fact
-from gateway.journal.port import KeptBack
+from gateway.journal.types import KeptBack
 from gateway.sdk import Batch
 
 Off: TypeAlias = tuple[KeptBack, ...]

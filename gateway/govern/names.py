@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from gateway.journal.port import KeptBack
+from gateway.journal.types import KeptBack
 
 EVERY = "*"
 MOST_NAMES = 10

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.journal.port import Journal, Sealed
+from gateway.journal.port import Journal
+from gateway.journal.types import Sealed
 from gateway.log import logger
 from gateway.mparticle.firehose.accounts import Account, account
 from gateway.mparticle.posts import Post

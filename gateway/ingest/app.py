@@ -24,7 +24,8 @@ from gateway.ingest.auth import Doorkeeper
 from gateway.ingest.bodies import Allowance, Body, Gone, Patience, Refused
 from gateway.ingest.entries import of_account, read_entries, under_own_id
 from gateway.journal.backlog import Backlog
-from gateway.journal.port import Entry, Journal, JournalRejected, JournalUnavailable
+from gateway.journal.port import Journal
+from gateway.journal.types import Entry, JournalRejected, JournalUnavailable
 from gateway.log import logger
 from gateway.mparticle.firehose.answers import answer
 from gateway.mparticle.json import Malformed, TooMuch

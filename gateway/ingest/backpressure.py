@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.journal.port import Journal, JournalUnavailable
+from gateway.journal.port import Journal
+from gateway.journal.types import JournalUnavailable
 from gateway.log import logger
 from gateway.settings import Journal as Limits
 

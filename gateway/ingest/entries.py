@@ -7,7 +7,7 @@ from hashlib import blake2b
 from msgspec.structs import replace
 
 from gateway.clock import now_ms
-from gateway.journal.port import Entry, Wish, hash64, hash128, hash_ref
+from gateway.journal.types import Entry, Wish, hash64, hash128, hash_ref
 from gateway.mparticle.parts import Part, Wished
 from gateway.mparticle.posts import Post, read
 

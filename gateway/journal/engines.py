@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.journal.port import Journal, JournalUnusable
+from gateway.journal.port import Journal
 from gateway.journal.postgres.address import Address
+from gateway.journal.types import JournalUnusable
 from gateway.settings import Journal as JournalSettings
 
 NO_DRIVER = "PostgreSQL needs a driver that is not installed: pip install 'mparticle-gateway[postgres]'"

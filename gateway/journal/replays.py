@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from gateway.journal.port import Outcome
+    from gateway.journal.types import Outcome
 
 DIALECT = "replay"
 ABORTED = "replay_aborted"

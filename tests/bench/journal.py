@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from support.postgres_server import postgres_server
 
 from gateway.journal.engines import open_journal, prepare
-from gateway.journal.port import Entry, Finished, Outcome, Settlement, hash64, hash128, hash_ref
 from gateway.journal.postgres import claim
+from gateway.journal.types import Entry, Finished, Outcome, Settlement, hash64, hash128, hash_ref
 from gateway.settings import Journal
 
 BODY = (b'{"type":"event_processing_request","padding":"' + b"lorem ipsum 0123456789 " * 260)[:6000]

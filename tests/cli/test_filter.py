@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.cli import main
 from gateway.cli.blocks import block
 from gateway.govern.filter import DataFilter
-from gateway.journal.port import DataPoint
+from gateway.journal.types import DataPoint
 from gateway.settings.filtering import Filter
 
 CONFIG = """\

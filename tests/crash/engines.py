@@ -15,8 +15,8 @@ from support.postgres_server import PostgresServer, postgres_server
 
 from gateway.ingest.entries import read_entries
 from gateway.journal.engines import open_journal, prepare
-from gateway.journal.port import Entry
 from gateway.journal.sqlite import schema
+from gateway.journal.types import Entry
 from gateway.settings import Journal
 
 LEASE_S = 1.0

@@ -8,9 +8,9 @@ from typing import Any
 
 from gateway.deliver.lane import Courier, Run
 from gateway.ingest import app
-from gateway.journal.port import Settlement
 from gateway.journal.sqlite import settle
 from gateway.journal.sqlite.journal import SqliteJournal
+from gateway.journal.types import Settlement
 from gateway.log import logger
 
 

@@ -7,7 +7,7 @@ import pytest
 from gateway.deliver.gates import FAILURES_TO_CLOSE, Closed, Gates
 from gateway.deliver.sharing import share
 from gateway.journal.closings import Closing, Others
-from gateway.journal.port import JournalUnavailable
+from gateway.journal.types import JournalUnavailable
 from gateway.sdk import Rate, retry
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ from gateway.deliver.making import Maker
 from gateway.deliver.pools import Pools
 from gateway.deliver.progress import ItemProgress
 from gateway.deliver.sending import Sender
-from gateway.journal.port import Item, Lane, Outcome
+from gateway.journal.types import Item, Lane, Outcome
 from gateway.plan import FactPlan, ItemPlan
 from gateway.plugins.watchdog import Watchdog
 from gateway.sdk import (

@@ -15,7 +15,7 @@ from gateway.deliver.pools import MOST_BYTES, Pools
 from gateway.deliver.progress import ItemProgress
 from gateway.deliver.sending import Sender
 from gateway.deliver.suspects import Suspects
-from gateway.journal.port import Item, Lane, Outcome
+from gateway.journal.types import Item, Lane, Outcome
 from gateway.plan import FactPlan, ItemPlan
 from gateway.plugins.watchdog import Watchdog
 from gateway.sdk import Call, Destination, Pool, Settings, delivered, hookimpl, rejected, retry

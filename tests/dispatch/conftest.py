@@ -16,7 +16,7 @@ from gateway.dispatch.catalog import Catalog
 from gateway.govern.rewrite import rewriter
 from gateway.ingest.entries import read_entries
 from gateway.journal.engines import open_journal, prepare
-from gateway.journal.port import hash_ref
+from gateway.journal.types import hash_ref
 from gateway.plugins import blackbox
 from gateway.sdk import Call, Destination, Remember, Settings, Skip, hookimpl
 from gateway.settings import ConnectionSettings, Delivery, Journal, Rules

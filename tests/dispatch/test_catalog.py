@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from gateway.dispatch import catalog
 from gateway.dispatch.catalog import Catalog
-from gateway.journal.port import DataPoint
+from gateway.journal.types import DataPoint
 from gateway.sdk import (
     AttributeChange,
     Audience,

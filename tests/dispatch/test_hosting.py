@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.dispatch.hosting import Host
-from gateway.journal.port import JournalUnavailable, Sealed
+from gateway.journal.types import JournalUnavailable, Sealed
 
 pytestmark = pytest.mark.anyio
 

@@ -5,8 +5,8 @@ from support.journal_words import claim, finish, ref
 
 from gateway.dispatch.replay import Pace, Pump, Targets
 from gateway.journal.engines import open_journal, prepare
-from gateway.journal.port import Entry, Outcome, hash64, hash128
 from gateway.journal.replays import DIALECT, Again, Replay, Selection, wrapped
+from gateway.journal.types import Entry, Outcome, hash64, hash128
 from gateway.mparticle.decoding import decode
 from gateway.plan import call_id
 from gateway.sdk import Batch

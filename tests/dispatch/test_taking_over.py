@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from gateway.dispatch import role as dispatch
-from gateway.journal.port import JournalUnavailable
+from gateway.journal.types import JournalUnavailable
 
 pytestmark = pytest.mark.anyio
 WAITS = ("info", "waiting for another dispatcher to end")

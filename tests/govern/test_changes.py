@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from gateway.facts import facts
 from gateway.govern.changes import Changes
 from gateway.govern.governed import Governed, Withheld
-from gateway.journal.port import KeptBack
+from gateway.journal.types import KeptBack
 from gateway.sdk import (
     AttributeChange,
     AudienceAttribute,

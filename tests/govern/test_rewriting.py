@@ -10,7 +10,7 @@ from gateway.dispatch.planner import Planner
 from gateway.facts import facts
 from gateway.govern.rewrite import RewriteFault, Rewriter
 from gateway.govern.rules import Governor
-from gateway.journal.port import Item, Outcome
+from gateway.journal.types import Item, Outcome
 from gateway.plugins.watchdog import Watchdog
 from gateway.sdk import Call, Destination, Erasure, Memory, Settings, hookimpl
 from gateway.testing import batch, connection, custom_event, user

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gateway.ingest.accounts import KEPT_AGAIN_MS, Reception, written
-from gateway.journal.port import Sealed
+from gateway.journal.types import Sealed
 from gateway.mparticle.posts import read
 from gateway.sealing import Sealer
 

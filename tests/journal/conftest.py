@@ -4,7 +4,7 @@ import pytest
 from support.journal_words import ref
 
 from gateway.journal.engines import open_journal, prepare
-from gateway.journal.port import Entry, Wish, hash64, hash128
+from gateway.journal.types import Entry, Wish, hash64, hash128
 from gateway.settings import Journal
 
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from support.journal_words import claim, finish, settle
 
-from gateway.journal.port import Sealed
+from gateway.journal.types import Sealed
 
 pytestmark = pytest.mark.anyio
 

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 from support.journal_words import BOTH, claim, finish, ref, settle
 
-from gateway.journal.port import Memo, Outcome, Receipt, Touched, hash64
+from gateway.journal.types import Memo, Outcome, Receipt, Touched, hash64
 
 pytestmark = pytest.mark.anyio
 

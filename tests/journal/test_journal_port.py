@@ -9,7 +9,7 @@ from support.journal_words import BOTH, DELIVERED, claim, find, finish, ref, seq
 
 from gateway.journal.backlog import Waiting
 from gateway.journal.engines import open_journal, prepare
-from gateway.journal.port import Count, JournalRejected, Memo, Outcome, hash64
+from gateway.journal.types import Count, JournalRejected, Memo, Outcome, hash64
 
 pytestmark = pytest.mark.anyio
 

@@ -13,14 +13,7 @@ from support.proxy import proxy
 
 from gateway.journal.closings import Closing, Others
 from gateway.journal.engines import inspect, open_journal, prepare
-from gateway.journal.port import (
-    Count,
-    Finished,
-    JournalUnavailable,
-    JournalUnusable,
-    Memo,
-    hash64,
-)
+from gateway.journal.types import Count, Finished, JournalUnavailable, JournalUnusable, Memo, hash64
 from gateway.settings import Journal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]

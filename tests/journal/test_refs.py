@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from support.journal_words import claim, find, finish, ref
 
 from gateway.journal.engines import open_journal, prepare
-from gateway.journal.port import hash_ref
 from gateway.journal.sqlite import refs, schema
 from gateway.journal.sqlite.file import connect, path_of
 from gateway.journal.sqlite.indexing import index
+from gateway.journal.types import hash_ref
 from gateway.settings import Journal
 
 pytestmark = pytest.mark.anyio

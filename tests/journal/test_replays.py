@@ -5,8 +5,8 @@ import pytest
 from support.journal_words import BOTH, claim, finish, ref, settle
 
 from gateway.dispatch.replay import entry
-from gateway.journal.port import Count, Memo, Outcome, hash64
 from gateway.journal.replays import MOST_BYTES, Again, Replay, Replayed, Selection
+from gateway.journal.types import Count, Memo, Outcome, hash64
 
 pytestmark = pytest.mark.anyio
 

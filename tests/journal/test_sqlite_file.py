@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.journal.port import JournalUnusable
 from gateway.journal.sqlite import file, mark
 from gateway.journal.sqlite.journal import SqliteJournal
+from gateway.journal.types import JournalUnusable
 
 pytestmark = pytest.mark.anyio
 

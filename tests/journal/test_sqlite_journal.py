@@ -17,7 +17,6 @@ import pytest
 from msgspec.structs import replace
 from support.journal_words import finish, ref
 
-from gateway.journal.port import Finished, JournalUnavailable, JournalUnusable, Memo, Settlement, hash64
 from gateway.journal.sqlite import schema
 from gateway.journal.sqlite.arrivals import MOST_LEFT
 from gateway.journal.sqlite.checkpoint import Checkpointer, Limits
@@ -25,6 +24,7 @@ from gateway.journal.sqlite.file import connect, inspect, path_of, prepare
 from gateway.journal.sqlite.indexing import Indexer
 from gateway.journal.sqlite.journal import SqliteJournal
 from gateway.journal.sqlite.locks import dispatching, writing
+from gateway.journal.types import Finished, JournalUnavailable, JournalUnusable, Memo, Settlement, hash64
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +49,7 @@ def run(url, statement):
 async def test_everything_accepted_is_there_after_the_process_was_killed(url):
     program = textwrap.dedent(f"""
         import asyncio, os, signal
-        from gateway.journal.port import Entry, hash64, hash128
+        from gateway.journal.types import (Entry, hash64, hash128)
         from gateway.journal.sqlite.file import prepare
         from gateway.journal.sqlite.journal import SqliteJournal
         async def main():

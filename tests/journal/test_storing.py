@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.journal_words import BOTH, claim, ref
 
-from gateway.journal.port import Count, Entry, hash64, hash128
 from gateway.journal.sqlite.file import prepare
 from gateway.journal.sqlite.journal import SqliteJournal
+from gateway.journal.types import Count, Entry, hash64, hash128
 
 FOR_BOTH, FOR_ONE = "abcdef", "ghijkl"
 """What a message is called says whose it is, for which connection, and what it can be found by."""

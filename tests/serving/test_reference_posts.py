@@ -7,8 +7,8 @@ from contextlib import closing
 import pytest
 from support.payloads import ACCEPTED, PATHS, REFUSED, SAMPLES
 
-from gateway.journal.port import hash_ref
 from gateway.journal.sqlite.journal import SqliteJournal
+from gateway.journal.types import hash_ref
 
 pytestmark = pytest.mark.reference
 

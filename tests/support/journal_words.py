@@ -1,6 +1,6 @@
 """Words for tests of the journal: claim, settle, finish, find."""
 
-from gateway.journal.port import Finished, Outcome, Settlement, hash_ref
+from gateway.journal.types import Finished, Outcome, Settlement, hash_ref
 
 BOTH = ("loyalty", "email")
 DELIVERED = (Outcome("identities", "delivered"),)

@@ -9,10 +9,10 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.journal.port import Entry, Sealed
 from gateway.journal.postgres import accounts, erase, replay
 from gateway.journal.postgres.claim import NOW_MS
 from gateway.journal.postgres.link import Connection
+from gateway.journal.types import Entry, Sealed
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.journal.port import Sealed
 from gateway.journal.postgres.link import Connection
+from gateway.journal.types import Sealed
 
 KEEP = """
     INSERT INTO accounts (connection, print, sealed, told_ms, received_ms) VALUES ($1, $2, $3, $4, $5)

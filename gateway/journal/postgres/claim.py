@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.port import Lane
 from gateway.journal.postgres.link import Connection
 from gateway.journal.sqlite.lanes import assembled
+from gateway.journal.types import Lane
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.journal.port import DataPoint
 from gateway.journal.postgres.link import Connection
+from gateway.journal.types import DataPoint
 
 NOTE = """
     INSERT INTO data_points AS d (connection, input, kind, name, attribute, type, first_ms, last_ms, times)

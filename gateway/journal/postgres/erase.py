@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.journal.port import Entry, Receipt, Touched, hash64, hash_ref
 from gateway.journal.postgres import indexing
 from gateway.journal.postgres.link import Connection
+from gateway.journal.types import Entry, Receipt, Touched, hash64, hash_ref
 
 
 @dataclass(frozen=True, slots=True)

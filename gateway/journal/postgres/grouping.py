@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from gateway.journal.port import JournalUnavailable
+from gateway.journal.types import JournalUnavailable
 
 MOST_AT_ONCE = 1024
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gateway.journal.port import JournalUnavailable
 from gateway.journal.postgres.address import Address
 from gateway.journal.postgres.link import Connection, Link
+from gateway.journal.types import JournalUnavailable
 
 CHANNEL = "gateway_work"
 APART_S = 0.01  # commits that notify wait for each other, so hints are sent beside them, and not too often

@@ -7,9 +7,9 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from gateway.journal.port import JournalUnavailable
 from gateway.journal.postgres.link import Connection, Link
 from gateway.journal.shelves import Ids, Run, laid_out, places
+from gateway.journal.types import JournalUnavailable
 
 EVERY_S = 2.0
 PAUSE_S = 0.05

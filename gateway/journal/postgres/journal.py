@@ -13,19 +13,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.journal import port
+from gateway.journal import types
 from gateway.journal.backlog import Backlog
 from gateway.journal.closings import Closing, Others
-from gateway.journal.port import (
-    Count,
-    DataPoint,
-    Entry,
-    Found,
-    JournalUnavailable,
-    Lane,
-    Sealed,
-    Settlement,
-)
 from gateway.journal.postgres import (
     accept,
     accounts,
@@ -46,6 +36,7 @@ from gateway.journal.postgres.grouping import Grouped
 from gateway.journal.postgres.hints import Hints
 from gateway.journal.postgres.link import TROUBLE, Connection, Link, connect, described
 from gateway.journal.replays import Again, Picked, Replay, Selection
+from gateway.journal.types import Count, DataPoint, Entry, Found, JournalUnavailable, Lane, Sealed, Settlement
 
 T = TypeVar("T")
 LEASE_S = 15.0
@@ -241,7 +232,7 @@ class PostgresJournal:
     async def note(self, points: Sequence[DataPoint]) -> None:
         """Add to the catalog of data points; see the port."""
         if points:
-            await self._aside.run(data_points.note, points, port.MOST_DATA_POINTS)
+            await self._aside.run(data_points.note, points, types.MOST_DATA_POINTS)
 
     async def data_points(self) -> list[DataPoint]:
         """The catalog of data points; see the port."""

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from gateway.journal.port import JournalRejected, JournalUnavailable
 from gateway.journal.postgres.address import Address
+from gateway.journal.types import JournalRejected, JournalUnavailable
 
 T = TypeVar("T")
 Connection = Any  # asyncpg has no types

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 
 from gateway.journal.backlog import Backlog, Gate, Waiting, assembled, rest_of
-from gateway.journal.port import Count, Found, Outcome, Sighting
 from gateway.journal.postgres import accounts, erase, gates
 from gateway.journal.postgres.indexing import seqs
 from gateway.journal.postgres.link import Connection
 from gateway.journal.postgres.settle import SHARED
 from gateway.journal.replays import Replayed, unwrapped
+from gateway.journal.types import Count, Found, Outcome, Sighting
 
 OUTCOMES = msgspec.json.Decoder(tuple[Outcome, ...])
 

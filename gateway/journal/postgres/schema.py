@@ -10,8 +10,8 @@ shelves and ``counts`` know no users.
 
 from __future__ import annotations
 
-from gateway.journal.port import JournalUnusable
 from gateway.journal.postgres.link import Connection
+from gateway.journal.types import JournalUnusable
 
 OLDEST_SERVER = 140_000
 TURN = 7_166_405_236_112  # of the advisory lock under which one node at a time brings the schema up to date

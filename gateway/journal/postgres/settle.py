@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.port import Finished, Settlement
 from gateway.journal.postgres import erase
 from gateway.journal.postgres.link import Connection
+from gateway.journal.types import Finished, Settlement
 
 SHARED = 0  # the user under which a connection's shared memory is kept
 

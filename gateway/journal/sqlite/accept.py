@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.port import Entry, Sealed
 from gateway.journal.sqlite import accounts, arrivals, erase, replay
 from gateway.journal.sqlite.settle import Settle
+from gateway.journal.types import Entry, Sealed
 
 MOST_ROWS = 64
 """How much a statement takes in; one is prepared for each number of rows."""

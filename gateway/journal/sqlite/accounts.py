@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.journal.port import Sealed
+from gateway.journal.types import Sealed
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.port import Lane
 from gateway.journal.sqlite.lanes import assembled
 from gateway.journal.sqlite.settle import plain_key
+from gateway.journal.types import Lane
 
 
 @dataclass(frozen=True, slots=True)

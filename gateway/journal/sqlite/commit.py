@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from gateway.journal.port import JournalUnavailable
+from gateway.journal.types import JournalUnavailable
 
 MOST_AT_ONCE = 1024
 SLOW_S, ASIDE_S = 0.02, 0.5

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.port import DataPoint
+from gateway.journal.types import DataPoint
 
 NOTE = """
     INSERT INTO data_points (connection, input, kind, name, attribute, type, first_ms, last_ms, times)

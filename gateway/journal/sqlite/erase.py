@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.port import Entry, Receipt, Touched
+from gateway.journal.types import Entry, Receipt, Touched
 
 NUMBERS = msgspec.json.Decoder(list[int])
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
-from gateway.journal.port import JournalUnavailable, JournalUnusable
 from gateway.journal.sqlite import mark, schema
 from gateway.journal.sqlite.locks import dispatching, writing
+from gateway.journal.types import JournalUnavailable, JournalUnusable
 from gateway.log import logger
 
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0", "cache_size = -16384")

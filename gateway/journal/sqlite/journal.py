@@ -15,22 +15,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.journal import port
+from gateway.journal import types
 from gateway.journal.backlog import Backlog
 from gateway.journal.closings import Closing, Others
-from gateway.journal.port import (
-    Count,
-    DataPoint,
-    Entry,
-    Found,
-    JournalRejected,
-    JournalUnavailable,
-    Lane,
-    Sealed,
-    Settlement,
-    hash64,
-    hash_ref,
-)
 from gateway.journal.replays import Again, Picked, Replay, Selection
 from gateway.journal.sqlite import (
     accept,
@@ -50,6 +37,19 @@ from gateway.journal.sqlite.commit import Committer
 from gateway.journal.sqlite.file import connect, path_of
 from gateway.journal.sqlite.indexing import Indexer
 from gateway.journal.sqlite.locks import Turn, dispatching, writing
+from gateway.journal.types import (
+    Count,
+    DataPoint,
+    Entry,
+    Found,
+    JournalRejected,
+    JournalUnavailable,
+    Lane,
+    Sealed,
+    Settlement,
+    hash64,
+    hash_ref,
+)
 
 T = TypeVar("T")
 LOOK_AGAIN_S = 0.005
@@ -218,7 +218,7 @@ class SqliteJournal:
 
     async def note(self, points: Sequence[DataPoint]) -> None:
         """Add to the catalog of data points; see the port."""
-        await self._do(data_points.Note(tuple(points), port.MOST_DATA_POINTS))
+        await self._do(data_points.Note(tuple(points), types.MOST_DATA_POINTS))
 
     async def data_points(self) -> list[DataPoint]:
         """The catalog of data points; see the port."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.port import Item, Lane
 from gateway.journal.replays import unwrapped
+from gateway.journal.types import Item, Lane
 
 Row = Sequence[Any]
 

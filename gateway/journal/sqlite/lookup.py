@@ -13,10 +13,10 @@ import msgspec
 
 from gateway.clock import now_ms as the_time
 from gateway.journal.backlog import Backlog, Gate, Waiting, assembled, rest_of
-from gateway.journal.port import Count, Found, Outcome, Sighting
 from gateway.journal.replays import Replayed, unwrapped
 from gateway.journal.sqlite import accounts, arrivals, erase, gates, refs, replay
 from gateway.journal.sqlite.settle import SHARED, plain_key
+from gateway.journal.types import Count, Found, Outcome, Sighting
 
 FOUND = """
     SELECT b.seq, b.user, b.message, b.part, b.received_ms, b.dialect, b.body, r.replay, p.created_ms FROM batches b

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.port import Entry, Outcome, hash_ref
 from gateway.journal.replays import ABORTED, Again, Chosen, Picked, Replay, Selection, all_chosen, all_picked, cut
 from gateway.journal.sqlite import refs
+from gateway.journal.types import Entry, Outcome, hash_ref
 
 OUTCOMES = msgspec.json.Decoder(tuple[Outcome, ...])
 

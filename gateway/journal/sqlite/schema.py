@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from gateway.journal.port import JournalUnusable
+from gateway.journal.types import JournalUnusable
 
 APPLICATION_ID = 0x6D504757  # "mPGW"
 OLDEST_SQLITE = (3, 38, 0)

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.port import Finished, Settlement
 from gateway.journal.sqlite import arrivals, erase
+from gateway.journal.types import Finished, Settlement
 
 ESCAPED = "\x1a"  # what a memory key begins with that is stored as JSON
 SHARED = 0  # the user under which a connection's shared memory is kept
