@@ -1,4 +1,4 @@
-"""Facts: the things one batch says, each to be asked about and answered for by itself."""
+"""Facts: the things that one batch states. Each is planned by itself and has an outcome of its own."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from gateway.sdk import Audience, Batch, Event, Membership, Session
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """One thing a batch says, and the hook that is asked about it.
+    """One thing that a batch states, and the hook that plans it.
 
-    ``id`` names it in the ledger: an event's own id, ``identities``, ``attributes``,
-    ``membership:<audience>:<action>`` and the like.
+    ``id`` is its name in the ledger: an event's own id, ``identities``, ``attributes``,
+    ``membership:<audience>:<action>`` and the like. ``arguments`` are those of the hook besides the common ones.
     """
 
     id: str
@@ -22,20 +22,20 @@ class Fact:
     arguments: dict[str, Any]
 
 
-def facts(batch: Batch) -> Iterator[Fact]:
-    """Everything the batch says, in the order in which it must take effect.
+def iter_facts(batch: Batch) -> Iterator[Fact]:
+    """Yield the facts of a batch, in the order in which they must take effect.
 
-    Erasure alone; else who the user is, then what is known of them, then what happened, in order of time.
-    Each id occurs once: what repeats one has its number appended.
+    An erasure comes alone. Otherwise identities come first, then attributes, audiences and memberships, then events in
+    order of time. Each id occurs once: a number is appended to an id that repeats.
     """
     seen: dict[str, int] = {}
     for fact in _facts(batch):
         seen[fact.id] = count = seen.get(fact.id, 0) + 1
-        yield fact if count == 1 else replace(fact, id=numbered(fact.id, count))
+        yield fact if count == 1 else replace(fact, id=number_fact_id(fact.id, count))
 
 
-def numbered(id: str, count: int) -> str:
-    """The id of what repeats one for the so many-th time."""
+def number_fact_id(id: str, count: int) -> str:
+    """Return the id of the fact that is the ``count``-th with this id."""
     return id if count == 1 else f"{id}#{count}"
 
 
@@ -59,8 +59,8 @@ def _facts(batch: Batch) -> Iterator[Fact]:
             yield Fact(id=event.id, hook="on_event", arguments={"event": event})
 
 
-def title(fact: Fact) -> str:
-    """What people call a fact: an event's type and its name, an audience's name; empty for what its id tells."""
+def describe_fact(fact: Fact) -> str:
+    """Return what people call a fact: an event's type and name, or an audience's name. Empty if its id says as much."""
     said = next(iter(fact.arguments.values()))
     if isinstance(said, Event):
         name = getattr(said, "name", None) or getattr(said, "action", None)

@@ -1,11 +1,11 @@
-"""Garbage collection, tuned for processes that live long and make few cycles."""
+"""Garbage collection, tuned for processes that run for long and make few reference cycles."""
 
 from __future__ import annotations
 
 import gc
 
 
-def tend_garbage() -> None:
-    """Collect garbage less often, and never the objects made at start: few objects here are in a cycle."""
+def tune_garbage_collection() -> None:
+    """Collect garbage less often, and never look at the objects that exist now: few objects are in a cycle."""
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)

@@ -20,7 +20,7 @@ class World:
         for step in steps:
             if isinstance(step, str):
                 self.wrong_ms += int(float(step) * HOUR)
-                self.clock.look()
+                self.clock.detect_jump()
             else:
                 self.passed_ms += int(step * HOUR)
 
@@ -57,7 +57,7 @@ def test_a_jump_is_seen_whoever_looks_first():
     assert world.ago(2) == -2
     world.wrong_ms = 0
     world.ago(2)
-    assert world.clock.set_back == 1
+    assert world.clock.backward_jumps == 1
 
 
 def test_a_clock_that_is_corrected_little_by_little_is_not_set():
@@ -65,6 +65,6 @@ def test_a_clock_that_is_corrected_little_by_little_is_not_set():
     for _ in range(3600):
         world.passed_ms += 1_000
         world.wrong_ms -= 9_000
-        world.clock.look()
-    assert world.clock.set_back == 0
+        world.clock.detect_jump()
+    assert world.clock.backward_jumps == 0
     assert world.ago(0) == -8

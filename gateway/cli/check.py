@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 
 from gateway.cli import configured
-from gateway.govern.rewrite import rewriter
+from gateway.govern.rewrite import load_rewriter
 from gateway.journal import engines
 from gateway.journal.types import JournalUnavailable, JournalUnusable
-from gateway.plugins.connections import Hosted, connect_all
+from gateway.plugins.connections import HostedConnection, connect_all
 from gateway.settings import ConfigurationError, Settings
 
 
@@ -31,7 +31,7 @@ def command(file: Path | None, *, deep: bool) -> None:
         click.echo(f"{name}: {plugin.destination.title} ({plugin.name} {plugin.version})")
         for doubt in configured.doubts(name, connection.configured.filter):
             click.echo(f"  {doubt}")
-        if isinstance(connection, Hosted):
+        if isinstance(connection, HostedConnection):
             click.echo(f"  each account brings: {', '.join(sorted(connection.offered)) or 'nothing'}")
     for doubt in engines.doubts(settings.journal):
         click.echo(f"journal: {doubt}")
@@ -48,7 +48,7 @@ def _beyond_plugins(settings: Settings, doubtful: frozenset[str], *, deep: bool)
     except ConfigurationError as error:
         yield from error.problems
     try:
-        rewriter(settings.rules)
+        load_rewriter(settings.rules)
     except ConfigurationError as error:
         yield from error.problems
     try:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from gateway.mparticle.names import USER_IDENTITIES
-from gateway.plugins.connections import Connection, Hosted, connect_all
+from gateway.plugins.connections import Connection, HostedConnection, connect_all
 from gateway.settings import ConfigurationError, Settings, load
 from gateway.settings.filtering import Filter
 
@@ -81,7 +81,7 @@ def require(connection: str, of: Settings, known: Collection[str] = ()) -> None:
         fail(f'{name!r} has no accounts: its credentials are not "account"')
 
 
-def connections(of: Settings) -> dict[str, Connection | Hosted]:
+def connections(of: Settings) -> dict[str, Connection | HostedConnection]:
     """Every connection, joined with its plugin; a problem ends the command."""
     usable, problems = connect_all(of.connections)
     if problems:

@@ -19,7 +19,7 @@ from gateway.govern.filter import DataFilter, Decision
 from gateway.govern.rules import Governor
 from gateway.journal import engines
 from gateway.journal.types import DataPoint, JournalUnavailable, JournalUnusable
-from gateway.plugins.connections import Hosted
+from gateway.plugins.connections import HostedConnection
 from gateway.settings import Journal, Settings
 
 Row = dict[str, Any]
@@ -43,7 +43,9 @@ def command(file: Path | None, only: str | None, *, undecided: bool, as_block: b
         configured.fail(f"no connection named {only!r} is configured")
     if as_block and only is None:
         raise click.UsageError("--block is of one connection: name it with --connection")
-    joined = {name: one.nobody() if isinstance(one, Hosted) else one for name, one in connections.items()}
+    joined = {
+        name: one.without_account() if isinstance(one, HostedConnection) else one for name, one in connections.items()
+    }
     filters = {name: Governor(one).filter for name, one in joined.items() if only in (None, name)}
     points = [point for point in _seen(settings) if only in (None, point.connection)]
     if as_block and only is not None:

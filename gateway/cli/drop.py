@@ -11,11 +11,11 @@ import click
 
 from gateway.cli import configured
 from gateway.cli.tables import counted
-from gateway.facts import facts
+from gateway.facts import iter_facts
 from gateway.journal.engines import inspect, open_journal
 from gateway.journal.types import Count, Finished, Item, JournalUnavailable, JournalUnusable, Lane, Outcome, Settlement
 from gateway.mparticle.decoding import decode
-from gateway.plan import call_id
+from gateway.plan import make_call_id
 from gateway.sdk import Batch
 from gateway.settings import Settings
 
@@ -84,7 +84,7 @@ def given_up(lane: Lane) -> Settlement:
 
 def _given_up(item: Item, connection: str) -> Finished:
     batch = decode(item.dialect, item.body, message=item.message, part=item.part)
-    words = [_word(fact.id, batch, item, connection) for fact in facts(batch)]
+    words = [_word(fact.id, batch, item, connection) for fact in iter_facts(batch)]
     unread = [Outcome(fact=q.id, word="dead", reason="malformed", detail=q.problem) for q in batch.quarantined]
     told = [*unread, *words]
     if item.again is not None:
@@ -96,7 +96,7 @@ def _given_up(item: Item, connection: str) -> Finished:
 def _word(fact: str, batch: Batch, item: Item, connection: str) -> Outcome:
     """What a fact's calls came to where any has ended, else that it is given up."""
     replay = "" if item.again is None else item.again.replay
-    ids = (call_id(batch, connection, fact, position, replay) for position in range(MOST_CALLS))
+    ids = (make_call_id(batch, connection, fact, position, replay) for position in range(MOST_CALLS))
     ends = [item.progress[id] for id in ids if "word" in item.progress.get(id, ())]
     for end in sorted(ends, key=lambda end: ("dead", "delivered", "skipped").index(end["word"])):
         return Outcome(fact=fact, word=end["word"], reason=end.get("reason", ""), detail=end.get("detail", ""))

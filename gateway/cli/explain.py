@@ -14,7 +14,7 @@ import click
 
 from gateway.cli import configured
 from gateway.cli.tables import explained, table
-from gateway.facts import facts, title
+from gateway.facts import describe_fact, iter_facts
 from gateway.journal import engines
 from gateway.journal.backlog import Gate
 from gateway.journal.replays import Replayed
@@ -168,7 +168,7 @@ def _titles(batch: Found) -> dict[str, str]:
         return {}
     try:
         decoded = decode(batch.dialect, batch.body, message=batch.message, part=batch.part)
-        return {fact.id: title(fact) for fact in facts(decoded)}
+        return {fact.id: describe_fact(fact) for fact in iter_facts(decoded)}
     except Exception:  # noqa: BLE001  # whatever it is, what the ledger says can be told without
         return {}
 

@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from gateway.cli.tables import table
-from gateway.plugins.connections import PluginError, installed, load
+from gateway.plugins.connections import PluginError, list_installed, load
 
 
 @click.command("plugins")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(*, as_json: bool) -> None:
     """List installed destination plugins; exit 1 if one cannot be used."""
-    rows = [_row(name) for name in sorted(installed())]
+    rows = [_row(name) for name in sorted(list_installed())]
     if as_json:
         for row in rows:
             click.echo(json.dumps(row))

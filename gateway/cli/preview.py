@@ -18,14 +18,14 @@ from gateway.deliver.folding import fold
 from gateway.deliver.making import Wait
 from gateway.dispatch.planner import ItemPlanner, NoAccountPlanner, make_planner
 from gateway.dispatch.prepare import NoLookup, Prepared, prepare
-from gateway.facts import facts, title
-from gateway.govern.rewrite import Rewriter, rewriter
+from gateway.facts import describe_fact, iter_facts
+from gateway.govern.rewrite import Rewriter, load_rewriter
 from gateway.journal.types import Item, KeptBack
 from gateway.mparticle.firehose.accounts import Account, account
 from gateway.mparticle.json import Malformed
 from gateway.mparticle.parts import Part
 from gateway.mparticle.posts import Post, read
-from gateway.plugins.connections import Connection, Hosted, PluginError
+from gateway.plugins.connections import Connection, HostedConnection, PluginError
 from gateway.plugins.watchdog import Watchdog
 from gateway.sdk import Call
 from gateway.settings import ConfigurationError
@@ -48,7 +48,7 @@ def command(message: Any, file: Path | None, only: str | None, *, as_json: bool)
         body = message.read()
         post = read(body)
         joined = {name: _joined(one, post, body) for name, one in connections.items() if only in (None, name)}
-        rules = rewriter(settings.rules)
+        rules = load_rewriter(settings.rules)
     except Malformed as error:
         configured.fail(f"{message.name}: {error}")
     except ConfigurationError as error:
@@ -66,13 +66,13 @@ async def _rows(post: Post, joined: Collection[tuple[Connection, ItemPlanner | N
     ]
 
 
-def _joined(one: Connection | Hosted, post: Post, body: bytes) -> tuple[Connection, ItemPlanner | None]:
+def _joined(one: Connection | HostedConnection, post: Post, body: bytes) -> tuple[Connection, ItemPlanner | None]:
     """A connection, or that of the account which the message brings. Raises ConfigurationError."""
     if isinstance(one, Connection):
         return one, None
     of = account(body) if post.dialect == "firehose" else Account()
     if of.id is None and not of.settings:
-        return one.nobody(), NoAccountPlanner(one)
+        return one.without_account(), NoAccountPlanner(one)
     try:
         return one.account(of.id or "~", of.settings), None
     except PluginError as error:
@@ -102,7 +102,7 @@ def _shown(prepared: Prepared, part: Part, connection: Connection, guard: Watchd
     base = {"connection": connection.name, "plugin": connection.plugin.name}
     for call in fold(connection, list(prepared.progress.open_calls()), guard):
         yield {**base, **shown_call(call, connection, lane=part.user_key)}
-    titles = {fact.id: title(fact) for fact in facts(prepared.batch)}
+    titles = {fact.id: describe_fact(fact) for fact in iter_facts(prepared.batch)}
     for outcome in prepared.plan.settled:
         kind = {"skipped": "skip", "dead": "dead"}[outcome.word]
         said = {
@@ -147,7 +147,7 @@ def shown_call(call: Call, connection: Connection, *, lane: str) -> Shown:
         shown["json"] = call.json
     if call.file is not None:
         shown["file"] = {"field": call.file.field, "name": call.file.name, "bytes": len(call.file.content)}
-    masked: Shown = json.loads(connection.masked(json.dumps({**shown, "scope": call.scope, "lane": lane})))
+    masked: Shown = json.loads(connection.mask(json.dumps({**shown, "scope": call.scope, "lane": lane})))
     return masked
 
 

@@ -10,7 +10,7 @@ import click
 from gateway.cli import configured
 from gateway.clock import now_ms
 from gateway.mparticle.registration import registration
-from gateway.plugins.connections import Connection, Hosted, Plugin, PluginError, declared, load
+from gateway.plugins.connections import Connection, HostedConnection, Plugin, PluginError, describe_plugin, load
 
 
 @click.command("registration")
@@ -18,10 +18,10 @@ from gateway.plugins.connections import Connection, Hosted, Plugin, PluginError,
 @configured.option
 def command(name: str, file: Path | None) -> None:
     """Print the Firehose registration of NAME, a connection or an installed plugin."""
-    click.echo(json.dumps(registration([declared(_named(name, file))], now_ms=now_ms()), indent=2))
+    click.echo(json.dumps(registration([describe_plugin(_named(name, file))], now_ms=now_ms()), indent=2))
 
 
-def _named(name: str, file: Path | None) -> Connection | Hosted | Plugin:
+def _named(name: str, file: Path | None) -> Connection | HostedConnection | Plugin:
     if configured.file_or_default(file) is not None:
         settings = configured.settings(file)
         if name in settings.connections:

@@ -22,7 +22,7 @@ from gateway.cli.surveying import Survey, show
 from gateway.cli.tables import counted, table
 from gateway.clock import now_ms
 from gateway.dispatch.replay import Pace, Pump, Targets
-from gateway.govern.rewrite import rewriter
+from gateway.govern.rewrite import load_rewriter
 from gateway.ingest.backpressure import Pressure
 from gateway.journal import engines
 from gateway.journal.port import Journal
@@ -164,7 +164,7 @@ def _abort(settings: Settings, id: str) -> None:
 def _survey(settings: Settings, selection: Selection, *, as_json: bool) -> None:
     connections = configured.connections(settings)
     try:
-        rules = rewriter(settings.rules)
+        rules = load_rewriter(settings.rules)
     except ConfigurationError as error:
         configured.fail(error.problems)
 

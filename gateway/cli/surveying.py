@@ -22,7 +22,7 @@ from gateway.govern.rewrite import Rewriter
 from gateway.journal.port import Journal
 from gateway.journal.replays import Picked, Selection
 from gateway.journal.types import Item
-from gateway.plugins.connections import Connection, Hosted
+from gateway.plugins.connections import Connection, HostedConnection
 from gateway.plugins.watchdog import Watchdog
 from gateway.settings import ConfigurationError, Settings
 
@@ -57,7 +57,7 @@ class Survey:
 
     journal: Journal
     settings: Settings
-    connections: Mapping[str, Connection | Hosted]
+    connections: Mapping[str, Connection | HostedConnection]
     rules: Rewriter
     clock: Clock = field(default_factory=Clock)
     selected: Counter[tuple[str, str, str]] = field(default_factory=Counter)
@@ -109,7 +109,7 @@ class Survey:
         connection = joined.connection
         calls = fold(connection, list(progress.open_calls()), joined.guard)
         for call in calls:
-            key = (connection.name, call.method, connection.masked(call.path))
+            key = (connection.name, call.method, connection.mask(call.path))
             known = key in self.calls or len(self.calls) < MOST_PATHS
             self.calls[key if known else (connection.name, call.method, OTHER)] += 1
             if len(self.first) < FIRST:
@@ -135,7 +135,7 @@ class Survey:
 
         kept = await self.journal.sealed(name)
         if kept is None:
-            return Joined(connection=one.nobody(), planner=NoAccountPlanner(one), guard=guard)
+            return Joined(connection=one.without_account(), planner=NoAccountPlanner(one), guard=guard)
         try:
             given = msgspec.json.decode(Sealer(self.settings.accounts.keys()).open(kept.sealed, name))
             return self._planned_for(one.account(name.partition("/")[2], given), guard)

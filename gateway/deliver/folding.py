@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from gateway.log import logger
-from gateway.plan import NoPlan, checked, fault
+from gateway.plan import InvalidPlan, check, make_fault
 from gateway.plugins.connections import Connection
 from gateway.sdk import Call
 
@@ -22,15 +22,17 @@ def fold(connection: Connection, calls: Sequence[Call], guard: AbstractContextMa
             folded = hook(calls=tuple(calls), settings=connection.settings)
         return calls if folded is None else _covering(calls, folded)
     except Exception as error:  # noqa: BLE001  # a plugin's mistake must not cost its user's data
-        logger.warning("coalesce failed", connection=connection.name, problem=str(fault(connection, "coalesce", error)))
+        logger.warning(
+            "coalesce failed", connection=connection.name, problem=str(make_fault(connection, "coalesce", error))
+        )
         return calls
 
 
 def _covering(offered: Sequence[Call], folded: Sequence[Call]) -> Sequence[Call]:
-    """The folded calls, if they stand for each of those offered exactly once. Raises NoPlan."""
+    """The folded calls, if they stand for each of those offered exactly once. Raises InvalidPlan."""
     covered = Counter(id for call in folded for id in (call.covers or (call.id,)))
     if covered != Counter(call.id for call in offered):
-        raise NoPlan("coalesce must cover each call it is given exactly once")
+        raise InvalidPlan("coalesce must cover each call it is given exactly once")
     if any(call.covers and call.id not in call.covers for call in folded):
-        raise NoPlan("a folded call must cover its own id too")
-    return [checked(call) for call in folded]
+        raise InvalidPlan("a folded call must cover its own id too")
+    return [check(call) for call in folded]

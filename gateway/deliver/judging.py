@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 import msgspec
 
 from gateway.deliver import verdicts
-from gateway.plan import FactPlan, checked, fault, sort
+from gateway.plan import FactPlan, check, make_fault, sort_answer
 from gateway.plugins.connections import Connection
 from gateway.sdk import Call, Reply, Verdict
 
@@ -22,9 +22,9 @@ def judge(connection: Connection, call: Call, reply: Reply, guard: AbstractConte
             answer = hook(call=call, reply=reply, settings=connection.settings)
             if answer is None:
                 return verdicts.default(reply)
-            return checked(answer) if isinstance(answer, Verdict) else sort(answer)
+            return check(answer) if isinstance(answer, Verdict) else sort_answer(answer)
     except Exception as error:
-        raise fault(connection, "on_reply", error) from error
+        raise make_fault(connection, "on_reply", error) from error
 
 
 def numbered(planned: FactPlan, after: Call, length: int) -> tuple[Call, ...]:

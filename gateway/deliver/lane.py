@@ -194,7 +194,7 @@ class Courier:
         if not heads:
             if any(item.item.crashed_in == "coalesce" for item in work):
                 return calls
-            self.maker.guard.about(b"coalesce", lane.user, work[0].item.seq)
+            self.maker.guard.note_subject(b"coalesce", lane.user, work[0].item.seq)
             return fold(self.maker.connection, calls, self.maker.guard)
         covered = {id for item in work for chain in item.chains.values() for id in chain.covers}
         return [call for call in calls if call.id in heads or call.id not in covered]

@@ -76,7 +76,7 @@ class Maker:
         if closed is not None:
             return Wait(seconds=closed.until - self.gates.clock(), reason=closed.reason)
         reply = None
-        self.guard.about(b"sign", *at)  # which is the first thing done, and without a pause
+        self.guard.note_subject(b"sign", *at)  # which is the first thing done, and without a pause
         try:
             reply = await self.sender.send(call, attempt=attempt)
         except PluginFault as error:
@@ -85,7 +85,7 @@ class Maker:
         finally:
             self.gates.leave(call.scope, reply)
         await self._rested()
-        self.guard.about(b"on_reply", *at)
+        self.guard.note_subject(b"on_reply", *at)
         try:
             judged = judge(self.connection, call, reply, self.guard)
         except PluginFault as error:

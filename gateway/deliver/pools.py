@@ -19,7 +19,7 @@ from gateway.deliver.folding import fold
 from gateway.deliver.making import NOWHERE, Answer, Maker, Place, Wait
 from gateway.deliver.suspects import Suspects
 from gateway.log import logger
-from gateway.plugins.blackbox import MAX_RIDERS
+from gateway.plugins.blackbox import MAX_MEMBERS
 from gateway.sdk import Call, Pool
 
 LOOKS = 4
@@ -91,7 +91,7 @@ class Gathering:
         group = self.groups[suspected]
         group.riders.append(rider)
         group.weight += weight
-        most = min(self.pool.most, self.suspects.most if suspected else MAX_RIDERS)
+        most = min(self.pool.most, self.suspects.most if suspected else MAX_MEMBERS)
         if len(group.riders) >= most or group.weight >= MOST_BYTES:
             self._go_on(group)
         return rider.turn
@@ -124,7 +124,7 @@ class Gathering:
             riders = list(by_id.values())
             offered = [replace(rider.call, covers=()) for rider in riders]
             shared = []
-            self.maker.guard.about(b"coalesce", *_place(riders))
+            self.maker.guard.note_subject(b"coalesce", *_place(riders))
             for call in fold(self.maker.connection, offered, self.maker.guard):
                 covered = [by_id[id] for id in call.covers or (call.id,)]
                 if len(covered) > 1:

@@ -12,9 +12,9 @@ import httpx
 import msgspec
 
 from gateway import __version__
-from gateway.plan import NoPlan, PluginFault, fault, sound
+from gateway.plan import InvalidPlan, PluginFault, check_call, make_fault
 from gateway.plugins.connections import Connection
-from gateway.plugins.watchdog import TooLong
+from gateway.plugins.watchdog import HookTimeout
 from gateway.sdk import Call, Reply
 
 PartnerTransport: TypeAlias = httpx.AsyncBaseTransport
@@ -74,9 +74,9 @@ def sign(connection: Connection, call: Call) -> Call:
     try:
         signed = hook(call=call, settings=connection.settings)
     except Exception as error:
-        raise fault(connection, "sign", error) from error
+        raise make_fault(connection, "sign", error) from error
     if not isinstance(signed, Call):
-        raise fault(connection, "sign", NoPlan(f"expected a Call, got {type(signed).__name__}"))
+        raise make_fault(connection, "sign", InvalidPlan(f"expected a Call, got {type(signed).__name__}"))
     return signed
 
 
@@ -84,11 +84,11 @@ def built(connection: Connection, call: Call, guard: AbstractContextManager[None
     """The signed request of a call. Raises PluginFault, for whatever it is that makes this call impossible."""
     try:
         with guard:
-            return request(connection, sound(sign(connection, call)))
-    except (PluginFault, TooLong):
+            return request(connection, check_call(sign(connection, call)))
+    except (PluginFault, HookTimeout):
         raise
     except Exception as error:
-        raise fault(connection, "request", error) from error
+        raise make_fault(connection, "request", error) from error
 
 
 class Sender:
@@ -127,12 +127,12 @@ class Sender:
     def _built(self, call: Call) -> httpx.Request:
         try:
             return built(self._connection, call, self._guard)
-        except TooLong:  # or the machine stood still for a while
+        except HookTimeout:  # or the machine stood still for a while
             pass
         try:
             return built(self._connection, call, self._guard)
-        except TooLong as error:
-            raise fault(self._connection, "sign", error) from error
+        except HookTimeout as error:
+            raise make_fault(self._connection, "sign", error) from error
 
     async def close(self) -> None:
         """Let go of every connection."""

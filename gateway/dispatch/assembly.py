@@ -72,7 +72,7 @@ def make_dispatcher(
         stopping=stopped.is_set,
         guard=watchdog,
     )
-    suspects = Suspects(shared.box.suspects(connection.name), partial(shared.box.suspect, connection.name))
+    suspects = Suspects(shared.box.read_suspects(connection.name), partial(shared.box.set_suspects, connection.name))
     pools = Pools(maker, freed.set, suspects)
     dispatcher = Dispatcher(
         connection=connection,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from gateway.govern.kinds import attributes_of, kind_of
+from gateway.govern.kinds import find_kind, list_attributes
 from gateway.journal.types import DataPoint
 from gateway.sdk import Batch
 
@@ -104,8 +104,8 @@ def _said(batch: Batch) -> Iterator[Said]:
         own = [batch.audience.name] if batch.audience is not None else []
         yield "audiences", "", dict.fromkeys((*own, *audiences), NO_VALUE)
     for event in batch.events:
-        kind, name = kind_of(event)
-        yield kind, name, dict(attributes_of(event)) if kind == "commerce" else event.attributes
+        kind, name = find_kind(event)
+        yield kind, name, dict(list_attributes(event)) if kind == "commerce" else event.attributes
 
 
 def _count(group: Group, told: Mapping[str, Any], at_ms: int) -> None:

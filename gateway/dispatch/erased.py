@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from gateway.facts import numbered
+from gateway.facts import number_fact_id
 from gateway.journal.port import Journal
 from gateway.journal.types import Item, Outcome, hash_ref
 from gateway.mparticle.parts import meant
@@ -49,7 +49,7 @@ def is_older(batch: Batch, before_ms: int) -> bool:
 def drop_events(batch: Batch, before_ms: int) -> tuple[Batch, list[str]]:
     """Return the batch without the events older than ``before_ms``, and the ids of their facts.
 
-    Events that share an id are numbered: first those that are kept, as the plan numbers them, then those dropped.
+    Events that share an id are number_fact_id: first those that are kept, as the plan numbers them, then those dropped.
     """
     old = [event for event in batch.events if event.time_ms is not None and event.time_ms < before_ms]
     if not old:
@@ -58,5 +58,5 @@ def drop_events(batch: Batch, before_ms: int) -> tuple[Batch, list[str]]:
     seen, dropped = Counter(event.id for event in kept), []
     for event in old:
         seen[event.id] += 1
-        dropped.append(numbered(event.id, seen[event.id]))
+        dropped.append(number_fact_id(event.id, seen[event.id]))
     return replace(batch, events=kept), dropped

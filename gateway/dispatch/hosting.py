@@ -22,7 +22,7 @@ from gateway.ingest.accounts import written
 from gateway.journal.port import Journal
 from gateway.journal.types import JournalUnavailable, Sealed
 from gateway.log import logger
-from gateway.plugins.connections import Connection, Hosted, PluginError
+from gateway.plugins.connections import Connection, HostedConnection, PluginError
 from gateway.sealing import Sealer, Unopenable
 from gateway.settings import ConfigurationError
 
@@ -50,7 +50,7 @@ class Tenant:
 class Host:
     """Works on a hosted connection until it is stopped. ``dispatcher`` makes one for an account's connection."""
 
-    hosted: Hosted
+    hosted: HostedConnection
     journal: Journal
     sealer: Sealer
     dispatcher: Callable[[Connection, ItemPlanner | None], Dispatcher]
@@ -134,7 +134,7 @@ class Host:
 
     def _made(self, name: str, kept: Sealed | None) -> Dispatcher:
         if name == self.hosted.name:
-            return self.dispatcher(self.hosted.nobody(), NoAccountPlanner(self.hosted))
+            return self.dispatcher(self.hosted.without_account(), NoAccountPlanner(self.hosted))
         given = {} if kept is None else msgspec.json.decode(self.sealer.open(kept.sealed, name))
         return self.dispatcher(self.hosted.account(name.partition("/")[2], given), None)
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.clock import Clock
-from gateway.facts import facts
-from gateway.govern.governed import Governed
+from gateway.facts import iter_facts
+from gateway.govern.governed import GovernedBatch
 from gateway.govern.rewrite import RewriteFault, Rewriter
 from gateway.govern.rules import Governor
 from gateway.journal.types import Item, Outcome
 from gateway.log import logger
 from gateway.plan import FactPlan, ItemPlan, PluginFault, plan
-from gateway.plugins.connections import Connection, Hosted
-from gateway.plugins.watchdog import TooLong, Watchdog
+from gateway.plugins.connections import Connection, HostedConnection
+from gateway.plugins.watchdog import HookTimeout, Watchdog
 from gateway.sdk import Batch, Memory
 
 MAX_CRASHES = 3
@@ -44,18 +44,18 @@ class Planner:
         If its plan has to be discarded, every fact is a dead letter that gives the reason. If too many processes have
         died of the item, every fact without an outcome is a dead letter.
         """
-        self.guard.about(b"plan", user, item.seq)
+        self.guard.note_subject(b"plan", user, item.seq)
         crashed = self._crash_detail(item) if item.crashes >= MAX_CRASHES else ""
         if crashed:
             logger.error("set aside", connection=self.connection.name, message=item.message, problem=crashed)
         if crashed and item.crashed_in == "plan":
-            dead = (Outcome(fact=fact.id, word="dead", reason="crashed", detail=crashed) for fact in facts(batch))
+            dead = (Outcome(fact=fact.id, word="dead", reason="crashed", detail=crashed) for fact in iter_facts(batch))
             return ItemPlan(item=item, settled=(*malformed(batch), *dead), batch=batch)
         try:
             rewritten = self.rewriter.rewrite(batch)
             try:
                 governed, planned = self._plan(item, rewritten, memory)
-            except TooLong:  # or the machine stood still for a while
+            except HookTimeout:  # or the machine stood still for a while
                 governed, planned = self._plan(item, rewritten, memory)
         except Exception as error:  # noqa: BLE001  # a rule or a plugin may have made anything of the batch
             return ItemPlan(item=item, settled=(*malformed(batch), *self._discard(item, batch, error)), batch=batch)
@@ -68,9 +68,9 @@ class Planner:
             crashed=crashed,
         )
 
-    def _plan(self, item: Item, batch: Batch, memory: Memory) -> tuple[Governed, list[FactPlan]]:
+    def _plan(self, item: Item, batch: Batch, memory: Memory) -> tuple[GovernedBatch, list[FactPlan]]:
         again = item.again
-        asked = facts(batch) if again is None else (fact for fact in facts(batch) if fact.id in again.facts)
+        asked = iter_facts(batch) if again is None else (fact for fact in iter_facts(batch) if fact.id in again.facts)
         replay = "" if again is None else again.replay
         with self.guard:
             governed = self.governor.govern(batch, asked, self.clock.ago_ms)
@@ -81,13 +81,13 @@ class Planner:
         problem = self._problem(error)
         logger.error("plan discarded", connection=self.connection.name, message=item.message, problem=problem)
         reason, cause = ("rule_error", RULES) if isinstance(error, RewriteFault) else ("plugin_error", "")
-        return [Outcome(fact=f.id, word="dead", reason=reason, detail=problem, cause=cause) for f in facts(batch)]
+        return [Outcome(fact=f.id, word="dead", reason=reason, detail=problem, cause=cause) for f in iter_facts(batch)]
 
     def _problem(self, error: Exception) -> str:
         """Describe an error of planning without any value of a user's."""
         if isinstance(error, (PluginFault, RewriteFault)):
             return str(error)
-        if isinstance(error, TooLong):
+        if isinstance(error, HookTimeout):
             return f"{self.connection.plugin.name}: planning took too long, twice; {error}"
         return f"planning failed: {type(error).__name__}"
 
@@ -104,13 +104,13 @@ def make_planner(connection: Connection, rules: Rewriter, guard: Watchdog, clock
 class NoAccountPlanner:
     """Skips every fact of a message that names no account: nobody's credentials may send it."""
 
-    def __init__(self, hosted: Hosted) -> None:
+    def __init__(self, hosted: HostedConnection) -> None:
         self._cause = f"connections.{hosted.name}.credentials"
 
     def plan_item(self, item: Item, batch: Batch, memory: Memory, *, user: int) -> ItemPlan:  # noqa: ARG002  # as ItemPlanner has it
         """Return a plan without calls, with the setting that decided."""
         skipped = (
-            Outcome(fact=fact.id, word="skipped", reason="no_account", cause=self._cause) for fact in facts(batch)
+            Outcome(fact=fact.id, word="skipped", reason="no_account", cause=self._cause) for fact in iter_facts(batch)
         )
         return ItemPlan(item=item, settled=(*malformed(batch), *skipped), erases=batch.erasure is not None)
 
@@ -124,12 +124,12 @@ def _dropped(before: Batch, after: Batch) -> list[Outcome]:
     """Return the outcomes of facts that a rule removed."""
     if after is before:
         return []
-    left = {fact.id for fact in facts(after)}
-    removed = (fact.id for fact in facts(before) if fact.id not in left)
+    left = {fact.id for fact in iter_facts(after)}
+    removed = (fact.id for fact in iter_facts(before) if fact.id not in left)
     return [Outcome(fact=fact, word="skipped", reason="dropped", cause=RULES) for fact in removed]
 
 
-def _withheld(governed: Governed) -> list[Outcome]:
+def _withheld(governed: GovernedBatch) -> list[Outcome]:
     """Return the outcomes of facts that the connection may not be sent."""
     kept_back = governed.kept_back
     return [

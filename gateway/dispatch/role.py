@@ -18,14 +18,14 @@ from gateway.dispatch.assembly import SharedParts, make_dispatcher
 from gateway.dispatch.catalog import Catalog
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.planner import ItemPlanner
-from gateway.garbage import tend_garbage
-from gateway.govern.rewrite import rewriter
+from gateway.garbage import tune_garbage_collection
+from gateway.govern.rewrite import load_rewriter
 from gateway.journal.engines import open_journal
 from gateway.journal.port import Journal
 from gateway.journal.types import JournalUnavailable
 from gateway.log import logger
 from gateway.plugins.blackbox import Blackbox
-from gateway.plugins.connections import Connection, Hosted, connect_all
+from gateway.plugins.connections import Connection, HostedConnection, connect_all
 from gateway.settings import Delivery, Settings
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, blackbox: int) -> None
     for problem in problems:
         logger.error("connection unusable; its work is kept", problem=problem)
     await _tell_of_stranded(settings, journal)
-    rules = rewriter(settings.rules, box)
+    rules = load_rewriter(settings.rules, box)
     catalog, clock = Catalog(), Clock()
     shared = SharedParts(
         journal=journal, delivery=settings.delivery, rules=rules, catalog=catalog, box=box, clock=clock
@@ -73,7 +73,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, blackbox: int) -> None
     own = (one for one in connections.values() if isinstance(one, Connection))
     working: list[Dispatcher | Host] = [make_dispatcher(one, shared) for one in own]
     working += _hosts(settings, connections, shared)
-    tend_garbage()
+    tune_garbage_collection()
     tasks = [asyncio.create_task(one.run()) for one in working]
     aside = [
         asyncio.create_task(_prune(settings, journal, clock)),
@@ -136,26 +136,28 @@ async def _tell_of_stranded(settings: Settings, journal: Journal) -> None:
 
 async def _learns_of_crash(journal: Journal, box: Blackbox) -> bool:
     """Whether it is on record what a predecessor died of, if it was a plugin."""
-    died = box.running()
+    died = box.read_running_hook()
     if died is None:
         return True
-    if died.riders:  # one of them is why: nobody else may suffer for it
-        box.suspect(died.connection, died.riders)
+    if died.members:  # one of them is why: nobody else may suffer for it
+        box.set_suspects(died.connection, died.members)
     else:
         try:
             await journal.crashed(died.connection, died.user, died.seq, died.doing)
         except JournalUnavailable as error:
             logger.error("journal unavailable", problem=str(error))
             return False
-    about = {"connection": died.connection, "doing": died.doing, "users": len(died.riders) or 1}
+    about = {"connection": died.connection, "doing": died.doing, "users": len(died.members) or 1}
     ago_s = round(time.monotonic() - died.since, 1)
     logger.error("a process died in a plugin", **about, began_s_ago=ago_s)
     box.charge(died.connection, CRASH_S)
-    box.ended()
+    box.end_hook()
     return True
 
 
-def _hosts(settings: Settings, connections: Mapping[str, Connection | Hosted], shared: SharedParts) -> list[Host]:
+def _hosts(
+    settings: Settings, connections: Mapping[str, Connection | HostedConnection], shared: SharedParts
+) -> list[Host]:
     """Whoever works on connections that have their settings from customers' accounts."""
     if not settings.hosted:
         return []
@@ -166,7 +168,7 @@ def _hosts(settings: Settings, connections: Mapping[str, Connection | Hosted], s
         return make_dispatcher(connection, shared, planner)
 
     sealer = Sealer(settings.accounts.keys())
-    hosted = (one for one in connections.values() if isinstance(one, Hosted))
+    hosted = (one for one in connections.values() if isinstance(one, HostedConnection))
     return [hosting.Host(hosted=one, journal=shared.journal, sealer=sealer, dispatcher=made) for one in hosted]
 
 
@@ -196,8 +198,8 @@ async def _keep_time(clock: Clock, journal: Journal, delivery: Delivery) -> None
     longest_ms = int(1000 * max(MOST_WAIT_S, delivery.retry_most_s, delivery.pause_s)) + LONGER_MS
     heeded, recalled = 0, -RECALL_EVERY_S
     while True:
-        clock.look()
-        seen = clock.set_back
+        clock.detect_jump()
+        seen = clock.backward_jumps
         if seen > heeded or time.monotonic() > recalled + RECALL_EVERY_S:
             with suppress(JournalUnavailable):
                 await _recall(journal, clock.now_ms(), put_off_ms=0 if seen > heeded else longest_ms)

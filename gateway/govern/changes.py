@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from gateway.facts import Fact
-from gateway.govern.governed import Governed, Withheld
-from gateway.govern.kinds import attributes_of, kind_of, with_attributes
-from gateway.govern.names import MOST_NAMES
+from gateway.govern.governed import GovernedBatch, WithheldFact
+from gateway.govern.kinds import change_attributes, find_kind, list_attributes
+from gateway.govern.names import MAX_NAMES
 from gateway.journal.types import KeptBack
 from gateway.sdk import (
     AttributeChange,
@@ -39,9 +39,9 @@ class Changes:
     """All changes of a connection, each applied to what the one before made."""
 
     def __init__(self, changes: Sequence[Change], key: str) -> None:
-        self._steps = [Step(change, f"{key}.changes.{number}") for number, change in enumerate(changes)]
+        self._steps = [ChangeStep(change, f"{key}.changes.{number}") for number, change in enumerate(changes)]
 
-    def apply(self, governed: Governed) -> Governed:
+    def apply(self, governed: GovernedBatch) -> GovernedBatch:
         """What may be sent, changed; with what was dropped on the way, and by which change."""
         if not self._steps or governed.batch.erasure is not None:
             return governed
@@ -53,14 +53,14 @@ class Changes:
             changed, cause = self._fact(fact, batch, lost)
             said = fact.arguments.get("event") or fact.arguments.get("session")
             if cause:
-                withheld.append(Withheld(fact=fact.id, reason="dropped", cause=cause))
+                withheld.append(WithheldFact(fact=fact.id, reason="dropped", cause=cause))
                 events.pop(id(said), None)
                 continue
             facts.append(changed)
             if said is not None:
                 events[id(said)] = next(iter(changed.arguments.values()))
         kept_back = {id: (*governed.kept_back.get(id, ()), *more) for id, more in lost.items()}
-        return Governed(
+        return GovernedBatch(
             batch=replace(batch, events=tuple(events.values())),
             facts=tuple(facts),
             withheld=tuple(withheld),
@@ -87,7 +87,7 @@ class Changes:
                 said = step.membership(said)
             elif isinstance(said, Event):
                 if step.is_about(said):
-                    _note(lost, fact.id, step, dict(attributes_of(said)))
+                    _note(lost, fact.id, step, dict(list_attributes(said)))
                 changed = step.event(said)
                 if changed is None:
                     return fact, step.cause
@@ -95,14 +95,14 @@ class Changes:
         return dataclasses.replace(fact, arguments={name: said}), ""
 
 
-def _note(lost: dict[str, list[KeptBack]], fact: str, step: Step, values: Values) -> None:
+def _note(lost: dict[str, list[KeptBack]], fact: str, step: ChangeStep, values: Values) -> None:
     names = step.lost(values)
     if names:
-        off = KeptBack(cause=step.cause, names=names[:MOST_NAMES], more=max(0, len(names) - MOST_NAMES))
+        off = KeptBack(cause=step.cause, names=names[:MAX_NAMES], more=max(0, len(names) - MAX_NAMES))
         lost.setdefault(fact, []).append(off)
 
 
-class Step:
+class ChangeStep:
     """One change of the configuration, made ready. ``cause`` is the setting that it stands in."""
 
     def __init__(self, change: Change, cause: str) -> None:
@@ -131,14 +131,14 @@ class Step:
 
     def is_about(self, event: Event) -> bool:
         """Whether the change is one of the event's attributes."""
-        kind, name = kind_of(event)
+        kind, name = find_kind(event)
         return kind in KINDS.get(self.of, ()) and (not self._only or name in self._only)
 
     def event(self, event: Event) -> Event | None:
         """The event with its name or its attributes changed; None where it is dropped."""
         if self.is_about(event):
-            return with_attributes(event, self.values)
-        kind, name = kind_of(event)
+            return change_attributes(event, self.values)
+        kind, name = find_kind(event)
         renamed = self._rename(name) if kind == self.of else name
         if renamed is None or renamed == name:
             return None if renamed is None else event
@@ -146,7 +146,7 @@ class Step:
         return replace(event, name=renamed)
 
     def values(self, values: Values) -> dict[str, Any]:
-        """Names and values changed. Of several that get the same name, the one that had it wins, else the last."""
+        """Switches and values changed. Of several that get the same name, the one that had it wins, else the last."""
         if self._set:
             return {**values, **self._set}
         if self._split:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from gateway.govern.governed import Off
-from gateway.govern.kinds import TYPES, attributes_of, kind_of, with_attributes
-from gateway.govern.names import Kind, Names
+from gateway.govern.governed import KeptBackNames
+from gateway.govern.kinds import TYPES, change_attributes, find_kind, list_attributes
+from gateway.govern.names import KindSwitches, Switches
 from gateway.mparticle import names
 from gateway.sdk import Audience, Batch, Event, Membership
 from gateway.settings.filtering import Filter
@@ -42,19 +42,21 @@ class DataFilter:
         actions = {names.action(name): on for name, on in of.commerce.items()}
         of_actions = {names.action(name): each for name, each in of.commerce_attributes.items()}
         self.kinds = {
-            "events": Kind(
-                Names(f"{key}.events", of.events, rest), f"{key}.event_attributes", of.event_attributes, rest
+            "events": KindSwitches(
+                Switches(f"{key}.events", of.events, rest), f"{key}.event_attributes", of.event_attributes, rest
             ),
-            "screens": Kind(
-                Names(f"{key}.screens", of.screens, rest), f"{key}.screen_attributes", of.screen_attributes, rest
+            "screens": KindSwitches(
+                Switches(f"{key}.screens", of.screens, rest), f"{key}.screen_attributes", of.screen_attributes, rest
             ),
-            "commerce": Kind(Names(f"{key}.commerce", actions, sales), f"{key}.commerce_attributes", of_actions, rest),
-            "event_types": Kind(self.types, f"{key}.event_attributes", of.event_attributes, rest),
+            "commerce": KindSwitches(
+                Switches(f"{key}.commerce", actions, sales), f"{key}.commerce_attributes", of_actions, rest
+            ),
+            "event_types": KindSwitches(self.types, f"{key}.event_attributes", of.event_attributes, rest),
         }
-        self.attributes = Names(f"{key}.user_attributes", of.user_attributes, rest)
+        self.attributes = Switches(f"{key}.user_attributes", of.user_attributes, rest)
         identities = {names.identity(type): on for type, on in of.user_identities.items()}
-        self.identities = Names(f"{key}.user_identities", identities, rest)
-        self.audiences = Names(f"{key}.audiences", of.audiences, rest)
+        self.identities = Switches(f"{key}.user_identities", identities, rest)
+        self.audiences = Switches(f"{key}.audiences", of.audiences, rest)
         self.others = {
             "user_attributes": self.attributes,
             "user_identities": self.identities,
@@ -62,11 +64,11 @@ class DataFilter:
         }
 
     @staticmethod
-    def _types(configured: Filter, key: str, rest: tuple[bool, str]) -> tuple[Names, Names]:
+    def _types(configured: Filter, key: str, rest: tuple[bool, str]) -> tuple[Switches, Switches]:
         """The switches of types whose events have no names, and of those whose events have."""
         types = {names.event(type): on for type, on in configured.event_types.items()}
         table = f"{key}.event_types"
-        return Names(table, types, rest), Names(table, types, (True, table))
+        return Switches(table, types, rest), Switches(table, types, (True, table))
 
     def user(self, batch: Batch) -> Batch:
         """The batch with only those identities and user attributes that are on."""
@@ -86,19 +88,19 @@ class DataFilter:
 
     def off(self, event: Event) -> str:
         """The setting by which the event as a whole is off; empty where it is on."""
-        table, name = kind_of(event)
+        table, name = find_kind(event)
         if table != "event_types" and not self.named_types.is_on(event.type):
             return self.named_types.cause(event.type)
         names = self.kinds[table].names
         return "" if names.is_on(name) else names.cause(name)
 
-    def event(self, event: Event) -> tuple[Event, Off]:
+    def event(self, event: Event) -> tuple[Event, KeptBackNames]:
         """An event that is on with only those attributes that are, and the names of the others."""
-        table, name = kind_of(event)
+        table, name = find_kind(event)
         switches = self.kinds[table].attributes(name)
         if table == "commerce":
-            off = switches.kept_back(attribute for attribute, _ in attributes_of(event))
-            return (with_attributes(event, switches.kept), off) if off else (event, ())
+            off = switches.kept_back(attribute for attribute, _ in list_attributes(event))
+            return (change_attributes(event, switches.kept), off) if off else (event, ())
         off = switches.kept_back(event.attributes)
         return (replace(event, attributes=switches.kept(event.attributes)), off) if off else (event, ())
 
@@ -120,7 +122,7 @@ class DataFilter:
         name = said.name if isinstance(said, Audience) else said.audience_name
         return "" if self.audiences.is_on(name) else self.audiences.cause(name)
 
-    def membership(self, membership: Membership) -> tuple[Membership, Off]:
+    def membership(self, membership: Membership) -> tuple[Membership, KeptBackNames]:
         """A membership with only those attributes that are on, and the names of the others."""
         off = self.attributes.kept_back(attribute.name for attribute in membership.attributes)
         if not off:
@@ -128,16 +130,16 @@ class DataFilter:
         on = tuple(attribute for attribute in membership.attributes if self.attributes.is_on(attribute.name))
         return replace(membership, attributes=on), off
 
-    def identities_off(self, batch: Batch) -> Off:
+    def identities_off(self, batch: Batch) -> KeptBackNames:
         """The types of a batch's identities that are off."""
         known = (identity.type for identity in (*batch.user.identities, *batch.user.partner_identities))
         return self.identities.kept_back((*known, *(change.type for change in batch.identity_changes)))
 
-    def attributes_off(self, batch: Batch) -> Off:
+    def attributes_off(self, batch: Batch) -> KeptBackNames:
         """The names of a batch's user attributes that are off."""
         changed = (change.name for change in batch.attribute_changes)
         return self.attributes.kept_back((*batch.user.attributes, *batch.user.removed_attributes, *changed))
 
 
-def _decision(names: Names, name: str) -> Decision:
+def _decision(names: Switches, name: str) -> Decision:
     return Decision(names.is_on(name), names.is_decided(name), names.cause(name))

@@ -10,11 +10,11 @@ from gateway.facts import Fact
 from gateway.journal.types import KeptBack
 from gateway.sdk import Batch
 
-Off: TypeAlias = tuple[KeptBack, ...]
+KeptBackNames: TypeAlias = tuple[KeptBack, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Withheld:
+class WithheldFact:
     """A fact that is not sent: one word, and the setting that says so."""
 
     fact: str
@@ -23,7 +23,7 @@ class Withheld:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Governed:
+class GovernedBatch:
     """What may be sent: the batch as the plugin sees it, its facts, and those withheld.
 
     ``kept_back`` has, by fact, the names of what was taken out of it.
@@ -31,5 +31,5 @@ class Governed:
 
     batch: Batch
     facts: tuple[Fact, ...]
-    withheld: tuple[Withheld, ...] = ()
-    kept_back: Mapping[str, Off] = field(default_factory=dict)
+    withheld: tuple[WithheldFact, ...] = ()
+    kept_back: Mapping[str, KeptBackNames] = field(default_factory=dict)

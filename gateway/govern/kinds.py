@@ -35,7 +35,7 @@ TYPES = MappingProxyType({"events": "custom_event", "screens": "screen_view", "c
 Change = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
-def kind_of(event: Event) -> tuple[str, str]:
+def find_kind(event: Event) -> tuple[str, str]:
     """The table that switches an event, and its name there; where its type has no names, that is its type."""
     if isinstance(event, (CustomEvent, Attribution)):
         return "events", event.name or ""
@@ -48,7 +48,7 @@ def kind_of(event: Event) -> tuple[str, str]:
     return ("commerce", "impression") if isinstance(event, Impression) else ("event_types", event.type)
 
 
-def attributes_of(event: Event) -> Iterable[tuple[str, Any]]:
+def list_attributes(event: Event) -> Iterable[tuple[str, Any]]:
     """The event's attributes, and those of its products."""
     yield from event.attributes.items()
     for product in _products(event):
@@ -63,7 +63,7 @@ def _products(event: Event) -> Iterator[Product]:
             yield from shown.products
 
 
-def with_attributes(event: Event, change: Change) -> Event:
+def change_attributes(event: Event, change: Change) -> Event:
     """The event with its attributes changed, and those of all its products."""
 
     def changed(told: tuple[Product, ...]) -> tuple[Product, ...]:

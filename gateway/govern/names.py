@@ -1,4 +1,4 @@
-"""Names that are on or off: one table of the data filter, and what it says when it is asked why."""
+"""Switches that are on or off: one table of the data filter, and what it says when it is asked why."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import TypeVar
 from gateway.journal.types import KeptBack
 
 EVERY = "*"
-MOST_NAMES = 10
+MAX_NAMES = 10
 V = TypeVar("V")
 
 
-def setting(table: str, name: str) -> str:
+def make_setting_key(table: str, name: str) -> str:
     """The key of an entry as it may stand in the configuration file: ``filter.events."Purchase"``."""
     return f"{table}.{json.dumps(name, ensure_ascii=False)}"
 
 
-class Names:
+class Switches:
     """One table of switches: a name is on or off as its own entry says, else as ``"*"`` does, else as ``rest`` does.
 
     ``rest`` comes with the setting that decides it.
@@ -27,7 +27,7 @@ class Names:
     def __init__(self, table: str, switches: Mapping[str, bool], rest: tuple[bool, str]) -> None:
         self._table = table
         self._switches = switches
-        self._causes = {name: setting(table, name) for name in switches}
+        self._causes = {name: make_setting_key(table, name) for name in switches}
         self.decides_all = EVERY in switches
         self.rest = (switches[EVERY], self._causes[EVERY]) if self.decides_all else rest
         self._rest_table = table if self.decides_all else rest[1]
@@ -63,19 +63,21 @@ class Names:
 
 
 def _off(cause: str, names: tuple[str, ...]) -> KeptBack:
-    return KeptBack(cause=cause, names=names[:MOST_NAMES], more=max(0, len(names) - MOST_NAMES))
+    return KeptBack(cause=cause, names=names[:MAX_NAMES], more=max(0, len(names) - MAX_NAMES))
 
 
-class Kind:
+class KindSwitches:
     """A kind of event: the switches of its names, and those of each name's attributes."""
 
     def __init__(
-        self, names: Names, table: str, attributes: Mapping[str, Mapping[str, bool]], rest: tuple[bool, str]
+        self, names: Switches, table: str, attributes: Mapping[str, Mapping[str, bool]], rest: tuple[bool, str]
     ) -> None:
         self.names = names
-        self._attributes = {name: Names(setting(table, name), each, rest) for name, each in attributes.items()}
-        self._others = self._attributes.get(EVERY, Names(table, {}, rest))
+        self._attributes = {
+            name: Switches(make_setting_key(table, name), each, rest) for name, each in attributes.items()
+        }
+        self._others = self._attributes.get(EVERY, Switches(table, {}, rest))
 
-    def attributes(self, name: str) -> Names:
+    def attributes(self, name: str) -> Switches:
         """The switches of one name's attributes."""
         return self._attributes.get(name, self._others)

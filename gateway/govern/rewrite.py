@@ -12,7 +12,7 @@ import pluggy
 
 from gateway.log import logger
 from gateway.plugins.blackbox import Blackbox
-from gateway.plugins.watchdog import TooLong, Watchdog
+from gateway.plugins.watchdog import HookTimeout, Watchdog
 from gateway.sdk import Batch
 from gateway.sdk.hooks import Hooks
 from gateway.settings import ConfigurationError, Rules
@@ -22,7 +22,7 @@ KEPT = ("id", "part", "dialect", "erasure", "quarantined")
 
 
 class RewriteFault(Exception):
-    """A package raised, took too long, or returned what it may not. Names the package, never a value."""
+    """A package raised, took too long, or returned what it may not. Switches the package, never a value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +53,9 @@ class Rewriter:
         try:
             try:
                 changed = self._guarded(hook, batch)
-            except TooLong:  # or the machine stood still for a while
+            except HookTimeout:  # or the machine stood still for a while
                 changed = self._guarded(hook, batch)
-        except TooLong:
+        except HookTimeout:
             raise RewriteFault(f"{name} rewrite: took too long, twice") from None
         except Exception as error:
             raise RewriteFault(f"{name} rewrite: {type(error).__name__}") from error
@@ -73,7 +73,7 @@ class Rewriter:
             return hook(batch=batch)
 
 
-def rewriter(rules: Rules, box: Blackbox | None = None) -> Rewriter:
+def load_rewriter(rules: Rules, box: Blackbox | None = None) -> Rewriter:
     """The packages that the configuration names; that one runs is noted in ``box``.
 
     Raises ConfigurationError naming each that is not installed, cannot be imported, or has no ``rewrite``.

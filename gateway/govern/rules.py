@@ -11,8 +11,8 @@ import msgspec
 from gateway.facts import Fact
 from gateway.govern.changes import Changes
 from gateway.govern.filter import DataFilter
-from gateway.govern.forwarding import EventRule, Refusal, Rule, about_events, about_inputs, about_users
-from gateway.govern.governed import Governed, Off, Withheld
+from gateway.govern.forwarding import EventRule, Rule, SkipReason, make_event_rules, make_input_rules, make_user_rules
+from gateway.govern.governed import GovernedBatch, KeptBackNames, WithheldFact
 from gateway.plugins.connections import Connection
 from gateway.sdk import Audience, Batch, Event, Membership
 
@@ -28,40 +28,40 @@ class Governor:
         key = connection.key
         defaults, configured = connection.plugin.destination.defaults, connection.configured
         self.filter = DataFilter(configured.filter, new_data_points=defaults.new_data_points, key=f"{key}.filter")
-        self._about_users: tuple[Rule, ...] = tuple(about_users(connection, key))
-        self._about_all: tuple[Rule, ...] = (*self._about_users, *about_inputs(connection, key))
-        self._about_events: tuple[EventRule, ...] = tuple(about_events(connection, key))
+        self._about_users: tuple[Rule, ...] = tuple(make_user_rules(connection, key))
+        self._about_all: tuple[Rule, ...] = (*self._about_users, *make_input_rules(connection, key))
+        self._about_events: tuple[EventRule, ...] = tuple(make_event_rules(connection, key))
         self._changes = Changes(configured.changes, key)
         age = configured.max_age_hours if configured.max_age_hours is not None else defaults.max_age_hours
         self._max_age_ms = int(age * HOUR_MS) if age else None
-        self._too_old = Refusal("too_old", f"{key}.max_age_hours")
+        self._too_old = SkipReason("too_old", f"{key}.max_age_hours")
         self._passes_all = self.filter.passes_all and not self._about_events and self._max_age_ms is None
 
-    def govern(self, batch: Batch, facts: Iterable[Fact], ago_ms: AgoMs) -> Governed:
+    def govern(self, batch: Batch, facts: Iterable[Fact], ago_ms: AgoMs) -> GovernedBatch:
         """Sort a batch's facts into those that may be sent, filtered and changed, and those that may not.
 
         ``ago_ms`` tells what time it was so many milliseconds ago.
         """
         return self._changes.apply(self._governed(batch, facts, ago_ms))
 
-    def _governed(self, batch: Batch, facts: Iterable[Fact], ago_ms: AgoMs) -> Governed:
+    def _governed(self, batch: Batch, facts: Iterable[Fact], ago_ms: AgoMs) -> GovernedBatch:
         refusal = self._refusal(batch)
         if refusal is None and self._passes_all:
-            return Governed(batch=batch, facts=tuple(facts))
+            return GovernedBatch(batch=batch, facts=tuple(facts))
         seen = batch if self.filter.passes_all else self.filter.user(batch)
         allowed: list[Fact] = []
-        withheld: list[Withheld] = []
-        kept_back: dict[str, Off] = {}
+        withheld: list[WithheldFact] = []
+        kept_back: dict[str, KeptBackNames] = {}
         for fact in facts:
             refused = self._refused(fact, batch, refusal, ago_ms)
             sifted = fact if refused or self.filter.passes_all else self._sifted(fact, batch, seen, kept_back)
             if isinstance(sifted, Fact) and not refused:
                 allowed.append(sifted)
             else:
-                reason, cause = refused or Refusal("filtered", str(sifted))
-                withheld.append(Withheld(fact=fact.id, reason=reason, cause=cause))
+                reason, cause = refused or SkipReason("filtered", str(sifted))
+                withheld.append(WithheldFact(fact=fact.id, reason=reason, cause=cause))
         visible = batch if self.filter.passes_all and not withheld else self._visible(batch, seen, allowed)
-        return Governed(batch=visible, facts=tuple(allowed), withheld=tuple(withheld), kept_back=kept_back)
+        return GovernedBatch(batch=visible, facts=tuple(allowed), withheld=tuple(withheld), kept_back=kept_back)
 
     def _visible(self, batch: Batch, seen: Batch, allowed: Iterable[Fact]) -> Batch:
         """The batch as the plugin may see it: nothing withheld, but every identity where one is to be forgotten."""
@@ -75,12 +75,12 @@ class Governor:
             memberships=tuple(said["membership"] for said in told if "membership" in said),
         )
 
-    def _refusal(self, batch: Batch) -> Refusal | None:
+    def _refusal(self, batch: Batch) -> SkipReason | None:
         """Why nothing about this user may be sent."""
         rules = self._about_users if batch.memberships else self._about_all
         return next((refusal for rule in rules if (refusal := rule(batch)) is not None), None)
 
-    def _refused(self, fact: Fact, batch: Batch, refusal: Refusal | None, ago_ms: AgoMs) -> Refusal | None:
+    def _refused(self, fact: Fact, batch: Batch, refusal: SkipReason | None, ago_ms: AgoMs) -> SkipReason | None:
         """Why a rule keeps a fact from being sent. An erasure is a duty, and an audience is nobody's."""
         if fact.hook in ALWAYS:
             return None
@@ -89,9 +89,9 @@ class Governor:
             refusal = next((refused for rule in self._about_events if (refused := rule(event)) is not None), None)
         return refusal or (self._too_old if self._is_too_old(event, batch, ago_ms) else None)
 
-    def _sifted(self, fact: Fact, batch: Batch, seen: Batch, kept_back: dict[str, Off]) -> Fact | str:
+    def _sifted(self, fact: Fact, batch: Batch, seen: Batch, kept_back: dict[str, KeptBackNames]) -> Fact | str:
         """The fact as the filter lets it through, or the setting by which it does not; notes what is taken out."""
-        off: Off = ()
+        off: KeptBackNames = ()
         kept: Any = None
         name, said = next(iter(fact.arguments.items()))
         cause = ""

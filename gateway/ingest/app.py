@@ -31,7 +31,7 @@ from gateway.mparticle.firehose.answers import answer
 from gateway.mparticle.json import Malformed, TooMuch
 from gateway.mparticle.posts import Post
 from gateway.mparticle.registration import registration
-from gateway.plugins.connections import Connection, Hosted, declared
+from gateway.plugins.connections import Connection, HostedConnection, describe_plugin
 from gateway.settings import Ingress
 
 Scope = MutableMapping[str, Any]
@@ -73,7 +73,7 @@ class Endpoint:
         self,
         ingress: Ingress,
         journal: Journal,
-        connections: Mapping[str, Connection | Hosted],
+        connections: Mapping[str, Connection | HostedConnection],
         configured: frozenset[str],
         reception: Reception | None = None,
         pressure: Callable[[], str] = lambda: "",
@@ -190,7 +190,7 @@ class Endpoint:
         ]
         if not chosen:
             return problem(503, "no connection can be registered; see the gateway's log")
-        document = registration([declared(one) for one in chosen], request_id=post.id, now_ms=now_ms())
+        document = registration([describe_plugin(one) for one in chosen], request_id=post.id, now_ms=now_ms())
         return Said(status=200, body=msgspec.json.encode(document))
 
 
@@ -226,7 +226,7 @@ class Waits:
 def create(  # noqa: PLR0913  # an application is made of as much
     ingress: Ingress,
     journal: Journal,
-    connections: Mapping[str, Connection | Hosted],
+    connections: Mapping[str, Connection | HostedConnection],
     *,
     configured: frozenset[str],
     problems: tuple[str, ...] = (),

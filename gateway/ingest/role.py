@@ -8,7 +8,7 @@ import sys
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-from gateway.garbage import tend_garbage
+from gateway.garbage import tune_garbage_collection
 from gateway.ingest import app
 from gateway.ingest.accounts import Reception
 from gateway.ingest.backpressure import Pressure
@@ -44,7 +44,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, socket: int) -> None:
     config.graceful_timeout = settings.ingress.shutdown_s
     config.shutdown_timeout = settings.ingress.shutdown_s
     config.keep_alive_timeout = KEEP_ALIVE_S
-    tend_garbage()
+    tune_garbage_collection()
     sys.setswitchinterval(SWITCH_S)
     watching = asyncio.create_task(pressure.watch())
     try:

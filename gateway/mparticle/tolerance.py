@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.facts import facts
+from gateway.facts import iter_facts
 from gateway.mparticle.fields import Fields, Path, Wrong, shown
 from gateway.sdk import Batch, Quarantined
 
@@ -61,7 +61,7 @@ def tolerant(
             break
     if not aside:
         return batch
-    if not beside and not any(facts(batch)):
+    if not beside and not any(iter_facts(batch)):
         raise next(iter(aside.values()))
     return _quarantining(batch, aside, outer)
 

@@ -18,16 +18,16 @@ from struct import Struct
 
 import msgspec
 
-MAX_RIDERS = 16_384
+MAX_MEMBERS = 16_384
 """The most lanes that may share one call, so that the box can name all of them."""
 SINCE_AT = 8
 ABOUT_AT = 16
 ABOUT = Struct("=q16sqqI128s")
 CHARGES_AT = 256
 MAX_CHARGES_BYTES = 65_536
-RIDERS_AT = CHARGES_AT + 2 * MAX_CHARGES_BYTES + 64
-SUSPECTS_AT = RIDERS_AT + 8 * MAX_RIDERS
-MAX_SUSPECTS_BYTES = 65_536 + 9 * 4 * MAX_RIDERS
+MEMBERS_AT = CHARGES_AT + 2 * MAX_CHARGES_BYTES + 64
+SUSPECTS_AT = MEMBERS_AT + 8 * MAX_MEMBERS
+MAX_SUSPECTS_BYTES = 65_536 + 9 * 4 * MAX_MEMBERS
 SIZE_BYTES = SUSPECTS_AT + 2 * MAX_SUSPECTS_BYTES + 64
 LENGTH = Struct("=I")
 MAX_READS = 100
@@ -41,11 +41,11 @@ MAX_REST_S = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class RunningHook:
     """A hook that runs in process ``pid`` since ``since``, in seconds of the monotonic clock.
 
     ``doing`` is ``plan``, ``coalesce``, ``sign`` or ``on_reply``. ``user`` and ``seq`` name the batch that the hook
-    works on. ``riders`` are the users whose lanes share the call, if several do.
+    works on. ``members`` are the users whose lanes share the call, if several do.
     """
 
     pid: int
@@ -54,7 +54,7 @@ class Running:
     connection: str
     user: int
     seq: int
-    riders: tuple[int, ...] = ()
+    members: tuple[int, ...] = ()
 
 
 class Record:
@@ -112,48 +112,48 @@ class Blackbox:
         self._clock = clock
         self._pid = os.getpid()
 
-    def about(self, connection: bytes, doing: bytes, user: int, seq: int, riders: Sequence[int] = ()) -> None:
+    def note_subject(self, connection: bytes, doing: bytes, user: int, seq: int, members: Sequence[int] = ()) -> None:
         """Note what the next hook works on. Call it while no hook runs."""
-        if riders:
-            written = array("q", riders).tobytes()
-            self._memory[RIDERS_AT : RIDERS_AT + len(written)] = written
-        ABOUT.pack_into(self._memory, ABOUT_AT, self._pid, doing, user, seq, len(riders), connection)
+        if members:
+            written = array("q", members).tobytes()
+            self._memory[MEMBERS_AT : MEMBERS_AT + len(written)] = written
+        ABOUT.pack_into(self._memory, ABOUT_AT, self._pid, doing, user, seq, len(members), connection)
 
-    def begins(self, now: float) -> None:
+    def begin_hook(self, now: float) -> None:
         """Note that a hook begins: first the time, then the flag."""
         self._since[0] = now
         self._memory[0] = 1
 
-    def ended(self) -> None:
+    def end_hook(self) -> None:
         """Note that no hook runs."""
         self._memory[0] = 0
 
-    def running(self) -> Running | None:
+    def read_running_hook(self) -> RunningHook | None:
         """Return the hook that runs now, or that ran when its process died."""
         for _ in range(MAX_READS):
             if not self._memory[0]:
                 return None
             since = self._since[0]
             pid, doing, user, seq, shared, connection = ABOUT.unpack_from(self._memory, ABOUT_AT)
-            riders = self._memory[RIDERS_AT : RIDERS_AT + 8 * shared]
+            members = self._memory[MEMBERS_AT : MEMBERS_AT + 8 * shared]
             if self._memory[0] and self._since[0] == since:  # no other hook has begun meanwhile
-                return Running(
+                return RunningHook(
                     pid=pid,
                     since=since,
                     doing=doing.rstrip(b"\0").decode(),
                     connection=connection.rstrip(b"\0").decode(),
                     user=user,
                     seq=seq,
-                    riders=tuple(array("q", riders)),
+                    members=tuple(array("q", members)),
                 )
         return None
 
-    def suspect(self, connection: str, lanes: Collection[int]) -> None:
+    def set_suspects(self, connection: str, lanes: Collection[int]) -> None:
         """Of a connection, suspect these lanes of having killed a process, and no others."""
         suspects = {**self._suspects(), connection: list(lanes)}
         self._suspected.write(msgspec.msgpack.encode({name: one for name, one in suspects.items() if one}))
 
-    def suspects(self, connection: str) -> frozenset[int]:
+    def read_suspects(self, connection: str) -> frozenset[int]:
         """The lanes of a connection that are suspected of having killed a process."""
         return frozenset(self._suspects().get(connection, ()))
 
@@ -189,7 +189,7 @@ class Blackbox:
             return {}
 
 
-def memory() -> int:
+def allocate_memory() -> int:
     """A file descriptor with room for a black box, which child processes may be given."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("gateway-blackbox")

@@ -61,7 +61,7 @@ class Connection:
         """Where the configuration speaks of it."""
         return f"connections.{self.configured_as}"
 
-    def masked(self, text: str) -> str:
+    def mask(self, text: str) -> str:
         """The text with every secret of this connection's settings shown as ``***``, in URLs and in JSON too."""
         for secret in self.secrets:
             for spelling in (secret, quote(secret, safe=""), quote(secret), json.dumps(secret)[1:-1]):
@@ -70,7 +70,7 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hosted:
+class HostedConnection:
     """A connection that has a set of settings for each customer: a connection of its own for each account."""
 
     name: str
@@ -106,7 +106,7 @@ class Hosted:
             raise ConfigurationError([f"account {id}: the destination must be a public address"])
         return joined
 
-    def nobody(self) -> Connection:
+    def without_account(self) -> Connection:
         """What stands for the connection where there is no account: it has no settings, and cannot be sent anything."""
         destination = msgspec.structs.replace(self.plugin.destination, rates=None, rate_headers=None)
         plugin = replace(self.plugin, destination=destination, hooks=MappingProxyType({}))
@@ -126,15 +126,15 @@ class Hosted:
         return any(key in (name, field.alias) for name, field in self.plugin.destination.settings.model_fields.items())
 
 
-def installed() -> dict[str, EntryPoint]:
+def list_installed() -> dict[str, EntryPoint]:
     """The plugins installed in this environment, by name, none of them imported."""
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def declared(of: Connection | Hosted | Plugin) -> Declared:
+def describe_plugin(of: Connection | HostedConnection | Plugin) -> Declared:
     """What registration has to know of a connection; of a plugin itself, as if customers gave all of its settings."""
     plugin = of if isinstance(of, Plugin) else of.plugin
-    asked = None if isinstance(of, Plugin) else of.offered if isinstance(of, Hosted) else frozenset()
+    asked = None if isinstance(of, Plugin) else of.offered if isinstance(of, HostedConnection) else frozenset()
     return plugin.name, plugin.version, plugin.destination, frozenset(plugin.hooks), asked
 
 
@@ -143,18 +143,18 @@ def load(name: str) -> Plugin:
 
     Raises PluginError where it is not installed, cannot be imported, misspells a hook, or says nothing of itself.
     """
-    point = installed().get(name)
+    point = list_installed().get(name)
     if point is None:
-        known = ", ".join(sorted(installed())) or "none"
+        known = ", ".join(sorted(list_installed())) or "none"
         raise PluginError(f"no plugin named {name!r} is installed (installed: {known})")
     try:
         module = point.load()
     except (Exception, SystemExit) as error:
         raise PluginError(f"plugin {name!r} cannot be imported: {type(error).__name__}: {error}") from error
-    return adopt(name, module, version=point.dist.version if point.dist else "unknown")
+    return make_plugin(name, module, version=point.dist.version if point.dist else "unknown")
 
 
-def adopt(name: str, module: object, *, version: str) -> Plugin:
+def make_plugin(name: str, module: object, *, version: str) -> Plugin:
     """Make a Plugin of a module or object that implements the hooks. Raises PluginError as ``load`` does.
 
     Each plugin has a manager of its own, so that it is always asked alone: one that raises or returns
@@ -214,9 +214,9 @@ def connect(name: str, plugin: Plugin, configured: ConnectionSettings, of: str |
 def connect_all(
     connections: Mapping[str, ConnectionSettings],
     loader: Callable[[str], Plugin] = load,
-) -> tuple[dict[str, Connection | Hosted], list[str]]:
+) -> tuple[dict[str, Connection | HostedConnection], list[str]]:
     """Every connection that can be used, by name, and a line for each problem of those that cannot."""
-    usable: dict[str, Connection | Hosted] = {}
+    usable: dict[str, Connection | HostedConnection] = {}
     problems: list[str] = []
     once = cache(loader)
     for name, configured in connections.items():
@@ -229,10 +229,10 @@ def connect_all(
     return usable, problems
 
 
-def _join(name: str, plugin: Plugin, configured: ConnectionSettings) -> Connection | Hosted:
+def _join(name: str, plugin: Plugin, configured: ConnectionSettings) -> Connection | HostedConnection:
     if configured.credentials == "configured":
         return connect(name, plugin, configured)
-    hosted = Hosted(name=name, plugin=plugin, configured=configured)
+    hosted = HostedConnection(name=name, plugin=plugin, configured=configured)
     if problems := hosted.problems():
         raise ConfigurationError(problems)
     return hosted

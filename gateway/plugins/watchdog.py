@@ -17,11 +17,11 @@ from gateway.plugins.blackbox import Blackbox
 
 SLOW_S = 0.25
 """What a hook takes beyond this is time that all others lose."""
-LOOK_S = 1.0
+MEASURE_EVERY_S = 1.0
 STATM = Path("/proc/self/statm")
 
 
-class TooLong(Exception):
+class HookTimeout(Exception):
     """A hook ran for longer than it may; says where it was."""
 
 
@@ -36,7 +36,7 @@ def _interrupt(_signal: int, frame: FrameType | None) -> None:
 
 
 class Watchdog:
-    """``with watchdog:`` interrupts the code inside once it has run for ``seconds``, and raises TooLong.
+    """``with watchdog:`` interrupts the code inside once it has run for ``seconds``, and raises HookTimeout.
 
     Nor may that code take ``memory_bytes`` more than there were before (0: no bound): then MemoryError is raised in it.
     What is run is noted in ``box``; time it costs the others is charged to the connection there, and when that has
@@ -55,7 +55,7 @@ class Watchdog:
         rest: Callable[[float], None] = lambda seconds: None,  # noqa: ARG005
     ) -> None:
         self._seconds = seconds
-        self._memory = Memory(memory_bytes) if memory_bytes and STATM.exists() else None
+        self._memory = MemoryBound(memory_bytes) if memory_bytes and STATM.exists() else None
         self._box = box
         self._connection = connection
         self._name = connection.encode()
@@ -65,17 +65,17 @@ class Watchdog:
         if self._watches:
             signal.signal(signal.SIGALRM, _interrupt)
 
-    def about(self, doing: bytes, user: int, seq: int, riders: Sequence[int] = ()) -> None:
+    def note_subject(self, doing: bytes, user: int, seq: int, members: Sequence[int] = ()) -> None:
         """Say what the next hook works on; see Blackbox."""
         if self._box is not None:
-            self._box.about(self._name, doing, user, seq, riders)
+            self._box.note_subject(self._name, doing, user, seq, members)
 
     def __enter__(self) -> None:
         if not self._watches:
             return
         self._began = time.monotonic()
         if self._box is not None:
-            self._box.begins(self._began)
+            self._box.begin_hook(self._began)
         if self._memory is not None:
             self._memory.bound(self._began)
         signal.setitimer(signal.ITIMER_REAL, self._seconds, self._seconds)
@@ -88,12 +88,12 @@ class Watchdog:
             if self._memory is not None:
                 self._memory.release()
             if self._box is not None:
-                self._box.ended()
+                self._box.end_hook()
             took = time.monotonic() - self._began
             if took > SLOW_S:
                 self._charge(took)
         if isinstance(error, _Interrupted):
-            raise TooLong(f"interrupted {place(trace)}") from None
+            raise HookTimeout(f"interrupted {describe_place(trace)}") from None
 
     def _charge(self, took: float) -> None:
         logger.warning("plugin slow", connection=self._connection, took_s=round(took, 3))
@@ -104,7 +104,7 @@ class Watchdog:
                 self._rest(rest_s)
 
 
-def place(trace: TracebackType | None) -> str:
+def describe_place(trace: TracebackType | None) -> str:
     """Where a trace ends, in the plugin's or a library's code: file, line and function."""
     while trace is not None and trace.tb_next is not None and trace.tb_next.tb_frame.f_code is not _interrupt.__code__:
         trace = trace.tb_next
@@ -120,7 +120,7 @@ def _statm() -> int:
     return os.open(STATM, os.O_RDONLY)
 
 
-class Memory:
+class MemoryBound:
     """Bounds how much more memory this process may take, while a hook runs."""
 
     def __init__(self, most_bytes: int) -> None:
@@ -131,7 +131,7 @@ class Memory:
 
     def bound(self, now: float) -> None:
         """From now on, no more than so much more than there was when it was measured, a second ago at most."""
-        if now > self._measured + LOOK_S:
+        if now > self._measured + MEASURE_EVERY_S:
             pages = int(os.pread(_statm(), 256, 0).split()[5])
             wanted = pages * resource.getpagesize() + self._most
             self._limit = wanted if self._hard == resource.RLIM_INFINITY else min(wanted, self._hard)

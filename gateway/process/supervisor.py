@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from gateway.log import logger
 from gateway.plugins import blackbox
-from gateway.plugins.blackbox import Blackbox, Running
+from gateway.plugins.blackbox import Blackbox, RunningHook
 from gateway.settings import ConfigurationError, Settings
 
 BACKLOG = 2048
@@ -138,10 +138,10 @@ async def end_hung_hooks(child: Child, box: Blackbox, most_s: float, *, look_s: 
 
     Two looks in a row must see the same hook with the same start: a healthy dispatcher must not die of one bad read.
     """
-    before: Running | None = None
+    before: RunningHook | None = None
     while True:
         await asyncio.sleep(look_s)
-        hook = box.running()
+        hook = box.read_running_hook()
         is_same, before = hook == before, hook
         if hook is None or not is_same or child.process is None or hook.pid != child.process.pid:
             continue
@@ -162,7 +162,7 @@ async def supervise(
     ]
     watching = None
     if dispatch:
-        memory = blackbox.memory()
+        memory = blackbox.allocate_memory()
         child = Child("dispatch", [*base, "--role", "dispatch", "--blackbox", str(memory)], (memory,))
         children.append(child)
         most_s = HANGS_TIMES * max(settings.delivery.hook_timeout_s, settings.rules.timeout_s) + LOOK_S

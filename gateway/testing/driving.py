@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from gateway.deliver import verdicts
-from gateway.plan import sort
+from gateway.plan import sort_answer
 from gateway.plugins.connections import Connection
 from gateway.sdk import Call, Reply, Verdict, delivered
 
@@ -43,7 +43,7 @@ def _one(connection: Connection, call: Call, wait: Callable[[float], object] | N
     if depth == MOST_FOLLOW_UPS:
         raise RuntimeError("the plugin's follow-up calls do not end")
     last = delivered()
-    for follow_up in sort(answer).calls:
+    for follow_up in sort_answer(answer).calls:
         last = _one(connection, follow_up, wait, depth + 1)
         if last.word != "delivered":
             break

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from gateway import plan, settings
-from gateway.facts import facts
-from gateway.plugins.connections import Connection, adopt, connect
+from gateway.facts import iter_facts
+from gateway.plugins.connections import Connection, connect, make_plugin
 from gateway.sdk import Batch, Call, Memory, Remember, Skip
 
 
@@ -23,12 +23,12 @@ def connection(
 
     Raises ConfigurationError naming every setting that is wrong.
     """
-    adopted = adopt(name, plugin, version="0")
+    adopted = make_plugin(name, plugin, version="0")
     return connect(name, adopted, configured or settings.ConnectionSettings(plugin=name, settings=values))
 
 
 def plan_with(
-    plugin: object, batch: Batch, values: dict[str, Any], *, memory: Memory = plan.NOTHING, ids: bool = False
+    plugin: object, batch: Batch, values: dict[str, Any], *, memory: Memory = plan.NO_MEMORY, ids: bool = False
 ) -> list[Call | Skip | Remember]:
     """Everything the plugin plans for a batch, fact by fact: calls, then skips, then what it remembers.
 
@@ -36,7 +36,7 @@ def plan_with(
     ``ids``, to make plans easy to compare. Raises PluginFault as the gateway would record it.
     """
     items: list[Call | Skip | Remember] = []
-    for fact in plan.plan(batch, connection(plugin, values), facts(batch), memory):
+    for fact in plan.plan(batch, connection(plugin, values), iter_facts(batch), memory):
         items.extend(fact.calls if ids else (_without_id(call) for call in fact.calls))
         items.extend(fact.skips)
         items.extend(fact.memories)

@@ -86,7 +86,7 @@ def bare(given):
     import gateway_sessionm
     from gateway.deliver.sending import request, sign
     from gateway.deliver.transport import Transport
-    from gateway.facts import facts
+    from gateway.facts import iter_facts
     from gateway.mparticle.decoding import decode
     from gateway.mparticle.posts import read
     from gateway.plan import plan
@@ -96,7 +96,7 @@ def bare(given):
     made = []
     for number in range(given.count):
         batch = decode("firehose", read(message(number, EVENTS)).parts[0].body, message="m", part=0)
-        events = [fact for fact in facts(batch) if fact.id.partition("-")[0].isdigit()]
+        events = [fact for fact in iter_facts(batch) if fact.id.partition("-")[0].isdigit()]
         made += [call for planned in plan(batch, loyalty, events) for call in planned.calls]
     assert len(made) == given.count * EVENTS, (len(made), given.count * EVENTS)
 

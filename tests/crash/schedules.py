@@ -14,7 +14,7 @@ from typing import Any
 
 from crash.failpoints import POINTS, POSTGRES, SQLITE
 
-from gateway.facts import facts
+from gateway.facts import iter_facts
 from gateway.ingest.entries import read_entries
 from gateway.mparticle.decoding import decode
 
@@ -103,7 +103,7 @@ class Schedule:
         return (*self.messages, *self.backlog)
 
     @property
-    def facts(self) -> int:
+    def iter_facts(self) -> int:
         """How many facts have to come to a word, each on each connection."""
         return sum(len(message.words) for message in self.all_messages)
 
@@ -221,7 +221,8 @@ def _words(body: bytes, names: list[str]) -> dict[tuple[str, str], str]:
     _, (entry,) = read_entries(body, None, b"")
     batch = decode(entry.dialect, entry.body, message=entry.message, part=entry.part)
     told = {
-        fact.id: fact.id if "event" not in fact.arguments else fact.arguments["event"].name for fact in facts(batch)
+        fact.id: fact.id if "event" not in fact.arguments else fact.arguments["event"].name
+        for fact in iter_facts(batch)
     }
     assert len(batch.quarantined) == names.count("malformed")
     dead = {(name, one.id): "dead" for name in CONNECTIONS for one in batch.quarantined}

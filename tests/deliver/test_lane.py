@@ -341,9 +341,9 @@ async def test_a_plugin_that_asks_to_wait_for_ever_is_asked_again():
     ("path", "detail"),
     [
         ("unsigned", "test 0 sign: ValueError at line"),
-        ("lost", "test 0 sign: NoPlan: expected a Call, got NoneType"),
-        ("slow", "test 0 sign: TooLong: interrupted at test_lane.py"),
-        ("split", "test 0 request: NoPlan: headers must be plain ASCII, each on one line"),
+        ("lost", "test 0 sign: InvalidPlan: expected a Call, got NoneType"),
+        ("slow", "test 0 sign: HookTimeout: interrupted at test_lane.py"),
+        ("split", "test 0 request: InvalidPlan: headers must be plain ASCII, each on one line"),
         ("x" * 70_000, "test 0 request: InvalidURL at line"),
         ("a\nb", "test 0 request: InvalidURL at line"),
     ],
@@ -375,7 +375,7 @@ async def test_an_answer_to_a_reply_that_cannot_be_recorded_is_the_end_of_its_ca
     bench = Bench({"misfit": misfit})
     await bench.deliver(work("a", "b"))
     assert bench.outcomes == [
-        Outcome("a", "dead", "plugin_error", (), f"test 0 on_reply: NoPlan: {detail}"),
+        Outcome("a", "dead", "plugin_error", (), f"test 0 on_reply: InvalidPlan: {detail}"),
         Outcome("b", "delivered"),
     ]
 

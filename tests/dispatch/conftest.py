@@ -13,7 +13,7 @@ from gateway.clock import Clock
 from gateway.deliver.sharing import share
 from gateway.dispatch.assembly import SharedParts, make_dispatcher
 from gateway.dispatch.catalog import Catalog
-from gateway.govern.rewrite import rewriter
+from gateway.govern.rewrite import load_rewriter
 from gateway.ingest.entries import read_entries
 from gateway.journal.engines import open_journal, prepare
 from gateway.journal.types import hash_ref
@@ -88,7 +88,7 @@ class Bench:
         self.seen = []
         self.time = Time()
         self.clock = Clock(self.time.wall, self.time.steady)
-        self.box = blackbox.Blackbox(blackbox.memory())
+        self.box = blackbox.Blackbox(blackbox.allocate_memory())
         self.delivery = Delivery(**{"retry_first_s": 1, "retry_most_s": 60, **delivery})
         self.restart()
 
@@ -97,7 +97,7 @@ class Bench:
         shared = SharedParts(
             journal=self.journal,
             delivery=self.delivery,
-            rules=rewriter(Rules()),
+            rules=load_rewriter(Rules()),
             catalog=Catalog(),
             box=self.box,
             clock=self.clock,

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.dispatch.erased import drop_events, is_older
-from gateway.facts import facts
+from gateway.facts import iter_facts
 from gateway.sdk import AttributeChange, IdentityChange
 from gateway.testing import batch, custom_event
 
@@ -44,6 +44,6 @@ def test_late_events_are_taken_out_and_named():
     assert ([event.id for event in kept.events], late) == (["e1", "e2"], ["e0", "e3"])
     twice = batch(*(custom_event("Signup", id="e", time_ms=time) for time in (1, 6_000, 2, 7_000)))
     kept, late = drop_events(twice, ASKED)
-    assert ([fact.id for fact in facts(kept)], late) == (["e", "e#2"], ["e#3", "e#4"])
+    assert ([fact.id for fact in iter_facts(kept)], late) == (["e", "e#2"], ["e#3", "e#4"])
     same = made(6_000)
     assert drop_events(same, ASKED) == (same, [])

@@ -8,7 +8,7 @@ from gateway.journal.engines import open_journal, prepare
 from gateway.journal.replays import DIALECT, Again, Replay, Selection, wrapped
 from gateway.journal.types import Entry, Outcome, hash64, hash128
 from gateway.mparticle.decoding import decode
-from gateway.plan import call_id
+from gateway.plan import make_call_id
 from gateway.sdk import Batch
 from gateway.settings import Journal
 
@@ -148,5 +148,5 @@ def test_a_gateway_that_knows_nothing_of_replays_cannot_read_what_is_stored_agai
 
 def test_the_calls_of_a_replay_have_ids_of_their_own():
     of = (Batch(id="m1", dialect="firehose"), "loyalty", "e1", 0)
-    assert len({call_id(*of), call_id(*of, "r1"), call_id(*of, "r2")}) == 3
-    assert call_id(*of, "r1") == call_id(*of, "r1")
+    assert len({make_call_id(*of), make_call_id(*of, "r1"), make_call_id(*of, "r2")}) == 3
+    assert make_call_id(*of, "r1") == make_call_id(*of, "r1")

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gateway.facts import facts
+from gateway.facts import iter_facts
 from gateway.govern.changes import Changes
-from gateway.govern.governed import Governed, Withheld
+from gateway.govern.governed import GovernedBatch, WithheldFact
 from gateway.journal.types import KeptBack
 from gateway.sdk import (
     AttributeChange,
@@ -23,9 +23,9 @@ from gateway.settings.filtering import Change
 from gateway.testing import batch, custom_event, membership, screen_view, session, user
 
 
-def changed(said: Batch, *changes: dict) -> Governed:
+def changed(said: Batch, *changes: dict) -> GovernedBatch:
     steps = Changes([Change.model_validate(change) for change in changes], "connections.post")
-    return steps.apply(Governed(batch=said, facts=tuple(facts(said))))
+    return steps.apply(GovernedBatch(batch=said, facts=tuple(iter_facts(said))))
 
 
 def attributes(given, *changes):
@@ -151,7 +151,7 @@ def test_names_of_events_and_screens_are_changed_and_other_kinds_are_not():
 def test_an_event_that_is_dropped_is_withheld_by_the_change():
     result, by_id = events({"of": "events", "spell": ["Signup"]}, {"of": "events", "drop": ["sign up"]})
     assert list(by_id) == ["b", "c", "d"]
-    assert result.withheld == (Withheld(fact="a", reason="dropped", cause="connections.post.changes.1.drop"),)
+    assert result.withheld == (WithheldFact(fact="a", reason="dropped", cause="connections.post.changes.1.drop"),)
 
 
 def test_attributes_of_events_are_changed_by_kind_and_by_name():

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.facts import facts
+from gateway.facts import iter_facts
 from gateway.govern.rules import Governor
 from gateway.sdk import App, Consent, ConsentRecord, Destination, Device, Quarantined, Settings, User, hookimpl
 from gateway.settings import ConnectionSettings
@@ -33,7 +33,7 @@ def ago(now_ms):
 
 def refusals(said, **configured):
     """Reason and setting of each fact withheld, by fact."""
-    withheld = governor(**configured).govern(said, facts(said), ago(said.received_ms)).withheld
+    withheld = governor(**configured).govern(said, iter_facts(said), ago(said.received_ms)).withheld
     return {each.fact: (each.reason, each.cause.removeprefix("connections.post.")) for each in withheld}
 
 
@@ -172,7 +172,9 @@ def test_an_events_rule_sees_attributes_that_the_filter_takes_out():
 def sampled(percent, users):
     chosen = governor(sample_percent=percent)
     return {
-        one for one in users if not chosen.govern(said := batch(event(), user=user(one)), facts(said), ago(0)).withheld
+        one
+        for one in users
+        if not chosen.govern(said := batch(event(), user=user(one)), iter_facts(said), ago(0)).withheld
     }
 
 
@@ -187,8 +189,8 @@ def test_a_sample_is_of_users_and_stays_the_same_as_it_grows():
 @given(st.text(min_size=1))
 def test_a_sample_takes_any_user_there_may_be(value):
     said = batch(event(), user=User(identities=(identity("customer_id", value),)))
-    assert governor(sample_percent=50).govern(said, facts(said), ago(0)) == governor(sample_percent=50).govern(
-        said, facts(said), 0
+    assert governor(sample_percent=50).govern(said, iter_facts(said), ago(0)) == governor(sample_percent=50).govern(
+        said, iter_facts(said), 0
     )
 
 
@@ -208,7 +210,9 @@ def test_a_plugin_sees_no_event_that_a_rule_keeps_back():
     said = batch(event(attributes={"internal": True}), custom_event("b", id="b"))
     for rule in ({"no_events_with": {"internal": True}}, {"max_age_hours": 1}):
         old = said if "max_age_hours" not in rule else batch(custom_event("b", id="b"), event(time_ms=1))
-        assert [one.id for one in governor(**rule).govern(old, facts(old), ago(old.received_ms)).batch.events] == ["b"]
+        assert [one.id for one in governor(**rule).govern(old, iter_facts(old), ago(old.received_ms)).batch.events] == [
+            "b"
+        ]
 
 
 def test_an_opt_out_that_cannot_be_read_is_one():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.facts import facts
+from gateway.facts import iter_facts
 from gateway.govern.rules import Governor
 from gateway.sdk import (
     AttributeChange,
@@ -46,7 +46,7 @@ def governor(*, platforms=None, defaults=None, **configured):
 
 
 def govern(said, *, now_ms=TIME_MS, **configured):
-    return governor(**configured).govern(said, facts(said), lambda span_ms: now_ms - span_ms)
+    return governor(**configured).govern(said, iter_facts(said), lambda span_ms: now_ms - span_ms)
 
 
 def withheld(said, **configured):

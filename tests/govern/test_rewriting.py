@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gateway.clock import Clock
 from gateway.dispatch.planner import Planner
-from gateway.facts import facts
+from gateway.facts import iter_facts
 from gateway.govern.rewrite import RewriteFault, Rewriter
 from gateway.govern.rules import Governor
 from gateway.journal.types import Item, Outcome
@@ -101,5 +101,5 @@ def test_what_a_rule_takes_away_has_a_word_and_what_it_adds_is_sent():
 def test_what_a_rule_fails_on_is_dead_with_the_rules_name():
     done = planned_by(rewriter(raising))
     assert [(one.fact, one.word, one.reason, one.detail, one.cause) for one in done.settled] == [
-        (fact.id, "dead", "rule_error", "rule0 rewrite: ValueError", "rules.packages") for fact in facts(SAID)
+        (fact.id, "dead", "rule_error", "rule0 rewrite: ValueError", "rules.packages") for fact in iter_facts(SAID)
     ]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.facts import facts
+from gateway.facts import iter_facts
 from gateway.mparticle.decoding import decode
 from gateway.mparticle.json import TooMuch
 from gateway.mparticle.posts import read
@@ -177,7 +177,7 @@ def test_a_part_counts_the_facts_that_decoding_finds(fixture, name):
     post = read(fixture(name))
     for one in post.parts:
         batch = decode(post.dialect, one.body, message=one.message, part=one.number)
-        assert one.facts == len(list(facts(batch))) + len(batch.quarantined) > 0
+        assert one.facts == len(list(iter_facts(batch))) + len(batch.quarantined) > 0
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_part_counts_the_facts_that_decoding_finds(fixture, name):
 def test_odd_events_are_counted_as_they_will_be_decoded(events, count):
     one = firehose(events=events)
     batch = decode("firehose", one.body, message=one.message, part=one.number)
-    assert one.facts == count == len(list(facts(batch))) + len(batch.quarantined)
+    assert one.facts == count == len(list(iter_facts(batch))) + len(batch.quarantined)
 
 
 HOSTILE = [

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.facts import facts
+from gateway.facts import iter_facts
 from gateway.mparticle.decoding import decode
 from gateway.mparticle.json import is_deep
 from gateway.mparticle.posts import Malformed, read
@@ -70,7 +70,7 @@ def counted(body):
         return batches
     for part in post.parts:
         batch = decode(post.dialect, part.body, message=part.message, part=part.number)
-        assert part.facts == len(list(facts(batch))) + len(batch.quarantined) > 0
+        assert part.facts == len(list(iter_facts(batch))) + len(batch.quarantined) > 0
         assert all(isinstance(ref, str) and ref for ref in (*part.refs, part.user_key, part.dedupe))
         batches.append(batch)
     return batches

@@ -5,7 +5,7 @@ import json
 import pytest
 from support.payloads import ACCEPTED, PATHS, REFUSED, SAMPLES
 
-from gateway.facts import facts
+from gateway.facts import iter_facts
 from gateway.mparticle.decoding import decode
 from gateway.mparticle.posts import Malformed, read
 
@@ -42,7 +42,7 @@ def test_a_published_payload_is_accepted_or_refused(path):
 def test_a_published_payload_holds_the_facts_that_were_counted(path):
     post = read((SAMPLES / path).read_bytes())
     batches = [decode(post.dialect, part.body, message=part.message, part=part.number) for part in post.parts]
-    assert [part.facts for part in post.parts] == [len(list(facts(one))) + len(one.quarantined) for one in batches]
+    assert [part.facts for part in post.parts] == [len(list(iter_facts(one))) + len(one.quarantined) for one in batches]
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if path in ACCEPTED["event_processing_request"]])

@@ -32,18 +32,18 @@ class Plain(Settings):
     pass
 
 
-def declared(name="brew", hooks=ALL_HOOKS, settings=Plain, offered=None, **fields):
+def describe_plugin(name="brew", hooks=ALL_HOOKS, settings=Plain, offered=None, **fields):
     base = {"title": name.capitalize(), "description": f"All about {name}.", "settings": settings}
     destination = Destination(**{**base, **fields}, base_url=lambda settings: "https://brew.example")
     return name, "1.2.3", destination, frozenset(hooks), offered
 
 
 def registered(*plugins, **more):
-    return registration(plugins or [declared()], now_ms=NOW, request_id="r-1", **more)
+    return registration(plugins or [describe_plugin()], now_ms=NOW, request_id="r-1", **more)
 
 
 def test_one_plugin_is_registered_as_itself():
-    document = registered(declared(hooks=[]))
+    document = registered(describe_plugin(hooks=[]))
     assert document == {
         "type": "module_registration_response",
         "id": "r-1",
@@ -57,21 +57,21 @@ def test_one_plugin_is_registered_as_itself():
 
 
 def test_several_plugins_are_registered_as_one_gateway():
-    document = registered(declared("brew"), declared("bake"))
+    document = registered(describe_plugin("brew"), describe_plugin("bake"))
     assert (document["name"], document["description"]) == ("mParticle gateway", "All about brew. All about bake.")
     assert registered(own_name="Kaffeboden")["name"] == "Kaffeboden"
 
 
 def test_a_plugin_with_several_connections_is_one():
-    assert registered(declared("brew"), declared("brew"))["name"] == "Brew"
+    assert registered(describe_plugin("brew"), describe_plugin("brew"))["name"] == "Brew"
 
 
 def test_the_description_fits():
-    assert len(registered(declared(description="x" * 500))["description"]) == 229
+    assert len(registered(describe_plugin(description="x" * 500))["description"]) == 229
 
 
 def test_settings_keep_their_types_bounds_and_secrets():
-    document = registered(declared(settings=Brewing))
+    document = registered(describe_plugin(settings=Brewing))
     text = {"type": "text", "visible": True, "required": False}
     assert document["event_processing_registration"]["account_settings"] == [
         {**text, "id": "host", "name": "Host Name", "description": "Where it answers.", "required": True},
@@ -90,7 +90,7 @@ def test_settings_keep_their_types_bounds_and_secrets():
 
 
 def test_settings_of_several_plugins_say_whose_they_are():
-    document = registered(declared("brew", settings=Brewing), declared("bake", settings=Brewing))
+    document = registered(describe_plugin("brew", settings=Brewing), describe_plugin("bake", settings=Brewing))
     settings = document["dsr_processing_registration"]["account_settings"]
     assert [(one["id"], one["name"]) for one in settings if one["id"].endswith("host")] == [
         ("brew.host", "Brew: Host Name"),
@@ -113,7 +113,7 @@ REGISTRATIONS = {"event_processing_registration", "audience_processing_registrat
     ],
 )
 def test_only_what_has_a_hook_is_registered(hooks, expected):
-    assert set(registered(declared(hooks=hooks))) & REGISTRATIONS == expected
+    assert set(registered(describe_plugin(hooks=hooks))) & REGISTRATIONS == expected
 
 
 EVENTS = [
@@ -145,7 +145,7 @@ EVENTS = [
     ],
 )
 def test_event_types_need_a_hook_and_a_wish(hooks, event_types, expected):
-    document = registered(declared(hooks=hooks, event_types=event_types))
+    document = registered(describe_plugin(hooks=hooks, event_types=event_types))
     assert document["event_processing_registration"]["supported_event_types"] == expected
 
 
@@ -155,19 +155,19 @@ def permitted(document, whose):
 
 def test_identities_are_asked_for_by_their_firehose_names():
     names = ("email", "other_id_2", "ios_idfv", "android_uuid", "Partner_card")
-    document = registered(declared(identities=names, defaults=Defaults(login_identities=("customer_id",))))
+    document = registered(describe_plugin(identities=names, defaults=Defaults(login_identities=("customer_id",))))
     assert permitted(document, "user_identities") == ["customer", "email", "other2"]
     assert permitted(document, "device_identities") == ["android_id", "ios_vendor_id"]
     assert {one["encoding"] for one in document["permissions"]["user_identities"]} == {"raw"}
 
 
 def test_a_plugin_that_takes_all_identities_is_asked_for_all():
-    document = registered(declared("brew", identities=("email",)), declared("bake"))
+    document = registered(describe_plugin("brew", identities=("email",)), describe_plugin("bake"))
     assert (len(permitted(document, "user_identities")), len(permitted(document, "device_identities"))) == (20, 11)
 
 
 def test_nothing_is_asked_for_that_no_hook_could_use():
-    permissions = registered(declared(hooks=["on_membership"]))["permissions"]
+    permissions = registered(describe_plugin(hooks=["on_membership"]))["permissions"]
     allowed = {name for name in permissions if name.startswith("allow_")}
     assert allowed == {"allow_access_mpid", "allow_audience_user_attributes"}
     assert not {name for name in registered()["permissions"] if "location" in name or "ip" in name.split("_")}
@@ -183,12 +183,12 @@ def test_nothing_is_asked_for_that_no_hook_could_use():
     ],
 )
 def test_environments_are_the_platforms(platforms, count, some):
-    document = registered(declared(platforms=platforms))
+    document = registered(describe_plugin(platforms=platforms))
     found = document["event_processing_registration"]["supported_runtime_environments"]
     assert (len(found), some <= set(found)) == (count, True)
 
 
 @pytest.mark.parametrize(("ages", "hours"), [((24.0,), 24), ((1.5, 36.2), 37), ((24.0, None), -1), ((None,), -1)])
 def test_data_may_be_as_old_as_some_plugin_takes_it(ages, hours):
-    plugins = [declared(f"p{n}", defaults=Defaults(max_age_hours=age)) for n, age in enumerate(ages)]
+    plugins = [describe_plugin(f"p{n}", defaults=Defaults(max_age_hours=age)) for n, age in enumerate(ages)]
     assert registered(*plugins)["event_processing_registration"]["max_data_age_hours"] == hours

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.facts import facts
+from gateway.facts import iter_facts
 from gateway.mparticle.decoding import decode
 from gateway.mparticle.posts import Malformed, read
 from gateway.sdk import Identity, Membership, Quarantined
@@ -33,7 +33,7 @@ def one(message):
     post = read(json.dumps(message).replace(f'"{HUGE}"', HUGE).encode())
     (part,) = post.parts
     batch = decode(post.dialect, part.body, message=part.message, part=part.number)
-    found = len(list(facts(batch))) + len(batch.quarantined)
+    found = len(list(iter_facts(batch))) + len(batch.quarantined)
     late = sum("out of range" in each.problem for each in batch.quarantined)  # need not be seen before decoding
     assert found - late <= part.facts <= found
     return batch

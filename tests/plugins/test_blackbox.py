@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gateway.plugins.blackbox import AT_ONCE_S, MAX_REST_S, MAX_RIDERS, SHARE, Blackbox, Running, memory
+from gateway.plugins.blackbox import AT_ONCE_S, MAX_MEMBERS, MAX_REST_S, SHARE, Blackbox, RunningHook, allocate_memory
 
 
 @pytest.fixture
@@ -22,60 +22,60 @@ def clock():
 
 @pytest.fixture
 def box(clock):
-    return Blackbox(memory(), clock)
+    return Blackbox(allocate_memory(), clock)
 
 
 def test_it_tells_of_the_hook_that_runs_and_of_none_once_that_has_ended(box):
-    assert box.running() is None
-    box.about(b"loyalty", b"on_reply", -7, 2**60)
-    assert box.running() is None
-    box.begins(12.5)
-    said = Running(pid=os.getpid(), since=12.5, doing="on_reply", connection="loyalty", user=-7, seq=2**60)
-    assert box.running() == said
-    box.ended()
-    assert box.running() is None
+    assert box.read_running_hook() is None
+    box.note_subject(b"loyalty", b"on_reply", -7, 2**60)
+    assert box.read_running_hook() is None
+    box.begin_hook(12.5)
+    said = RunningHook(pid=os.getpid(), since=12.5, doing="on_reply", connection="loyalty", user=-7, seq=2**60)
+    assert box.read_running_hook() == said
+    box.end_hook()
+    assert box.read_running_hook() is None
 
 
 def test_it_tells_of_all_whose_call_it_is(box):
-    box.about(b"loyalty", b"sign", 7, 2, (7, -8, 2**62))
-    box.begins(1.0)
-    assert box.running().riders == (7, -8, 2**62)
-    box.about(b"loyalty", b"sign", 7, 2)
-    assert box.running().riders == ()
-    everybody = tuple(range(MAX_RIDERS))
-    box.about(b"loyalty", b"sign", 0, 2, everybody)
-    assert box.running().riders == everybody
+    box.note_subject(b"loyalty", b"sign", 7, 2, (7, -8, 2**62))
+    box.begin_hook(1.0)
+    assert box.read_running_hook().members == (7, -8, 2**62)
+    box.note_subject(b"loyalty", b"sign", 7, 2)
+    assert box.read_running_hook().members == ()
+    everybody = tuple(range(MAX_MEMBERS))
+    box.note_subject(b"loyalty", b"sign", 0, 2, everybody)
+    assert box.read_running_hook().members == everybody
 
 
 def test_it_knows_the_suspects_of_each_connection(box):
-    assert box.suspects("loyalty") == frozenset()
-    many = range(-MAX_RIDERS // 2, MAX_RIDERS // 2)
-    box.suspect("loyalty", [2**60 + one for one in many])
-    box.suspect("email", (7, 8))
-    assert (len(box.suspects("loyalty")), box.suspects("email")) == (MAX_RIDERS, {7, 8})
-    box.about(b"email", b"sign", 1, 2, tuple(many))
+    assert box.read_suspects("loyalty") == frozenset()
+    many = range(-MAX_MEMBERS // 2, MAX_MEMBERS // 2)
+    box.set_suspects("loyalty", [2**60 + one for one in many])
+    box.set_suspects("email", (7, 8))
+    assert (len(box.read_suspects("loyalty")), box.read_suspects("email")) == (MAX_MEMBERS, {7, 8})
+    box.note_subject(b"email", b"sign", 1, 2, tuple(many))
     box.charge("email", 30.0)
-    box.suspect("loyalty", ())
-    assert (box.suspects("loyalty"), box.suspects("email")) == (frozenset(), {7, 8})
+    box.set_suspects("loyalty", ())
+    assert (box.read_suspects("loyalty"), box.read_suspects("email")) == (frozenset(), {7, 8})
 
 
 @pytest.mark.process
 def test_it_outlives_the_process_that_wrote_it():
-    descriptor = memory()
+    descriptor = allocate_memory()
     program = f"""
 import os
 from gateway.plugins.blackbox import Blackbox
 box = Blackbox({descriptor})
-box.about(b"{"c" * 40}", b"coalesce", 1, 2)
-box.begins(3.0)
+box.note_subject(b"{"c" * 40}", b"coalesce", 1, 2)
+box.begin_hook(3.0)
 box.charge("email", 30.0)
 os._exit(1)
 """
     died = subprocess.Popen([sys.executable, "-c", program], pass_fds=(descriptor,))
     died.wait(30)
     box = Blackbox(descriptor)
-    said = Running(pid=died.pid, since=3.0, doing="coalesce", connection="c" * 40, user=1, seq=2)
-    assert (box.running(), box.rest_s("email") > 0) == (said, True)
+    said = RunningHook(pid=died.pid, since=3.0, doing="coalesce", connection="c" * 40, user=1, seq=2)
+    assert (box.read_running_hook(), box.rest_s("email") > 0) == (said, True)
 
 
 def test_a_connection_rests_until_what_it_cost_is_the_share_that_it_may_cost(box, clock):
@@ -96,15 +96,15 @@ def test_no_rest_is_endless(box):
 
 @pytest.mark.process
 def test_a_reader_never_sees_a_hook_half_written():
-    descriptor = memory()
+    descriptor = allocate_memory()
     program = f"""
 from gateway.plugins.blackbox import Blackbox
 box, number = Blackbox({descriptor}), 0
 while True:
     number += 1
-    box.about(b"loyalty", b"sign", number, -number, (number,) * 8)
-    box.begins(float(number))
-    box.ended()
+    box.note_subject(b"loyalty", b"sign", number, -number, (number,) * 8)
+    box.begin_hook(float(number))
+    box.end_hook()
 """
     writer = subprocess.Popen([sys.executable, "-c", program], pass_fds=(descriptor,))
     box = Blackbox(descriptor)
@@ -113,7 +113,7 @@ while True:
     finally:
         writer.kill()
         writer.wait(30)
-    torn = [one for one in seen if (one.user, one.seq, *one.riders) != (one.since, -one.since, *[one.since] * 8)]
+    torn = [one for one in seen if (one.user, one.seq, *one.members) != (one.since, -one.since, *[one.since] * 8)]
     assert torn == []
 
 
@@ -121,7 +121,7 @@ def looked(box, looks):
     """Return the hooks seen in so many looks that saw one."""
     seen = []
     while len(seen) < looks:
-        running = box.running()
+        running = box.read_running_hook()
         if running is not None:
             seen.append(running)
     return seen
@@ -130,21 +130,21 @@ def looked(box, looks):
 @pytest.mark.process
 @pytest.mark.process
 def test_what_a_plugin_has_cost_is_read_whole_while_it_is_written():
-    descriptor = memory()
+    descriptor = allocate_memory()
     program = f"""
 from gateway.plugins.blackbox import Blackbox
 box, number = Blackbox({descriptor}), 0
 while True:
     number += 1
     box.charge("loyalty", 1.0)
-    box.suspect("loyalty", range(1 + number % 2 * 1000))
+    box.set_suspects("loyalty", range(1 + number % 2 * 1000))
 """
     writer = subprocess.Popen([sys.executable, "-c", program], pass_fds=(descriptor,))
     box = Blackbox(descriptor)
     try:
-        while not (box.suspects("loyalty") and box.rest_s("loyalty")):
+        while not (box.read_suspects("loyalty") and box.rest_s("loyalty")):
             pass
-        seen = {(len(box.suspects("loyalty")), box.rest_s("loyalty") > 0) for _ in range(2_000)}
+        seen = {(len(box.read_suspects("loyalty")), box.rest_s("loyalty") > 0) for _ in range(2_000)}
     finally:
         writer.kill()
         writer.wait(30)

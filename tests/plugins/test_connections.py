@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 from pydantic import SecretStr
 
-from gateway.plugins.connections import PluginError, adopt, connect, connect_all, load
+from gateway.plugins.connections import PluginError, connect, connect_all, load, make_plugin
 from gateway.sdk import Destination, Settings, hookimpl
 from gateway.settings import ConfigurationError, ConnectionSettings
 
@@ -25,7 +25,7 @@ def plugin_of(**functions):
 
 def connected(**values):
     configured = ConnectionSettings(plugin="post", settings={"api_key": "test-key", **values})
-    return connect("one", adopt("post", plugin_of(), version="1"), configured)
+    return connect("one", make_plugin("post", plugin_of(), version="1"), configured)
 
 
 def test_a_connection_joins_plugin_and_settings():
@@ -35,14 +35,14 @@ def test_a_connection_joins_plugin_and_settings():
 
 def test_secrets_are_masked_wherever_they_stand_the_longest_first():
     one = connected(spare=["test-key-2"])
-    assert one.masked("a test-key-2 b test-key") == "a *** b ***"
+    assert one.mask("a test-key-2 b test-key") == "a *** b ***"
 
 
 @pytest.mark.parametrize(
     "text", ['k/y "1"', "https://x/k%2Fy%20%221%22/users", "https://x/k/y%20%221%22", '{"key": "k/y \\"1\\""}']
 )
 def test_a_secret_is_masked_however_it_is_spelt(text):
-    assert "k" not in connected(api_key='k/y "1"').masked(text).replace("key", "")
+    assert "k" not in connected(api_key='k/y "1"').mask(text).replace("key", "")
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,14 @@ def test_loopback_may_be_reached_without_tls(host):
 
 def test_a_misspelt_hook_is_an_error():
     with pytest.raises(PluginError, match="on_evnt"):
-        adopt("post", plugin_of(on_evnt=lambda: None), version="1")
+        make_plugin("post", plugin_of(on_evnt=lambda: None), version="1")
 
 
 def test_a_plugin_that_says_nothing_of_itself_is_an_error():
     with pytest.raises(PluginError, match="implements no destination"):
-        adopt("post", object(), version="1")
+        make_plugin("post", object(), version="1")
     with pytest.raises(PluginError, match="must return a Destination"):
-        adopt("post", plugin_of(destination=lambda: None), version="1")
+        make_plugin("post", plugin_of(destination=lambda: None), version="1")
 
 
 def test_a_plugin_that_is_not_installed_is_named_with_those_that_are():
@@ -90,7 +90,7 @@ def test_a_connection_that_cannot_be_used_keeps_no_other_from_it():
     def loader(name):
         if name == "broken":
             raise PluginError("plugin 'broken' cannot be imported: ImportError: no")
-        return adopt(name, plugin_of(), version="1")
+        return make_plugin(name, plugin_of(), version="1")
 
     configured = {
         "a": ConnectionSettings(plugin="broken"),
@@ -117,11 +117,11 @@ def test_a_plugin_that_fails_over_its_settings_spoils_no_other_connection_and_te
 
     configured = {name: ConnectionSettings(plugin=name, settings={"api_key": "test-key"}) for name in ("bad", "good")}
     plugins = {"bad": plugin_of(destination=destination), "good": plugin_of()}
-    usable, problems = connect_all(configured, lambda name: adopt(name, plugins[name], version="1"))
+    usable, problems = connect_all(configured, lambda name: make_plugin(name, plugins[name], version="1"))
     assert list(usable) == ["good"]
     assert problems == ["connections.bad.plugin: plugin 'bad' cannot use these settings: KeyError"]
 
 
 def test_a_plugin_that_cannot_say_what_it_is_is_an_error():
     with pytest.raises(PluginError, match=r"destination\(\) raised KeyError"):
-        adopt("post", plugin_of(destination=raising), version="1")
+        make_plugin("post", plugin_of(destination=raising), version="1")

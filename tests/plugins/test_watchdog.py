@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from gateway.plugins.blackbox import AT_ONCE_S, Blackbox, memory
-from gateway.plugins.watchdog import SLOW_S, TooLong, Watchdog
+from gateway.plugins.blackbox import AT_ONCE_S, Blackbox, allocate_memory
+from gateway.plugins.watchdog import SLOW_S, HookTimeout, Watchdog
 
 
 def loops():
@@ -24,7 +24,7 @@ def swallows():
 
 @pytest.mark.parametrize("hook", [loops, swallows, lambda: time.sleep(60)], ids=["loops", "swallows", "sleeps"])
 def test_what_does_not_end_is_interrupted(hook):
-    with pytest.raises(TooLong), Watchdog(0.05):
+    with pytest.raises(HookTimeout), Watchdog(0.05):
         hook()
 
 
@@ -64,12 +64,12 @@ def test_memory_is_bounded_where_no_file_can_be_opened_any_more():
 
 
 def test_what_is_interrupted_is_named():
-    with pytest.raises(TooLong, match=r"interrupted at test_watchdog.py:\d+ loops"), Watchdog(0.05):
+    with pytest.raises(HookTimeout, match=r"interrupted at test_watchdog.py:\d+ loops"), Watchdog(0.05):
         loops()
 
 
 def test_time_that_others_lose_is_charged_and_rested_for():
-    box, rests = Blackbox(memory()), []
+    box, rests = Blackbox(allocate_memory()), []
     box.charge("email", AT_ONCE_S)
     watchdog = Watchdog(5, box=box, connection="email", rest=rests.append)
     with watchdog:
@@ -77,15 +77,15 @@ def test_time_that_others_lose_is_charged_and_rested_for():
     assert rests == []
     with watchdog:
         time.sleep(SLOW_S + 0.05)
-    assert (len(rests), box.running()) == (1, None)
+    assert (len(rests), box.read_running_hook()) == (1, None)
 
 
 def test_the_black_box_tells_what_runs():
-    box = Blackbox(memory())
+    box = Blackbox(allocate_memory())
     watchdog = Watchdog(5, box=box, connection="email")
-    watchdog.about(b"plan", 3, 4)
+    watchdog.note_subject(b"plan", 3, 4)
     with watchdog:
-        running = box.running()
+        running = box.read_running_hook()
     assert (running.connection, running.doing, running.user, running.seq) == ("email", "plan", 3, 4)
 
 
@@ -101,7 +101,7 @@ def test_an_alarm_that_comes_when_the_hook_has_just_ended_harms_nobody():
         try:
             with watchdog:
                 spin_until(time.perf_counter() + 0.002 + lead_us / 1e6)
-        except TooLong:
+        except HookTimeout:
             pass
         except BaseException as error:  # noqa: BLE001  # that is what must not be
             escaped.append(error)

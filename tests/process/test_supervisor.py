@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from gateway.plugins.blackbox import Running
+from gateway.plugins.blackbox import RunningHook
 from gateway.process.supervisor import Child, address, bind_all, end_hung_hooks
 from gateway.settings import ConfigurationError
 
@@ -62,10 +62,10 @@ class Looks:
     def __init__(self, pid, *starts):
         self.pid, self.starts = pid, list(starts)
 
-    def running(self):
+    def read_running_hook(self):
         since = self.starts.pop(0) if len(self.starts) > 1 else self.starts[0]
         told = {"doing": "plan", "connection": "loyalty", "user": 1, "seq": 2}
-        return None if since is None else Running(pid=self.pid, since=since, **told)
+        return None if since is None else RunningHook(pid=self.pid, since=since, **told)
 
 
 @pytest.mark.process

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gateway_sailthru
-from gateway.plan import checked
+from gateway.plan import check
 from gateway.sdk import Call, File, Reply, delivered, rejected, retry
 from gateway.testing import batch, membership, plan_with, user
 from gateway.testing.driving import send
@@ -102,7 +102,7 @@ def test_each_call_of_a_pool_is_covered_once_and_every_call_can_be_made(offered,
     made = coalesced(calls, bulk_from=least)
     assert sorted(id for call in made for id in (call.covers or (call.id,))) == [call.id for call in calls]
     assert all(call.id in call.covers for call in made if call.covers)
-    assert [checked(call) for call in made] == made
+    assert [check(call) for call in made] == made
 
 
 def test_enough_memberships_become_one_job_and_fewer_are_left_as_they_are():

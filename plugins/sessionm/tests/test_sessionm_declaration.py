@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 import gateway_sessionm
-from gateway.plugins.connections import installed, load
+from gateway.plugins.connections import list_installed, load
 from gateway.sdk import Defaults
 from gateway.testing import connection
 
@@ -13,7 +13,7 @@ DECLARED = gateway_sessionm.destination()
 
 
 def test_the_plugin_is_installed_under_its_name():
-    assert installed()["sessionm"].value == "gateway_sessionm"
+    assert list_installed()["sessionm"].value == "gateway_sessionm"
     assert load("sessionm").destination.title == "SessionM"
 
 
