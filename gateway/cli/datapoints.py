@@ -16,7 +16,7 @@ from gateway.cli import configured
 from gateway.cli.blocks import block
 from gateway.cli.tables import table
 from gateway.govern.filter import DataFilter, Decision
-from gateway.govern.rules import Governor
+from gateway.govern.governor import Governor
 from gateway.journal import engines
 from gateway.journal.types import DataPoint, JournalUnavailable, JournalUnusable
 from gateway.plugins.connections import HostedConnection

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from gateway.clock import Clock
 from gateway.facts import iter_facts
-from gateway.govern.governed import GovernedBatch
+from gateway.govern.decisions import GovernedBatch
+from gateway.govern.governor import Governor
 from gateway.govern.rewrite import RewriteFault, Rewriter
-from gateway.govern.rules import Governor
 from gateway.journal.types import Item, Outcome
 from gateway.log import logger
 from gateway.plan import FactPlan, ItemPlan, PluginFault, plan

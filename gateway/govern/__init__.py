@@ -1,1 +1,1 @@
-"""Governing: what may be sent on a connection, decided before its plugin is asked."""
+"""Governing: decides which facts a connection may be sent, before its plugin plans them."""

@@ -1,4 +1,4 @@
-"""The data filter: which data points a connection sends, by mParticle's own names."""
+"""The data filter: switches data points on and off for a connection, by mParticle's own names."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from gateway.govern.governed import KeptBackNames
+from gateway.govern.decisions import KeptBackNames
 from gateway.govern.kinds import TYPES, change_attributes, find_kind, list_attributes
-from gateway.govern.names import KindSwitches, Switches
+from gateway.govern.switches import KindSwitches, Switches
 from gateway.mparticle import names
 from gateway.sdk import Audience, Batch, Event, Membership
 from gateway.settings.filtering import Filter
@@ -17,7 +17,7 @@ COMMERCE = "commerce_event"
 
 
 class Decision(NamedTuple):
-    """Whether a data point is sent, by which setting, and whether that speaks of it at all and is no default."""
+    """A decision on a data point. ``is_decided``: ``cause``, the setting that decided, names it and is no default."""
 
     is_sent: bool
     is_decided: bool
@@ -25,10 +25,10 @@ class Decision(NamedTuple):
 
 
 class DataFilter:
-    """A connection's filter, ready to be applied. ``key`` is what the settings that it names begin with.
+    """A connection's data filter. The settings that it names begin with ``key``.
 
-    A name is on or off as its own switch says, else as ``"*"`` says, else as ``new_data_points`` does. An
-    event type that is off takes its events with it, an event that is off its attributes.
+    A name's own switch decides, else the switch ``"*"``, else ``new_data_points``. If an event type is off, so are its
+    events; if an event is off, so are its attributes.
     """
 
     def __init__(self, configured: Filter, *, new_data_points: bool, key: str = "filter") -> None:
@@ -36,8 +36,8 @@ class DataFilter:
         self.default = default
         rest = (default, f"{key}.new_data_points")
         self.passes_all = default and not any(configured.model_dump(exclude={"new_data_points"}).values())
-        self.types, self.named_types = self._types(configured, key, rest)
-        sales = (self.types.is_on(COMMERCE), self.types.cause(COMMERCE))
+        self.types, self.named_types = self._make_types(configured, key, rest)
+        commerce = (self.types.is_on(COMMERCE), self.types.find_setting(COMMERCE))
         of = configured
         actions = {names.action(name): on for name, on in of.commerce.items()}
         of_actions = {names.action(name): each for name, each in of.commerce_attributes.items()}
@@ -49,7 +49,7 @@ class DataFilter:
                 Switches(f"{key}.screens", of.screens, rest), f"{key}.screen_attributes", of.screen_attributes, rest
             ),
             "commerce": KindSwitches(
-                Switches(f"{key}.commerce", actions, sales), f"{key}.commerce_attributes", of_actions, rest
+                Switches(f"{key}.commerce", actions, commerce), f"{key}.commerce_attributes", of_actions, rest
             ),
             "event_types": KindSwitches(self.types, f"{key}.event_attributes", of.event_attributes, rest),
         }
@@ -64,14 +64,14 @@ class DataFilter:
         }
 
     @staticmethod
-    def _types(configured: Filter, key: str, rest: tuple[bool, str]) -> tuple[Switches, Switches]:
-        """The switches of types whose events have no names, and of those whose events have."""
+    def _make_types(configured: Filter, key: str, rest: tuple[bool, str]) -> tuple[Switches, Switches]:
+        """Return the switches of types whose events have no names, and of those whose events have names."""
         types = {names.event(type): on for type, on in configured.event_types.items()}
         table = f"{key}.event_types"
         return Switches(table, types, rest), Switches(table, types, (True, table))
 
-    def user(self, batch: Batch) -> Batch:
-        """The batch with only those identities and user attributes that are on."""
+    def filter_user(self, batch: Batch) -> Batch:
+        """Return the batch with only the identities and user attributes that are on."""
         user, identities, attributes = batch.user, self.identities.is_on, self.attributes.is_on
         return replace(
             batch,
@@ -79,67 +79,67 @@ class DataFilter:
                 user,
                 identities=tuple(item for item in user.identities if identities(item.type)),
                 partner_identities=tuple(item for item in user.partner_identities if identities(item.type)),
-                attributes=self.attributes.kept(user.attributes),
+                attributes=self.attributes.keep(user.attributes),
                 removed_attributes=tuple(name for name in user.removed_attributes if attributes(name)),
             ),
             identity_changes=tuple(change for change in batch.identity_changes if identities(change.type)),
             attribute_changes=tuple(change for change in batch.attribute_changes if attributes(change.name)),
         )
 
-    def off(self, event: Event) -> str:
-        """The setting by which the event as a whole is off; empty where it is on."""
+    def find_off_setting(self, event: Event) -> str:
+        """Return the setting that switches the whole event off, or nothing."""
         table, name = find_kind(event)
         if table != "event_types" and not self.named_types.is_on(event.type):
-            return self.named_types.cause(event.type)
+            return self.named_types.find_setting(event.type)
         names = self.kinds[table].names
-        return "" if names.is_on(name) else names.cause(name)
+        return "" if names.is_on(name) else names.find_setting(name)
 
-    def event(self, event: Event) -> tuple[Event, KeptBackNames]:
-        """An event that is on with only those attributes that are, and the names of the others."""
+    def filter_event(self, event: Event) -> tuple[Event, KeptBackNames]:
+        """Return the event with only the attributes that are on, and the names of the others."""
         table, name = find_kind(event)
-        switches = self.kinds[table].attributes(name)
+        switches = self.kinds[table].find_attributes(name)
         if table == "commerce":
-            off = switches.kept_back(attribute for attribute, _ in list_attributes(event))
-            return (change_attributes(event, switches.kept), off) if off else (event, ())
-        off = switches.kept_back(event.attributes)
-        return (replace(event, attributes=switches.kept(event.attributes)), off) if off else (event, ())
+            off = switches.list_off(attribute for attribute, _ in list_attributes(event))
+            return (change_attributes(event, switches.keep), off) if off else (event, ())
+        off = switches.list_off(event.attributes)
+        return (replace(event, attributes=switches.keep(event.attributes)), off) if off else (event, ())
 
     def decide(self, table: str, name: str, attribute: str = "") -> Decision:
-        """What happens to a data point: an attribute of something, or without one that itself."""
+        """Return the decision on a data point: on an attribute if one is given, else on the name itself."""
         if table in self.others:
-            return _decision(self.others[table], name)
+            return _make_decision(self.others[table], name)
         type = TYPES.get(table)
         if type is not None and not self.named_types.is_on(type):
-            return _decision(self.named_types, type)
+            return _make_decision(self.named_types, type)
         kind = self.kinds[table]
-        whole = _decision(kind.names, name)
+        whole = _make_decision(kind.names, name)
         if table == "commerce" and self.types.is_decided(COMMERCE):
             whole = whole._replace(is_decided=True)
-        return _decision(kind.attributes(name), attribute) if attribute and whole.is_sent else whole
+        return _make_decision(kind.find_attributes(name), attribute) if attribute and whole.is_sent else whole
 
-    def audience_off(self, said: Audience | Membership) -> str:
-        """The setting by which an audience is off, its memberships with it; empty where it is on."""
-        name = said.name if isinstance(said, Audience) else said.audience_name
-        return "" if self.audiences.is_on(name) else self.audiences.cause(name)
+    def find_audience_off_setting(self, one: Audience | Membership) -> str:
+        """Return the setting that switches an audience and its memberships off, or nothing."""
+        name = one.name if isinstance(one, Audience) else one.audience_name
+        return "" if self.audiences.is_on(name) else self.audiences.find_setting(name)
 
-    def membership(self, membership: Membership) -> tuple[Membership, KeptBackNames]:
-        """A membership with only those attributes that are on, and the names of the others."""
-        off = self.attributes.kept_back(attribute.name for attribute in membership.attributes)
+    def filter_membership(self, membership: Membership) -> tuple[Membership, KeptBackNames]:
+        """Return the membership with only the attributes that are on, and the names of the others."""
+        off = self.attributes.list_off(attribute.name for attribute in membership.attributes)
         if not off:
             return membership, ()
         on = tuple(attribute for attribute in membership.attributes if self.attributes.is_on(attribute.name))
         return replace(membership, attributes=on), off
 
-    def identities_off(self, batch: Batch) -> KeptBackNames:
-        """The types of a batch's identities that are off."""
+    def list_identities_off(self, batch: Batch) -> KeptBackNames:
+        """Return the types of a batch's identities that are off."""
         known = (identity.type for identity in (*batch.user.identities, *batch.user.partner_identities))
-        return self.identities.kept_back((*known, *(change.type for change in batch.identity_changes)))
+        return self.identities.list_off((*known, *(change.type for change in batch.identity_changes)))
 
-    def attributes_off(self, batch: Batch) -> KeptBackNames:
-        """The names of a batch's user attributes that are off."""
+    def list_attributes_off(self, batch: Batch) -> KeptBackNames:
+        """Return the names of a batch's user attributes that are off."""
         changed = (change.name for change in batch.attribute_changes)
-        return self.attributes.kept_back((*batch.user.attributes, *batch.user.removed_attributes, *changed))
+        return self.attributes.list_off((*batch.user.attributes, *batch.user.removed_attributes, *changed))
 
 
-def _decision(names: Switches, name: str) -> Decision:
-    return Decision(names.is_on(name), names.is_decided(name), names.cause(name))
+def _make_decision(names: Switches, name: str) -> Decision:
+    return Decision(names.is_on(name), names.is_decided(name), names.find_setting(name))

@@ -1,4 +1,4 @@
-"""Kinds of events, named as the data filter's tables are; and what products add to a commerce event's attributes."""
+"""Kinds of events, named like the tables of the data filter, and the attributes of an event with its products."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ ATTRIBUTES = MappingProxyType(
         "event_types": "event_attributes",
     }
 )
-"""The table that switches the attributes of each kind of event."""
+"""The table that switches attributes, by kind of event."""
 
 TYPES = MappingProxyType({"events": "custom_event", "screens": "screen_view", "commerce": "commerce_event"})
-"""The event type that all of a kind are of."""
+"""The type of all events of a kind, by kind."""
 
-Change = Callable[[Mapping[str, Any]], dict[str, Any]]
+AttributesChange = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 def find_kind(event: Event) -> tuple[str, str]:
-    """The table that switches an event, and its name there; where its type has no names, that is its type."""
+    """Return the table that switches an event, and its name there: its type, if events of the type have no names."""
     if isinstance(event, (CustomEvent, Attribution)):
         return "events", event.name or ""
     if isinstance(event, ScreenView):
@@ -49,7 +49,7 @@ def find_kind(event: Event) -> tuple[str, str]:
 
 
 def list_attributes(event: Event) -> Iterable[tuple[str, Any]]:
-    """The event's attributes, and those of its products."""
+    """Yield the names and values of the event's attributes and of its products'."""
     yield from event.attributes.items()
     for product in _products(event):
         yield from product.attributes.items()
@@ -63,15 +63,17 @@ def _products(event: Event) -> Iterator[Product]:
             yield from shown.products
 
 
-def change_attributes(event: Event, change: Change) -> Event:
-    """The event with its attributes changed, and those of all its products."""
+def change_attributes(event: Event, change: AttributesChange) -> Event:
+    """Return the event with its attributes changed, and those of all its products."""
 
-    def changed(told: tuple[Product, ...]) -> tuple[Product, ...]:
-        return tuple(replace(product, attributes=change(product.attributes)) for product in told)
+    def change_each(products: tuple[Product, ...]) -> tuple[Product, ...]:
+        return tuple(replace(product, attributes=change(product.attributes)) for product in products)
 
     event = replace(event, attributes=change(event.attributes))
     if isinstance(event, ProductAction):
-        return replace(event, products=changed(event.products))
+        return replace(event, products=change_each(event.products))
     if isinstance(event, Impression):
-        return replace(event, lists=tuple(replace(shown, products=changed(shown.products)) for shown in event.lists))
+        return replace(
+            event, lists=tuple(replace(shown, products=change_each(shown.products)) for shown in event.lists)
+        )
     return event

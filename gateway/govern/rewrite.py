@@ -1,4 +1,4 @@
-"""Rewriting: a platform team's own packages change batches before they are planned."""
+"""Rewriting: a platform team's own rule packages change batches before they are planned."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class RewriteFault(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rewriter:
-    """The packages of the configuration, applied one after the other, each for as long as ``guard`` lets it.
+    """The rule packages of the configuration, applied one after the other. ``guard`` bounds the time of each.
 
-    ``passes_on_failure``: a batch goes on as it was before the package that failed on it.
+    ``passes_on_failure``: if a package fails on a batch, the batch goes on unchanged by it.
     """
 
     hooks: tuple[tuple[str, Callable[..., Any]], ...] = ()
@@ -37,24 +37,24 @@ class Rewriter:
     passes_on_failure: bool = False
 
     def rewrite(self, batch: Batch) -> Batch:
-        """The batch as all packages leave it; an erasure as it is. Raises RewriteFault where a failure discards it."""
+        """Return the batch as all packages change it; an erasure unchanged. Raises RewriteFault if a package fails."""
         if batch.erasure is not None:
             return batch
         for name, hook in self.hooks:
             try:
-                batch = self._applied(name, hook, batch)
+                batch = self._apply(name, hook, batch)
             except RewriteFault as fault:
                 if not self.passes_on_failure:
                     raise
-                logger.warning("rule failed; the batch passes unchanged by it", message=batch.id, problem=str(fault))
+                logger.warning("rule failed; the batch goes on unchanged", message=batch.id, problem=str(fault))
         return batch
 
-    def _applied(self, name: str, hook: Callable[..., Any], batch: Batch) -> Batch:
+    def _apply(self, name: str, hook: Callable[..., Any], batch: Batch) -> Batch:
         try:
             try:
-                changed = self._guarded(hook, batch)
+                changed = self._call(hook, batch)
             except HookTimeout:  # or the machine stood still for a while
-                changed = self._guarded(hook, batch)
+                changed = self._call(hook, batch)
         except HookTimeout:
             raise RewriteFault(f"{name} rewrite: took too long, twice") from None
         except Exception as error:
@@ -68,21 +68,21 @@ class Rewriter:
             raise RewriteFault(f"{name} rewrite: a batch's {other[0] if other else 'user.mpid'} may not be changed")
         return changed
 
-    def _guarded(self, hook: Callable[..., Any], batch: Batch) -> Any:
+    def _call(self, hook: Callable[..., Any], batch: Batch) -> Any:
         with self.guard:
             return hook(batch=batch)
 
 
 def load_rewriter(rules: Rules, box: Blackbox | None = None) -> Rewriter:
-    """The packages that the configuration names; that one runs is noted in ``box``.
+    """Load the rule packages that the configuration names; ``box`` notes when one runs.
 
-    Raises ConfigurationError naming each that is not installed, cannot be imported, or has no ``rewrite``.
+    Raises ConfigurationError naming each package that is not installed, cannot be imported, or has no ``rewrite``.
     """
     points = {point.name: point for point in entry_points(group=GROUP)}
     missing = [name for name in rules.packages if name not in points]
     if missing:
         raise ConfigurationError([f"rules.packages: no package named {name!r} is installed" for name in missing])
-    hooks = tuple((name, _hook(name, points[name].load)) for name in rules.packages)
+    hooks = tuple((name, _load_hook(name, points[name].load)) for name in rules.packages)
     return Rewriter(
         hooks=hooks,
         guard=Watchdog(rules.timeout_s, box=box, connection="rules"),
@@ -90,7 +90,7 @@ def load_rewriter(rules: Rules, box: Blackbox | None = None) -> Rewriter:
     )
 
 
-def _hook(name: str, load: Callable[[], Any]) -> Callable[..., Any]:
+def _load_hook(name: str, load: Callable[[], Any]) -> Callable[..., Any]:
     manager = pluggy.PluginManager("gateway")
     manager.add_hookspecs(Hooks)
     try:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from gateway.facts import iter_facts
 from gateway.govern.changes import Changes
-from gateway.govern.governed import GovernedBatch, WithheldFact
+from gateway.govern.decisions import GovernedBatch, WithheldFact
 from gateway.journal.types import KeptBack
 from gateway.sdk import (
     AttributeChange,

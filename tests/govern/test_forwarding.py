@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gateway.facts import iter_facts
-from gateway.govern.rules import Governor
+from gateway.govern.governor import Governor
 from gateway.sdk import App, Consent, ConsentRecord, Destination, Device, Quarantined, Settings, User, hookimpl
 from gateway.settings import ConnectionSettings
 from gateway.testing import batch, connection, custom_event, identity, membership, session, user

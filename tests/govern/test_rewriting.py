@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from gateway.clock import Clock
 from gateway.dispatch.planner import Planner
 from gateway.facts import iter_facts
+from gateway.govern.governor import Governor
 from gateway.govern.rewrite import RewriteFault, Rewriter
-from gateway.govern.rules import Governor
 from gateway.journal.types import Item, Outcome
 from gateway.plugins.watchdog import Watchdog
 from gateway.sdk import Call, Destination, Erasure, Memory, Settings, hookimpl

@@ -1,4 +1,4 @@
-"""What governing comes to: what may be sent, what may not, and the setting behind each refusal."""
+"""The result of governing: the facts that may be sent, those that may not, and the setting behind each decision."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from gateway.journal.types import KeptBack
 from gateway.sdk import Batch
 
 KeptBackNames: TypeAlias = tuple[KeptBack, ...]
+"""Names that the filter takes out of one fact, by the setting that decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WithheldFact:
-    """A fact that is not sent: one word, and the setting that says so."""
+    """A fact that is not sent: the reason, and the setting that decided."""
 
     fact: str
     reason: str
@@ -24,9 +25,9 @@ class WithheldFact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GovernedBatch:
-    """What may be sent: the batch as the plugin sees it, its facts, and those withheld.
+    """A batch as the plugin sees it, the facts that may be sent, and those that are withheld.
 
-    ``kept_back`` has, by fact, the names of what was taken out of it.
+    ``kept_back`` has, by fact, the names of what the filter took out of it.
     """
 
     batch: Batch

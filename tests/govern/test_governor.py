@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.facts import iter_facts
-from gateway.govern.rules import Governor
+from gateway.govern.governor import Governor
 from gateway.sdk import (
     AttributeChange,
     Attribution,

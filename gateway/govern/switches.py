@@ -1,4 +1,4 @@
-"""Switches that are on or off: one table of the data filter, and what it says when it is asked why."""
+"""Switches: the tables of the data filter, in which names are on or off."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ V = TypeVar("V")
 
 
 def make_setting_key(table: str, name: str) -> str:
-    """The key of an entry as it may stand in the configuration file: ``filter.events."Purchase"``."""
+    """Return the key of an entry as the configuration file may have it: ``filter.events."Purchase"``."""
     return f"{table}.{json.dumps(name, ensure_ascii=False)}"
 
 
 class Switches:
-    """One table of switches: a name is on or off as its own entry says, else as ``"*"`` does, else as ``rest`` does.
+    """One table of switches. A name's own entry decides, else the entry ``"*"``, else ``rest``.
 
     ``rest`` comes with the setting that decides it.
     """
@@ -31,43 +31,43 @@ class Switches:
         self.decides_all = EVERY in switches
         self.rest = (switches[EVERY], self._causes[EVERY]) if self.decides_all else rest
         self._rest_table = table if self.decides_all else rest[1]
-        self._is_one = not switches.keys() - {EVERY}  # the same for all names
+        self._is_uniform = not switches.keys() - {EVERY}
 
     def is_on(self, name: str) -> bool:
-        """Whether the name is sent."""
+        """Return whether the name is sent."""
         return self._switches.get(name, self.rest[0])
 
     def is_decided(self, name: str) -> bool:
-        """Whether an entry of the table speaks of the name, or of all names."""
+        """Return whether an entry of the table decides on the name, or on all names."""
         return self.decides_all or name in self._switches
 
-    def cause(self, name: str) -> str:
-        """The setting by which the name is on or off."""
+    def find_setting(self, name: str) -> str:
+        """Return the setting that decides on the name."""
         return self._causes.get(name, self.rest[1])
 
-    def kept(self, values: Mapping[str, V]) -> dict[str, V]:
-        """What of these values has a name that is on."""
+    def keep(self, values: Mapping[str, V]) -> dict[str, V]:
+        """Return the values whose names are on."""
         switches, rest = self._switches, self.rest[0]
         return {name: value for name, value in values.items() if switches.get(name, rest)}
 
-    def kept_back(self, told: Iterable[str]) -> tuple[KeptBack, ...]:
-        """Those of the names that are off, the first few, by what says so: the table, or the default."""
-        if self._is_one:
-            off = () if self.rest[0] else tuple(dict.fromkeys(told))
-            return (_off(self._rest_table, off),) if off else ()
+    def list_off(self, found: Iterable[str]) -> tuple[KeptBack, ...]:
+        """Return the first few of the names that are off, by what decides: the table, or the default."""
+        if self._is_uniform:
+            off = () if self.rest[0] else tuple(dict.fromkeys(found))
+            return (_make_kept_back(self._rest_table, off),) if off else ()
         by_cause: dict[str, list[str]] = {}
-        for name in dict.fromkeys(told):
+        for name in dict.fromkeys(found):
             if not self.is_on(name):
                 by_cause.setdefault(self._table if name in self._switches else self._rest_table, []).append(name)
-        return tuple(_off(cause, tuple(off)) for cause, off in by_cause.items())
+        return tuple(_make_kept_back(cause, tuple(off)) for cause, off in by_cause.items())
 
 
-def _off(cause: str, names: tuple[str, ...]) -> KeptBack:
+def _make_kept_back(cause: str, names: tuple[str, ...]) -> KeptBack:
     return KeptBack(cause=cause, names=names[:MAX_NAMES], more=max(0, len(names) - MAX_NAMES))
 
 
 class KindSwitches:
-    """A kind of event: the switches of its names, and those of each name's attributes."""
+    """The switches of a kind of event: those of its names, and those of each name's attributes."""
 
     def __init__(
         self, names: Switches, table: str, attributes: Mapping[str, Mapping[str, bool]], rest: tuple[bool, str]
@@ -76,8 +76,8 @@ class KindSwitches:
         self._attributes = {
             name: Switches(make_setting_key(table, name), each, rest) for name, each in attributes.items()
         }
-        self._others = self._attributes.get(EVERY, Switches(table, {}, rest))
+        self._default = self._attributes.get(EVERY, Switches(table, {}, rest))
 
-    def attributes(self, name: str) -> Switches:
-        """The switches of one name's attributes."""
-        return self._attributes.get(name, self._others)
+    def find_attributes(self, name: str) -> Switches:
+        """Return the switches of one name's attributes."""
+        return self._attributes.get(name, self._default)
