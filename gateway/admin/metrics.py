@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client import Counter as Counted
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -32,6 +32,8 @@ _conflicts = Counted(
     "gateway_message_id_conflicts", "Batches whose message id was used before for other content.", registry=_registry
 )
 
+_connections = Gauge("gateway_connections_open", "Connections of clients that are open.", registry=_registry)
+
 
 _child = cache(Counted.labels)  # looking a child up costs more than counting with it
 
@@ -52,6 +54,11 @@ def accepted(kind: str, batches: int, new: int) -> None:
 def conflicted(batches: int) -> None:
     """Count batches that were stored under another id, since theirs was used before for other content."""
     _conflicts.inc(batches)
+
+
+def connections(open_: int) -> None:
+    """Note how many connections of clients are open."""
+    _connections.set(open_)
 
 
 class _Facts:

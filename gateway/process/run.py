@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 from gateway import log
 from gateway.settings import Settings, load
 
+MAX_DESCRIPTORS = 65_536
 Role = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 
@@ -21,6 +24,7 @@ def run_role(role: Role, file: Path | None, *, supervised: bool) -> None:
     """
     settings = load(file)
     log.configure(settings.log.format, settings.log.level)
+    _raise_descriptor_limit()
 
     async def main() -> None:
         stop = asyncio.Event()
@@ -33,6 +37,15 @@ def run_role(role: Role, file: Path | None, *, supervised: bool) -> None:
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow this process as many open files as it may have; systems start processes with a low limit of 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _watch(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
