@@ -153,8 +153,8 @@ def plugins(session: nox.Session) -> None:
     away = Path(session.create_tmp()) / "away"
     away.mkdir(exist_ok=True)
     found = (
-        "from gateway.plugins.connections import list_installed, load; "
-        "print(sorted(load(name).name for name in list_installed()))"
+        "from gateway.plugins.connections import list_installed, load_plugin; "
+        "print(sorted(load_plugin(name).name for name in list_installed()))"
     )
     for plugin in PLUGINS:
         tests = (plugin / "tests").resolve()

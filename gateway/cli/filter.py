@@ -11,7 +11,7 @@ import click
 from gateway.cli import configured
 from gateway.cli.editing import Uneditable, edit, empty_beside
 from gateway.govern.kinds import ATTRIBUTES
-from gateway.plugins.connections import PluginError, load
+from gateway.plugins.connections import PluginError, load_plugin
 from gateway.settings import ConfigurationError
 from gateway.settings.filtering import Filter
 
@@ -95,7 +95,7 @@ def copy(source: str, target: str, file: Path | None) -> None:
 def _default(connection: MutableMapping[str, Any]) -> bool:
     """Whether a connection sends new data points where its filter does not say. Raises Uneditable."""
     try:
-        return load(str(connection.get("plugin"))).destination.defaults.new_data_points
+        return load_plugin(str(connection.get("plugin"))).destination.defaults.new_data_points
     except PluginError as error:
         raise Uneditable(str(error)) from error
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from gateway.cli.tables import table
-from gateway.plugins.connections import PluginError, list_installed, load
+from gateway.plugins.connections import PluginError, list_installed, load_plugin
 
 
 @click.command("plugins")
@@ -28,7 +28,7 @@ def command(*, as_json: bool) -> None:
 
 def _row(name: str) -> dict[str, Any]:
     try:
-        plugin = load(name)
+        plugin = load_plugin(name)
     except PluginError as error:
         return {"plugin": name, "version": None, "title": None, "hooks": [], "problem": str(error)}
     return {

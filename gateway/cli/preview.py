@@ -74,7 +74,7 @@ def _joined(one: Connection | HostedConnection, post: Post, body: bytes) -> tupl
     if of.id is None and not of.settings:
         return one.without_account(), NoAccountPlanner(one)
     try:
-        return one.account(of.id or "~", of.settings), None
+        return one.connect_account(of.id or "~", of.settings), None
     except PluginError as error:
         raise ConfigurationError([str(error)]) from None
 

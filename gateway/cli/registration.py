@@ -10,7 +10,7 @@ import click
 from gateway.cli import configured
 from gateway.clock import now_ms
 from gateway.mparticle.registration import registration
-from gateway.plugins.connections import Connection, HostedConnection, Plugin, PluginError, describe_plugin, load
+from gateway.plugins.connections import Connection, HostedConnection, Plugin, PluginError, describe_plugin, load_plugin
 
 
 @click.command("registration")
@@ -28,6 +28,6 @@ def _named(name: str, file: Path | None) -> Connection | HostedConnection | Plug
             one = settings.model_copy(update={"connections": {name: settings.connections[name]}})
             return configured.connections(one)[name]
     try:
-        return load(name)
+        return load_plugin(name)
     except PluginError as error:
         configured.fail(str(error))

@@ -138,7 +138,7 @@ class Survey:
             return Joined(connection=one.without_account(), planner=NoAccountPlanner(one), guard=guard)
         try:
             given = msgspec.json.decode(Sealer(self.settings.accounts.keys()).open(kept.sealed, name))
-            return self._planned_for(one.account(name.partition("/")[2], given), guard)
+            return self._planned_for(one.connect_account(name.partition("/")[2], given), guard)
         except (Unopenable, ConfigurationError):
             return None
 

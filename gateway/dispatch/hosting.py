@@ -136,7 +136,7 @@ class Host:
         if name == self.hosted.name:
             return self.dispatcher(self.hosted.without_account(), NoAccountPlanner(self.hosted))
         given = {} if kept is None else msgspec.json.decode(self.sealer.open(kept.sealed, name))
-        return self.dispatcher(self.hosted.account(name.partition("/")[2], given), None)
+        return self.dispatcher(self.hosted.connect_account(name.partition("/")[2], given), None)
 
     def _replace(self, old: Dispatcher, new: Dispatcher | None) -> None:
         """Settings have changed: what is in hand is let go; what is known of the destination's limits stays."""

@@ -146,7 +146,7 @@ class ChangeStep:
         return replace(event, name=renamed)
 
     def change_values(self, values: Values) -> dict[str, Any]:
-        """Switches and values changed. Of several that get the same name, the one that had it wins, else the last."""
+        """Return the values with names and values changed. If several get one name, its owner wins, else the last."""
         if self._set:
             return {**values, **self._set}
         if self._split:

@@ -22,7 +22,7 @@ KEPT = ("id", "part", "dialect", "erasure", "quarantined")
 
 
 class RewriteFault(Exception):
-    """A package raised, took too long, or returned what it may not. Switches the package, never a value."""
+    """A rule package raised, took too long, or returned an invalid batch. Names the package, never a value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
-"""The black box: memory that a supervisor shares with its dispatcher, and that outlives it.
+"""The black box: memory that the supervisor shares with its dispatcher, and that outlives the dispatcher.
 
-It holds which plugin runs now, for which batch or for the shared call of which lanes, and since when, so that a
-process that dies of a plugin is not taken to have died of anything else; which lanes are suspected of that; and how
-much time each connection's plugin has cost all the others.
+It holds three things. First, which hook runs now, since when, and for which batch or which lanes of a shared call: so
+the next process knows which plugin its predecessor died of. Second, which lanes are suspected of such a death. Third,
+how much time each connection's plugin has cost the other connections.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ MAX_READS = 100
 """Reads of a state that changes each time before the reader gives up: hooks that end so often do not hang."""
 
 SHARE = 0.05
-"""The part of everybody's time that one connection's plugin may take up beyond what is usual."""
-AT_ONCE_S = 10.0
-"""How much of it a plugin may take up before its connection has to rest."""
+"""The part of the process's time that the slow hooks of one connection may take."""
+MAX_DEBT_S = 10.0
+"""The debt from which on a connection rests until it has paid off the rest."""
 MAX_REST_S = 600.0
 
 
@@ -149,40 +149,40 @@ class Blackbox:
         return None
 
     def set_suspects(self, connection: str, lanes: Collection[int]) -> None:
-        """Of a connection, suspect these lanes of having killed a process, and no others."""
-        suspects = {**self._suspects(), connection: list(lanes)}
+        """Suspect these lanes of a connection, and no others, of having killed a process."""
+        suspects = {**self._read_all_suspects(), connection: list(lanes)}
         self._suspected.write(msgspec.msgpack.encode({name: one for name, one in suspects.items() if one}))
 
     def read_suspects(self, connection: str) -> frozenset[int]:
-        """The lanes of a connection that are suspected of having killed a process."""
-        return frozenset(self._suspects().get(connection, ()))
+        """Return the lanes of a connection that are suspected of having killed a process."""
+        return frozenset(self._read_all_suspects().get(connection, ()))
 
     def charge(self, connection: str, seconds: float) -> None:
-        """A connection's plugin has cost all others so much time."""
-        accounts = self._accounts()
-        accounts[connection] = (self._owed(accounts.get(connection)) + seconds, self._clock())
-        self._charges.write(msgspec.json.encode({name: one for name, one in accounts.items() if self._owed(one)}))
+        """Charge a connection for time that its plugin cost the others."""
+        debts = self._read_debts()
+        debts[connection] = (self._remaining_s(debts.get(connection)) + seconds, self._clock())
+        self._charges.write(msgspec.json.encode({name: one for name, one in debts.items() if self._remaining_s(one)}))
 
     def rest_s(self, connection: str) -> float:
-        """How long a connection has to rest for what its plugin has cost the others."""
+        """Return how long a connection has to rest for the time that its plugin cost the others."""
         if self._is_alone:
             return 0.0
-        excess = self._owed(self._accounts().get(connection)) - AT_ONCE_S
+        excess = self._remaining_s(self._read_debts().get(connection)) - MAX_DEBT_S
         return min(MAX_REST_S, max(0.0, excess / SHARE))
 
-    def _owed(self, account: tuple[float, float] | None) -> float:
-        if account is None:
+    def _remaining_s(self, debt: tuple[float, float] | None) -> float:
+        if debt is None:
             return 0.0
-        seconds, at = account
+        seconds, at = debt
         return max(0.0, seconds - max(0.0, self._clock() - at) * SHARE)
 
-    def _accounts(self) -> dict[str, tuple[float, float]]:
+    def _read_debts(self) -> dict[str, tuple[float, float]]:
         try:
             return msgspec.json.decode(self._charges.read(), type=dict[str, tuple[float, float]])
         except msgspec.DecodeError:
             return {}
 
-    def _suspects(self) -> dict[str, list[int]]:
+    def _read_all_suspects(self) -> dict[str, list[int]]:
         try:
             return msgspec.msgpack.decode(self._suspected.read(), type=dict[str, list[int]])
         except msgspec.DecodeError:
@@ -190,7 +190,7 @@ class Blackbox:
 
 
 def allocate_memory() -> int:
-    """A file descriptor with room for a black box, which child processes may be given."""
+    """Return a file descriptor with room for a black box, which child processes may inherit."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("gateway-blackbox")
     else:

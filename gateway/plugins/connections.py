@@ -1,4 +1,4 @@
-"""Destinations: installed plugins, loaded by name, joined with a connection's settings."""
+"""Connections: installed plugins, loaded by name, and joined with a connection's settings."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ GROUP = "gateway.destinations"
 
 
 class PluginError(Exception):
-    """A plugin cannot be used; says which and why."""
+    """A plugin cannot be used. The message says which and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plugin:
-    """One loaded plugin. ``hooks`` maps the names of the hooks it has to callables that take keywords."""
+    """A loaded plugin. ``hooks`` maps names of hooks to callables that take keyword arguments."""
 
     name: str
     version: str
@@ -42,7 +42,7 @@ class Plugin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """A destination with its settings: everything that planning and delivery need to know of it."""
+    """A destination with its settings: all that planning and delivery need to know about it."""
 
     name: str
     plugin: Plugin
@@ -53,16 +53,16 @@ class Connection:
 
     @property
     def configured_as(self) -> str:
-        """Its name in the configuration, which the accounts of a hosted connection share."""
+        """Its name in the configuration. All accounts of a hosted connection share it."""
         return self.name.partition("/")[0]
 
     @property
     def key(self) -> str:
-        """Where the configuration speaks of it."""
+        """The key of its table in the configuration."""
         return f"connections.{self.configured_as}"
 
     def mask(self, text: str) -> str:
-        """The text with every secret of this connection's settings shown as ``***``, in URLs and in JSON too."""
+        """Return the text with every secret of this connection shown as ``***``, in URLs and in JSON too."""
         for secret in self.secrets:
             for spelling in (secret, quote(secret, safe=""), quote(secret), json.dumps(secret)[1:-1]):
                 text = text.replace(spelling, "***")
@@ -71,7 +71,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostedConnection:
-    """A connection that has a set of settings for each customer: a connection of its own for each account."""
+    """A connection with different settings for each account: each account has a connection of its own."""
 
     name: str
     plugin: Plugin
@@ -79,15 +79,15 @@ class HostedConnection:
 
     @property
     def offered(self) -> frozenset[str]:
-        """The settings that a message may bring, by their ids: those that the configuration leaves open."""
+        """The ids of the settings that a message may bring: those that the configuration does not set."""
         fields = self.plugin.destination.settings.model_fields
         ids = {field.alias or name: name for name, field in fields.items()}
         return frozenset(id for id, name in ids.items() if {id, name}.isdisjoint(self.configured.settings))
 
-    def account(self, id: str, given: Mapping[str, Any]) -> Connection:
-        """The connection of an account whose messages bring these settings.
+    def connect_account(self, id: str, given: Mapping[str, Any]) -> Connection:
+        """Return the connection of an account whose messages bring these settings.
 
-        Raises ConfigurationError, whose problems name each setting that cannot be used, and PluginError.
+        Raises ConfigurationError, which names each setting that cannot be used, and PluginError.
         """
         prefix = f"{self.plugin.name}."
         own = {key.removeprefix(prefix): value for key, value in given.items() if "." not in key.removeprefix(prefix)}
@@ -107,15 +107,15 @@ class HostedConnection:
         return joined
 
     def without_account(self) -> Connection:
-        """What stands for the connection where there is no account: it has no settings, and cannot be sent anything."""
+        """Return the connection for messages without an account: it has no settings and no hooks."""
         destination = msgspec.structs.replace(self.plugin.destination, rates=None, rate_headers=None)
         plugin = replace(self.plugin, destination=destination, hooks=MappingProxyType({}))
         return Connection(
             name=self.name, plugin=plugin, settings=None, base_url="", secrets=(), configured=self.configured
         )
 
-    def problems(self) -> list[str]:
-        """What is wrong with the settings that the configuration gives for all accounts, each with its full key."""
+    def find_problems(self) -> list[str]:
+        """Return what is wrong with the settings that all accounts share, each problem with its full key."""
         try:
             self.plugin.destination.settings.model_validate(self.configured.settings)
         except ValidationError as error:
@@ -127,21 +127,21 @@ class HostedConnection:
 
 
 def list_installed() -> dict[str, EntryPoint]:
-    """The plugins installed in this environment, by name, none of them imported."""
+    """Return the plugins installed in this environment by name, without importing them."""
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def describe_plugin(of: Connection | HostedConnection | Plugin) -> Declared:
-    """What registration has to know of a connection; of a plugin itself, as if customers gave all of its settings."""
+    """Return what registration needs to know about a connection; of a plugin, as if customers gave all settings."""
     plugin = of if isinstance(of, Plugin) else of.plugin
     asked = None if isinstance(of, Plugin) else of.offered if isinstance(of, HostedConnection) else frozenset()
     return plugin.name, plugin.version, plugin.destination, frozenset(plugin.hooks), asked
 
 
-def load(name: str) -> Plugin:
-    """Import one installed plugin and ask it what it is.
+def load_plugin(name: str) -> Plugin:
+    """Import one installed plugin and call its ``destination`` hook.
 
-    Raises PluginError where it is not installed, cannot be imported, misspells a hook, or says nothing of itself.
+    Raises PluginError if it is not installed, cannot be imported, misspells a hook, or returns no Destination.
     """
     point = list_installed().get(name)
     if point is None:
@@ -155,10 +155,10 @@ def load(name: str) -> Plugin:
 
 
 def make_plugin(name: str, module: object, *, version: str) -> Plugin:
-    """Make a Plugin of a module or object that implements the hooks. Raises PluginError as ``load`` does.
+    """Make a Plugin of a module or object that implements the hooks. Raises PluginError as ``load_plugin`` does.
 
-    Each plugin has a manager of its own, so that it is always asked alone: one that raises or returns
-    nonsense can neither silence another nor be taken for it.
+    Each plugin has a manager of its own and is always called alone: an error in one plugin cannot keep another from
+    being called, and no result can be taken for another plugin's.
     """
     manager = pluggy.PluginManager("gateway")
     manager.add_hookspecs(Hooks)
@@ -169,7 +169,7 @@ def make_plugin(name: str, module: object, *, version: str) -> Plugin:
         raise PluginError(f"plugin {name!r}: {error}") from error
     hooks = {caller.name: caller for caller in manager.get_hookcallers(module) or []}
     if "destination" not in hooks:
-        raise PluginError(f"plugin {name!r} implements no destination() hook")
+        raise PluginError(f"plugin {name!r} does not implement destination()")
     try:
         destination = hooks["destination"]()
     except Exception as error:
@@ -182,25 +182,25 @@ def make_plugin(name: str, module: object, *, version: str) -> Plugin:
 def connect(name: str, plugin: Plugin, configured: ConnectionSettings, of: str | None = None) -> Connection:
     """Join a plugin with one connection's configuration.
 
-    Raises ConfigurationError with every problem of the plugin's settings, each with its full key, or saying what they
-    are ``of``; PluginError where the plugin itself fails over them.
+    Raises ConfigurationError with every problem of the plugin's settings, each with its full key (or with ``of`` in the
+    place of the key); PluginError if the plugin itself fails with these settings.
     """
     prefix = of or f"connections.{name}.settings"
     destination = plugin.destination
     try:
         settings = destination.settings.model_validate(configured.settings)
         base_url = destination.base_url(settings)
-        for told in (destination.rates, destination.rate_headers):
-            if told is not None:
-                told(settings)
+        for hook in (destination.rates, destination.rate_headers):
+            if hook is not None:
+                hook(settings)
     except ValidationError as error:
         raise ConfigurationError(problems(error, prefix)) from None
-    except Exception as error:  # its message may hold a secret
+    except Exception as error:  # its own message may hold a secret
         raise PluginError(f"plugin {plugin.name!r} cannot use these settings: {type(error).__name__}") from error
     if not _is_safe(base_url):
         raise ConfigurationError([f"{prefix}: the destination must be reached over https, or on loopback"])
     if "?" in base_url or "#" in base_url:
-        raise ConfigurationError([f"{prefix}: the destination's URL can have no query and no fragment"])
+        raise ConfigurationError([f"{prefix}: the destination's URL must have no query and no fragment"])
     return Connection(
         name=name,
         plugin=plugin,
@@ -213,9 +213,9 @@ def connect(name: str, plugin: Plugin, configured: ConnectionSettings, of: str |
 
 def connect_all(
     connections: Mapping[str, ConnectionSettings],
-    loader: Callable[[str], Plugin] = load,
+    loader: Callable[[str], Plugin] = load_plugin,
 ) -> tuple[dict[str, Connection | HostedConnection], list[str]]:
-    """Every connection that can be used, by name, and a line for each problem of those that cannot."""
+    """Return every connection that can be used by name, and a line for each problem of the others."""
     usable: dict[str, Connection | HostedConnection] = {}
     problems: list[str] = []
     once = cache(loader)
@@ -233,27 +233,27 @@ def _join(name: str, plugin: Plugin, configured: ConnectionSettings) -> Connecti
     if configured.credentials == "configured":
         return connect(name, plugin, configured)
     hosted = HostedConnection(name=name, plugin=plugin, configured=configured)
-    if problems := hosted.problems():
+    if problems := hosted.find_problems():
         raise ConfigurationError(problems)
     return hosted
 
 
 def _is_public(url: str, *, ours: Iterable[str]) -> bool:
-    """Whether a customer may have their data sent there: nowhere within our own walls but where we say so ourselves."""
+    """Return whether an account may name this URL: its host is public, or the configuration names it (``ours``)."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     if any(host == (urlsplit(one if "://" in one else f"https://{one}").hostname or "") for one in ours):
         return True
     try:
         return ip_address(host).is_global
     except ValueError:
-        last = host.rpartition(".")[2]  # of digits: an address in one of its older spellings
+        last = host.rpartition(".")[2]  # digits: an IP address in an old notation
         return "." in host and not last[:1].isdigit() and not host.endswith((".localhost", ".local", ".internal"))
 
 
 def _is_safe(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018  # may be no number
+        parts.port  # noqa: B018  # raises if it is not a number
     except ValueError:
         return False
     if parts.scheme == "https":

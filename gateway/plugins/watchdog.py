@@ -16,17 +16,17 @@ from gateway.log import logger
 from gateway.plugins.blackbox import Blackbox
 
 SLOW_S = 0.25
-"""What a hook takes beyond this is time that all others lose."""
+"""A hook that runs for longer costs the other connections time, which is charged to its connection."""
 MEASURE_EVERY_S = 1.0
 STATM = Path("/proc/self/statm")
 
 
 class HookTimeout(Exception):
-    """A hook ran for longer than it may; says where it was."""
+    """A hook ran for longer than it may. The message says where in the code it was."""
 
 
 class _Interrupted(BaseException):
-    """Raised inside the hook, where an ``except Exception`` must not stop it."""
+    """Interrupts the hook. It is no Exception, so that the hook's own ``except Exception`` does not stop it."""
 
 
 def _interrupt(_signal: int, frame: FrameType | None) -> None:
@@ -38,11 +38,11 @@ def _interrupt(_signal: int, frame: FrameType | None) -> None:
 class Watchdog:
     """``with watchdog:`` interrupts the code inside once it has run for ``seconds``, and raises HookTimeout.
 
-    Nor may that code take ``memory_bytes`` more than there were before (0: no bound): then MemoryError is raised in it.
-    What is run is noted in ``box``; time it costs the others is charged to the connection there, and when that has
-    become too much, ``rest`` is called with how many seconds it should not be run.
+    If that code takes more than ``memory_bytes`` of new memory, MemoryError is raised in it (0: no bound). ``box``
+    notes what runs, and the time that it costs other connections. If that is too much, ``rest`` is called with the
+    seconds for which the plugin should not run.
 
-    Outside the main thread it watches nothing, for only there can Python be interrupted.
+    Outside the main thread it watches nothing: Python can interrupt the main thread alone.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Watchdog:
             signal.signal(signal.SIGALRM, _interrupt)
 
     def note_subject(self, doing: bytes, user: int, seq: int, members: Sequence[int] = ()) -> None:
-        """Say what the next hook works on; see Blackbox."""
+        """Note what the next hook works on; see Blackbox."""
         if self._box is not None:
             self._box.note_subject(self._name, doing, user, seq, members)
 
@@ -98,14 +98,14 @@ class Watchdog:
     def _charge(self, took: float) -> None:
         logger.warning("plugin slow", connection=self._connection, took_s=round(took, 3))
         if self._box is not None:
-            self._box.charge(self._connection, min(took, self._seconds))  # more is the machine's own fault
+            self._box.charge(self._connection, min(took, self._seconds))  # more is the machine's fault
             rest_s = self._box.rest_s(self._connection)
             if rest_s:
                 self._rest(rest_s)
 
 
 def describe_place(trace: TracebackType | None) -> str:
-    """Where a trace ends, in the plugin's or a library's code: file, line and function."""
+    """Return where a trace ends in the plugin's or a library's code: file, line and function."""
     while trace is not None and trace.tb_next is not None and trace.tb_next.tb_frame.f_code is not _interrupt.__code__:
         trace = trace.tb_next
     if trace is None:
@@ -115,29 +115,29 @@ def describe_place(trace: TracebackType | None) -> str:
 
 
 @cache
-def _statm() -> int:
-    """A descriptor that is kept: there may be no other to be had when a hook is to run."""
+def _open_statm() -> int:
+    """Open the file once and keep its descriptor: there may be no free one when a hook runs."""
     return os.open(STATM, os.O_RDONLY)
 
 
 class MemoryBound:
-    """Bounds how much more memory this process may take, while a hook runs."""
+    """Bounds the memory that this process may take while a hook runs."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most = most_bytes
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._limit = 0
         self._measured = float("-inf")
         self._soft, self._hard = resource.getrlimit(resource.RLIMIT_DATA)
 
     def bound(self, now: float) -> None:
-        """From now on, no more than so much more than there was when it was measured, a second ago at most."""
+        """Allow so much more memory than at the last measurement, which is at most a second old."""
         if now > self._measured + MEASURE_EVERY_S:
-            pages = int(os.pread(_statm(), 256, 0).split()[5])
-            wanted = pages * resource.getpagesize() + self._most
+            pages = int(os.pread(_open_statm(), 256, 0).split()[5])
+            wanted = pages * resource.getpagesize() + self._max_bytes
             self._limit = wanted if self._hard == resource.RLIM_INFINITY else min(wanted, self._hard)
             self._measured = now
         resource.setrlimit(resource.RLIMIT_DATA, (self._limit, self._hard))
 
     def release(self) -> None:
-        """As much as there was to be had before."""
+        """Set the limit that was there at the start again."""
         resource.setrlimit(resource.RLIMIT_DATA, (self._soft, self._hard))

@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from gateway.dispatch.dispatcher import put_back
-from gateway.plugins.blackbox import AT_ONCE_S
+from gateway.plugins.blackbox import MAX_DEBT_S
 
 pytestmark = pytest.mark.anyio
 
@@ -207,7 +207,7 @@ async def test_a_message_for_all_connections_and_for_one_is_sent_as_often_as_it_
 
 async def test_nothing_is_planned_while_the_plugin_rests_for_what_it_cost_others(bench):
     bench = bench()
-    bench.box.charge("post", AT_ONCE_S + 1.0)
+    bench.box.charge("post", MAX_DEBT_S + 1.0)
     bench.restart()
     await bench.post(message("m1", "a"))
     await bench.work()

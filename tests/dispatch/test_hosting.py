@@ -38,7 +38,7 @@ async def test_a_customer_who_cannot_be_taken_up_now_shares_no_limits_with_anybo
         made.append(Dispatcher())
         return made[-1]
 
-    hosted = SimpleNamespace(name="post", account=lambda customer, given: (customer, given))
+    hosted = SimpleNamespace(name="post", connect_account=lambda customer, given: (customer, given))
     sealer = SimpleNamespace(open=lambda sealed, name: sealed)
     host = Host(hosted=hosted, journal=Journal(), sealer=sealer, dispatcher=dispatcher)
     with pytest.raises(JournalUnavailable):

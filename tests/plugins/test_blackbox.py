@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gateway.plugins.blackbox import AT_ONCE_S, MAX_MEMBERS, MAX_REST_S, SHARE, Blackbox, RunningHook, allocate_memory
+from gateway.plugins.blackbox import MAX_DEBT_S, MAX_MEMBERS, MAX_REST_S, SHARE, Blackbox, RunningHook, allocate_memory
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ os._exit(1)
 
 
 def test_a_connection_rests_until_what_it_cost_is_the_share_that_it_may_cost(box, clock):
-    box.charge("email", AT_ONCE_S)
+    box.charge("email", MAX_DEBT_S)
     assert box.rest_s("email") == 0
     box.charge("email", 2.0)
     assert (box.rest_s("email"), box.rest_s("loyalty")) == (pytest.approx(2 / SHARE), 0)

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 from pydantic import SecretStr
 
-from gateway.plugins.connections import PluginError, connect, connect_all, load, make_plugin
+from gateway.plugins.connections import PluginError, connect, connect_all, load_plugin, make_plugin
 from gateway.sdk import Destination, Settings, hookimpl
 from gateway.settings import ConfigurationError, ConnectionSettings
 
@@ -53,7 +53,7 @@ def test_a_secret_is_masked_however_it_is_spelt(text):
         ({"host": "http://api.example.com"}, "connections.one.settings: the destination must be reached over https"),
         ({"host": "ftp://api.example.com"}, "connections.one.settings: the destination must be reached over https"),
         ({"host": "https://"}, "connections.one.settings: the destination must be reached over https"),
-        ({"host": "https://x/a?b=c"}, "connections.one.settings: the destination's URL can have no query"),
+        ({"host": "https://x/a?b=c"}, "connections.one.settings: the destination's URL must have no query"),
         ({"host": "https://[x"}, "connections.one.settings: the destination must be reached over https"),
         ({"host": "https://x:port"}, "connections.one.settings: the destination must be reached over https"),
     ],
@@ -75,7 +75,7 @@ def test_a_misspelt_hook_is_an_error():
 
 
 def test_a_plugin_that_says_nothing_of_itself_is_an_error():
-    with pytest.raises(PluginError, match="implements no destination"):
+    with pytest.raises(PluginError, match="does not implement destination"):
         make_plugin("post", object(), version="1")
     with pytest.raises(PluginError, match="must return a Destination"):
         make_plugin("post", plugin_of(destination=lambda: None), version="1")
@@ -83,7 +83,7 @@ def test_a_plugin_that_says_nothing_of_itself_is_an_error():
 
 def test_a_plugin_that_is_not_installed_is_named_with_those_that_are():
     with pytest.raises(PluginError, match=r"no plugin named 'nope' is installed \(installed: .*sessionm"):
-        load("nope")
+        load_plugin("nope")
 
 
 def test_a_connection_that_cannot_be_used_keeps_no_other_from_it():

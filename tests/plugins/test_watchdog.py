@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gateway.plugins.blackbox import AT_ONCE_S, Blackbox, allocate_memory
+from gateway.plugins.blackbox import MAX_DEBT_S, Blackbox, allocate_memory
 from gateway.plugins.watchdog import SLOW_S, HookTimeout, Watchdog
 
 
@@ -70,7 +70,7 @@ def test_what_is_interrupted_is_named():
 
 def test_time_that_others_lose_is_charged_and_rested_for():
     box, rests = Blackbox(allocate_memory()), []
-    box.charge("email", AT_ONCE_S)
+    box.charge("email", MAX_DEBT_S)
     watchdog = Watchdog(5, box=box, connection="email", rest=rests.append)
     with watchdog:
         pass

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 import gateway_sessionm
-from gateway.plugins.connections import list_installed, load
+from gateway.plugins.connections import list_installed, load_plugin
 from gateway.sdk import Defaults
 from gateway.testing import connection
 
@@ -14,7 +14,7 @@ DECLARED = gateway_sessionm.destination()
 
 def test_the_plugin_is_installed_under_its_name():
     assert list_installed()["sessionm"].value == "gateway_sessionm"
-    assert load("sessionm").destination.title == "SessionM"
+    assert load_plugin("sessionm").destination.title == "SessionM"
 
 
 def test_every_hook_is_spelt_as_the_gateway_spells_it():
