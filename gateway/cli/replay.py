@@ -21,7 +21,7 @@ from gateway.cli.preview import sentence
 from gateway.cli.surveying import Survey, show
 from gateway.cli.tables import counted, table
 from gateway.clock import now_ms
-from gateway.dispatch.replay import Pace, Pump, Targets
+from gateway.dispatch.replay import Pace, ReplayRunner, Targets
 from gateway.govern.rewrite import load_rewriter
 from gateway.ingest.backpressure import Pressure
 from gateway.journal import engines
@@ -215,14 +215,14 @@ def _pump(settings: Settings, replay: Replay, *, rate: float | None, as_json: bo
 async def _run(settings: Settings, replay: Replay, progress: Progress) -> bool:
     async with _opened(settings) as journal:
         configured_, hosted = frozenset(settings.connections), settings.hosted
-        pump = Pump(
+        pump = ReplayRunner(
             journal=journal,
             replay=replay,
             targets=Targets(journal=journal, configured=configured_, hosted=hosted),
             pace=Pace(rate=replay.rate, clock=time.monotonic, sleep=asyncio.sleep),
             now_ms=now_ms,
-            pressure=Pressure(settings.journal, journal).look,
-            tell=progress.tell,
+            find_pressure=Pressure(settings.journal, journal).look,
+            report=progress.tell,
         )
         return await pump.run()
 

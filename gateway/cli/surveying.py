@@ -17,7 +17,7 @@ from gateway.deliver.making import Wait
 from gateway.deliver.progress import ItemProgress
 from gateway.dispatch.planner import ItemPlanner, NoAccountPlanner, make_planner
 from gateway.dispatch.prepare import prepare
-from gateway.dispatch.replay import WINDOW, ReplayLookup, Targets, marked
+from gateway.dispatch.replay import WINDOW, ReplayLookup, Targets, make_origin
 from gateway.govern.rewrite import Rewriter
 from gateway.journal.port import Journal
 from gateway.journal.replays import Picked, Selection
@@ -76,7 +76,7 @@ class Survey:
         while after is not None:
             picked, after = await self.journal.pick(selection, after_seq=after, upto=upto, limit=WINDOW, surveys=True)
             for one in picked:
-                await self._count(one, await targets.unable(one))
+                await self._count(one, await targets.find_obstacle(one))
 
     async def _count(self, one: Picked, unable: str) -> None:
         for outcome in one.outcomes:
@@ -98,7 +98,7 @@ class Survey:
             received_ms=one.received_ms,
             facts=len(one.outcomes),
             body=one.body,
-            again=marked(one, "preview"),
+            again=make_origin(one, "preview"),
         )
         lookup = ReplayLookup(self.journal, one)
         prepared = await prepare(item, one.memory, joined.planner, lookup)

@@ -1,1 +1,1 @@
-"""The dispatch role: carry each batch from the journal to its recorded outcome."""
+"""The dispatch role: takes each batch from the journal to its recorded outcome."""

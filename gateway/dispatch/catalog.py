@@ -1,6 +1,6 @@
-"""The catalog of data points: which names batches brought, counted in memory and written down now and then.
+"""The catalog of data points: counts names in memory, which the dispatch role writes to the journal regularly.
 
-Names and the types of values are kept, a value never is.
+It keeps names and the types of values, and never a value.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from gateway.govern.kinds import find_kind, list_attributes
 from gateway.journal.types import DataPoint
 from gateway.sdk import Batch
 
-MOST_GROUPS = 5_000
-MOST_NAMES = 1_000
-LONGEST = 256
+MAX_GROUPS = 5_000
+MAX_NAMES = 1_000
+MAX_NAME_CHARS = 256
 USERS = frozenset({"user_attributes", "user_identities", "audiences"})
 NO_VALUE = object()
 TYPES = {
@@ -30,14 +30,14 @@ TYPES = {
 }
 
 Key: TypeAlias = tuple[str, str, str, str]
-"""Connection, input, kind, and the event's name: empty for what is known of users."""
-Said: TypeAlias = tuple[str, str, Mapping[str, Any]]
-"""A kind, an event's name, and the names told with it, each with a value."""
+"""Connection, input, kind and event name; the name is empty for data points of users."""
+Named: TypeAlias = tuple[str, str, Mapping[str, Any]]
+"""A kind, an event's name, and the values by name that came with it."""
 
 
 @dataclass(slots=True)
-class Group:
-    """What was seen under one key since the last writing."""
+class NameCounts:
+    """The names that came under one key since the last ``take``, with how often and of what type."""
 
     first_ms: int
     last_ms: int
@@ -47,33 +47,33 @@ class Group:
 
 
 class Catalog:
-    """What the connections of a process were told since the last ``take``.
+    """Counts the names that came to the connections of a process since the last ``take``.
 
-    Bounded: of more names than there can be in earnest, the first are counted.
+    It is bounded: if there are too many names, it counts those that came first.
     """
 
     def __init__(self) -> None:
-        self._groups: dict[Key, Group] = {}
+        self._groups: dict[Key, NameCounts] = {}
 
-    def note(self, connection: str, batch: Batch, at_ms: int) -> None:
+    def count(self, connection: str, batch: Batch, at_ms: int) -> None:
         """Count the names in a batch."""
         input = batch.input_name or batch.device.platform or batch.channel or "unknown"
-        for kind, name, told in _said(batch):
-            group = self._group((connection, input[:LONGEST].replace("\0", ""), kind, name), at_ms)
+        for kind, name, values in _list_named(batch):
+            group = self._find_group((connection, input[:MAX_NAME_CHARS].replace("\0", ""), kind, name), at_ms)
             if group is not None:
-                _count(group, told, at_ms)
+                _count_names(group, values, at_ms)
 
     def take(self) -> list[DataPoint]:
-        """Everything counted, which starts anew."""
+        """Return all that was counted, and start again."""
         groups, self._groups = self._groups, {}
-        return [point for key, group in groups.items() for point in _points(key, group)]
+        return [point for key, group in groups.items() for point in _list_points(key, group)]
 
     def give_back(self, points: Iterable[DataPoint]) -> None:
-        """Count on from what could not be written down."""
+        """Add counts that could not be written to the journal."""
         for point in points:
             of_users = not point.attribute and point.kind in USERS
             name, told = ("", point.name) if of_users else (point.name, point.attribute)
-            group = self._group((point.connection, point.input, point.kind, name), point.first_ms)
+            group = self._find_group((point.connection, point.input, point.kind, name), point.first_ms)
             if group is None:
                 continue
             group.first_ms, group.last_ms = min(group.first_ms, point.first_ms), max(group.last_ms, point.last_ms)
@@ -83,14 +83,14 @@ class Catalog:
             else:
                 group.times += point.times
 
-    def _group(self, key: Key, at_ms: int) -> Group | None:
+    def _find_group(self, key: Key, at_ms: int) -> NameCounts | None:
         group = self._groups.get(key)
-        if group is None and len(self._groups) < MOST_GROUPS and _is_name(key[3]):
-            group = self._groups[key] = Group(first_ms=at_ms, last_ms=at_ms)
+        if group is None and len(self._groups) < MAX_GROUPS and _is_name(key[3]):
+            group = self._groups[key] = NameCounts(first_ms=at_ms, last_ms=at_ms)
         return group
 
 
-def _said(batch: Batch) -> Iterator[Said]:
+def _list_named(batch: Batch) -> Iterator[Named]:
     user = batch.user
     if user.attributes or batch.attribute_changes or user.removed_attributes:
         changed = {change.name: change.value for change in batch.attribute_changes}
@@ -108,23 +108,23 @@ def _said(batch: Batch) -> Iterator[Said]:
         yield kind, name, dict(list_attributes(event)) if kind == "commerce" else event.attributes
 
 
-def _count(group: Group, told: Mapping[str, Any], at_ms: int) -> None:
+def _count_names(group: NameCounts, values: Mapping[str, Any], at_ms: int) -> None:
     group.times += 1
     group.last_ms = max(group.last_ms, at_ms)
     counts = group.counts
-    for name in told:
+    for name in values:
         if name in counts:
             counts[name] += 1
-        elif name and len(counts) < MOST_NAMES and _is_name(name):
+        elif name and len(counts) < MAX_NAMES and _is_name(name):
             counts[name] = 1
-            group.types[name] = TYPES.get(type(told[name]), "")
+            group.types[name] = TYPES.get(type(values[name]), "")
 
 
 def _is_name(name: str) -> bool:
-    return len(name) <= LONGEST and "\0" not in name
+    return len(name) <= MAX_NAME_CHARS and "\0" not in name
 
 
-def _points(key: Key, group: Group) -> Iterator[DataPoint]:
+def _list_points(key: Key, group: NameCounts) -> Iterator[DataPoint]:
     connection, input, kind, name = key
     seen = group.first_ms, group.last_ms
     if kind in USERS:

@@ -1,15 +1,11 @@
-"""The way of a batch, from the journal to the partner.
+"""The dispatcher: works on one connection's lanes, from the claim in the journal to the recorded outcomes.
 
 ::
 
-    lanes  = claim(connection)                   whole users, each with its oldest work in order
-    batch  = decode(item)                        what was posted, as facts
-    batch  = rewrite(batch)                      a platform team's own rules
-    facts  = facts(batch)                        everything it says
-    passed = govern(batch, facts)                what this connection may be sent
-    plan   = plan(passed)                        the plugin turns facts into calls; all of them or none
-    ends   = deliver(plan)                       in order inside a lane, concurrent across lanes
-    record(ends)                                 a word for every fact
+    lanes = claim(connection)          lanes with work that is due, each with its oldest items in order
+    prepared = prepare(item)           decode, look up, rewrite, govern, plan; or wait for older work
+    outcomes = deliver(prepared)       in order inside a lane, concurrent across lanes
+    settle(outcomes)                   one outcome for every fact
 """
 
 from __future__ import annotations
@@ -41,13 +37,19 @@ from gateway.settings import Delivery
 MAX_ITEMS = 16
 """The most items of a lane that are claimed at once."""
 IDLE_S = 0.5
+"""The longest wait for new work before the dispatcher looks again."""
 TROUBLE_S = 1.0
+"""The wait after an error of the journal."""
 PAUSED_S = 0.1
 
 
 @dataclass(slots=True, kw_only=True)
 class Dispatcher:
-    """Works on one connection's lanes until it is stopped."""
+    """Works on one connection's lanes until it is stopped.
+
+    ``is_replaced``: another dispatcher has taken its place, so it only finishes what it has in hand. ``freed`` is set
+    when a lane in hand is done.
+    """
 
     connection: Connection
     journal: Journal
@@ -60,42 +62,42 @@ class Dispatcher:
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     sharing: asyncio.Task[None] | None = None
     freed: asyncio.Event = field(default_factory=asyncio.Event)
-    replaced: bool = False
+    is_replaced: bool = False
 
     async def run(self) -> None:
-        """Claim lanes and work on them; returns when stopped and what is in hand has been let go."""
-        self.share()
+        """Claim lanes and work on them. Return once stopped and all lanes in hand are given back."""
+        self.start_sharing()
         try:
             while not self.stopped.is_set():
-                await self._one_round()
+                await self._try_round()
             if self.working:
                 await asyncio.wait(self.working)
         finally:
-            self.unshare()
+            self.stop_sharing()
 
-    def share(self) -> None:
-        """Begin to share the limits of the destination with others who work on the same connection."""
+    def start_sharing(self) -> None:
+        """Start to share the destination's rate limits with other dispatchers of the same connection."""
         exchange = partial(self.journal.exchange, self.connection.name)
         self.sharing = asyncio.create_task(share_limits(self.courier.maker.gates, exchange))
 
-    def unshare(self) -> None:
-        """Share them no longer."""
+    def stop_sharing(self) -> None:
+        """Stop to share rate limits."""
         if self.sharing is not None:
             self.sharing.cancel()
 
-    async def _one_round(self) -> None:
+    async def _try_round(self) -> None:
         try:
             await self._round()
         except JournalUnavailable as error:
             logger.error("journal unavailable", problem=str(error))
-            await self._rest(TROUBLE_S)
-        except Exception:  # noqa: BLE001  # whatever it is, a connection never stops being worked
+            await self._sleep(TROUBLE_S)
+        except Exception:  # noqa: BLE001  # no error may stop the work on a connection
             logger.exception("round failed", connection=self.connection.name)
-            await self._rest(TROUBLE_S)
+            await self._sleep(TROUBLE_S)
 
     async def _round(self) -> None:
-        """Claim what there is room for, or wait until there is something, or room."""
-        if self._room() <= 0:
+        """Claim lanes, or wait: for room, for an open gate, or for work."""
+        if self._count_room() <= 0:
             self.freed.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.freed.wait(), IDLE_S)
@@ -103,17 +105,17 @@ class Dispatcher:
         gates = self.courier.maker.gates
         closed = gates.connection.closed(gates.clock())
         if gates.paused:
-            await self._rest(PAUSED_S)
+            await self._sleep(PAUSED_S)
             return
         if closed is not None:
-            await self._rest(closed.until - gates.clock())
+            await self._sleep(closed.until - gates.clock())
             return
-        if not await self.take_up():
+        if not await self.start_work():
             await self.journal.wait([self.connection.name], now_ms=self.clock.now_ms(), timeout_s=IDLE_S)
 
-    async def take_up(self) -> int:
-        """Claim what there is room for now, and begin to work on it; returns how many lanes."""
-        gates, room = self.courier.maker.gates, self._room()
+    async def start_work(self) -> int:
+        """Claim as many lanes as there is room for, and start to work on them; return how many."""
+        gates, room = self.courier.maker.gates, self._count_room()
         if room <= 0 or gates.paused or gates.connection.closed(gates.clock()) is not None:
             return 0
         name, pools = self.connection.name, self.courier.pools
@@ -123,18 +125,18 @@ class Dispatcher:
         for lane in lanes:
             task = asyncio.create_task(self._work(lane))
             self.working.add(task)
-            task.add_done_callback(self._done)
+            task.add_done_callback(self._forget_task)
         return len(lanes)
 
     async def close(self) -> None:
-        """Let go of every connection to the destination."""
-        self.unshare()
+        """Close every connection to the destination."""
+        self.stop_sharing()
         await self.courier.maker.sender.close()
 
-    def _room(self) -> int:
-        """How many lanes to claim now: none until a good part of those in hand are done, one while on trial.
+    def _count_room(self) -> int:
+        """Return how many lanes to claim now: none while too few of those in hand are done, one while on trial.
 
-        Lanes in pools take no room: they have to be many, and pools bound them.
+        Lanes in pools take no room: pools need many lanes, and bound them.
         """
         if self.courier.maker.gates.connection.on_trial:
             return 1 - len(self.working)
@@ -150,28 +152,28 @@ class Dispatcher:
             if lane.items and lane.items[0].seq < lane.erased_seq:  # the call that the lane stopped at will not be made
                 lane = replace(lane, attempts=0, failing_since_ms=0)
             await self.courier.deliver(lane, [one.progress for one in prepared])
-            self._note(prepared)
+            self._count_data_points(prepared)
         except StaleClaim:
             logger.warning("claim lost", connection=lane.connection)
-        except Exception:  # noqa: BLE001  # whatever it is, this lane alone must suffer
+        except Exception:  # noqa: BLE001  # an error costs this lane alone
             logger.exception("lane failed", connection=lane.connection)
             await self._put_back(lane, self.delivery.retry_most_s, "failed")
 
     async def _put_back(self, lane: Lane, seconds: float, reason: str) -> None:
         await self.settle(put_back(lane, self.clock.now_ms() + ceil(1000 * seconds), reason))
 
-    def _note(self, prepared: Sequence[Prepared]) -> None:
-        """Count the data points of what was finished, each batch once."""
+    def _count_data_points(self, prepared: Sequence[Prepared]) -> None:
+        """Count the data points of finished batches in the catalog, once each."""
         for one in prepared:
             if one.progress.told and one.plan.batch is not None and one.plan.item.again is None:
-                self.catalog.note(self.connection.configured_as, one.plan.batch, self.clock.now_ms())
+                self.catalog.count(self.connection.configured_as, one.plan.batch, self.clock.now_ms())
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _forget_task(self, task: asyncio.Task[None]) -> None:
         self.working.discard(task)
         self.freed.set()
 
     async def _prepare_all(self, lane: Lane) -> list[Prepared] | Wait:
-        """Prepare the lane's items up to one that has to wait, and up to an erasure; Wait if the first has to wait."""
+        """Prepare the lane's items up to one that waits, and up to an erasure. Return Wait if the first item waits."""
         lookup = LaneLookup(self.journal, lane, self.clock.now_ms)
         prepared: list[Prepared] = []
         in_hand: set[str] = set()
@@ -182,7 +184,7 @@ class Dispatcher:
                 return prepared or one
             calls = {call.id for call in one.progress.open_calls()}
             if not in_hand.isdisjoint(calls):
-                break  # a message that came for all connections, and for this one too: each by itself
+                break  # the same message came for all connections and for this one: deliver one after the other
             in_hand |= calls
             prepared.append(one)
             if one.batch.erasure is not None:
@@ -197,24 +199,24 @@ class Dispatcher:
         return None if closed is None or closed.reason != SLOW else Wait(seconds=closed.until - now, reason=SLOW)
 
     async def settle(self, settlement: Settlement) -> bool:
-        """Record a settlement, however long the journal takes to come back; False where the claim is lost."""
+        """Record a settlement, and retry while the journal is unavailable. Return False if the claim is lost."""
         while True:
             try:
                 return await self.journal.settle(settlement)
             except JournalUnavailable as error:
                 logger.error("journal unavailable", problem=str(error))
-                if self.stopped.is_set() and not self.replaced:
+                if self.stopped.is_set() and not self.is_replaced:
                     return False
-                await (asyncio.sleep(TROUBLE_S) if self.replaced else self._rest(TROUBLE_S))
+                await (asyncio.sleep(TROUBLE_S) if self.is_replaced else self._sleep(TROUBLE_S))
 
-    async def _rest(self, seconds: float) -> None:
-        """Sleep, or until stopped."""
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep until the time is over or the dispatcher is stopped."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.stopped.wait(), max(0.0, seconds))
 
 
 def put_back(lane: Lane, due_ms: int, reason: str) -> Settlement:
-    """Give a lane back as it was."""
+    """Return the settlement that gives a lane back unchanged until ``due_ms``."""
     return Settlement(
         connection=lane.connection,
         user=lane.user,

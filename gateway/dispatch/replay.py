@@ -1,7 +1,6 @@
-"""Replays: facts that have had their word, stored again to be sent anew, no faster than they should.
+"""Replays: finished facts are stored again to be redelivered, no faster than a rate allows.
 
-What is stored again is selected anew when a replay is resumed, and nothing is stored twice: each batch is one of the
-replay's on its connection.
+A resumed replay selects its facts again. Nothing is stored twice: a replay has each batch once per connection.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from gateway.mparticle.posts import Malformed, read
 from gateway.sdk import Batch
 
 WINDOW = 500
-"""So many batches of the journal are looked at in one step."""
+"""The batches of the journal that one step reads."""
 GROUP_S = 0.25
-"""What is stored in one commit is what the rate allows for so long, and one batch at least."""
-PRESSED_S = 1.0
+"""One commit stores what the rate allows in this time, and at least one batch."""
+BACKPRESSURE_WAIT_S = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
 class Pace:
-    """So many facts a second, by a clock in seconds."""
+    """Limits the rate, in facts a second; ``clock`` gives seconds."""
 
     rate: float
     clock: Callable[[], float]
@@ -37,21 +36,21 @@ class Pace:
     free_at: float = float("-inf")
 
     async def take(self, facts: int) -> None:
-        """Wait until so many facts may go on."""
+        """Wait until so many facts may be stored."""
         await self.sleep(max(0.0, self.free_at - self.clock()))
         self.free_at = max(self.free_at, self.clock()) + facts / self.rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Targets:
-    """Where can be sent to now: the ``configured`` connections, and which of them are ``hosted``."""
+    """The connections that facts can be redelivered to: those ``configured``, some of them ``hosted``."""
 
     journal: Journal
     configured: frozenset[str]
     hosted: frozenset[str]
 
-    async def unable(self, one: Picked) -> str:
-        """Why facts cannot be replayed, in a word; empty where they can."""
+    async def find_obstacle(self, one: Picked) -> str:
+        """Return why facts cannot be redelivered, or nothing."""
         name, _, account = one.connection.partition("/")
         if name not in self.configured or (account and name not in self.hosted):
             return "not_configured"
@@ -92,10 +91,11 @@ class ReplayLookup:
 
 
 @dataclass(slots=True, kw_only=True)
-class Pump:
-    """Stores again what a replay selects. ``tell`` hears, after each step, how many facts were and could not be.
+class ReplayRunner:
+    """Stores the facts of a replay again.
 
-    ``pressure`` says why the journal should take no more for now, or nothing.
+    ``report`` is called after each step with the facts stored, the facts that cannot be, and the reason of a wait.
+    ``find_pressure`` returns why the journal should take no more for now, or nothing.
     """
 
     journal: Journal
@@ -103,17 +103,17 @@ class Pump:
     targets: Targets
     pace: Pace
     now_ms: Callable[[], int]
-    pressure: Callable[[], Awaitable[str]]
-    tell: Callable[[int, int, str], None]
+    find_pressure: Callable[[], Awaitable[str]]
+    report: Callable[[int, int, str], None]
     stored: int = field(default=0, init=False)
     unable: int = field(default=0, init=False)
 
     async def run(self) -> bool:
-        """Store all that is selected; False where the replay was aborted meanwhile. Raises JournalUnavailable."""
+        """Store all that is selected; return False if the replay was aborted. Raises JournalUnavailable."""
         of, after = self.replay, self.replay.cursor
         while True:
             picked, reached = await self.journal.pick(of.selection, after_seq=after, upto=of.upto, limit=WINDOW)
-            for group in _groups(picked, most=max(1, int(of.rate * GROUP_S))):
+            for group in _group(picked, most=max(1, int(of.rate * GROUP_S))):
                 if not await self._store(group):
                     return False
             after = of.upto if reached is None else reached
@@ -124,28 +124,28 @@ class Pump:
     async def _store(self, group: list[Picked]) -> bool:
         entries = []
         for one in group:
-            if await self.targets.unable(one):
+            if await self.targets.find_obstacle(one):
                 self.unable += len(one.outcomes)
             else:
-                entries.append(entry(one, self.replay.id, self.journal.salt, self.now_ms()))
+                entries.append(make_entry(one, self.replay.id, self.journal.salt, self.now_ms()))
         if entries:
             await self._put(entries)
-        self.tell(self.stored, self.unable, "")
+        self.report(self.stored, self.unable, "")
         return await self.journal.advance_replay(self.replay.id, cursor=group[-1].seq, done=False)
 
     async def _put(self, entries: list[Entry]) -> None:
-        """Store these once their turn has come and the journal has room."""
-        while pressed := await self.pressure():
-            self.tell(self.stored, self.unable, pressed)
-            await self.pace.sleep(PRESSED_S)
+        """Store entries once the rate allows it and the journal has room."""
+        while pressure := await self.find_pressure():
+            self.report(self.stored, self.unable, pressure)
+            await self.pace.sleep(BACKPRESSURE_WAIT_S)
         facts = sum(one.facts for one in entries)
         await self.pace.take(facts)
         await self.journal.accept(entries, sorted({one.scope for one in entries if one.scope}))
         self.stored += facts
 
 
-def _groups(picked: Iterable[Picked], *, most: int) -> Iterator[list[Picked]]:
-    """What to store in one commit each: no batch is torn apart."""
+def _group(picked: Iterable[Picked], *, most: int) -> Iterator[list[Picked]]:
+    """Yield what to store in one commit; the facts of one batch stay together."""
     group: list[Picked] = []
     for _, of_one in groupby(picked, key=attrgetter("seq")):
         group.extend(of_one)
@@ -156,15 +156,15 @@ def _groups(picked: Iterable[Picked], *, most: int) -> Iterator[list[Picked]]:
         yield group
 
 
-def marked(one: Picked, replay: str) -> Again:
-    """What facts are that are stored again."""
+def make_origin(one: Picked, replay: str) -> Again:
+    """Return the note of where facts come from that are stored again."""
     facts = tuple(outcome.fact for outcome in one.outcomes)
     return Again(replay=replay, of=one.seq, accepted_ms=one.received_ms, dialect=one.dialect, facts=facts)
 
 
-def entry(one: Picked, replay: str, salt: bytes, now_ms: int) -> Entry:
-    """Facts as they are stored again: in their user's lane, for their connection alone, found by the same ids."""
-    again = marked(one, replay)
+def make_entry(one: Picked, replay: str, salt: bytes, now_ms: int) -> Entry:
+    """Return facts as they are stored again: in their user's lane, for one connection, found by the same ids."""
+    again = make_origin(one, replay)
     return Entry(
         dedupe=hash128(f"replay\0{replay}\0{one.seq}\0{one.connection}"),
         user=one.user,
@@ -173,15 +173,15 @@ def entry(one: Picked, replay: str, salt: bytes, now_ms: int) -> Entry:
         dialect=DIALECT,
         received_ms=now_ms,
         facts=len(again.facts),
-        refs=tuple(hash_ref(id, salt) for id in _ids(one)),
+        refs=tuple(hash_ref(id, salt) for id in _find_ids(one)),
         body=wrapped(again, one.body),
         scope=one.connection,
         again=again,
     )
 
 
-def _ids(one: Picked) -> list[str]:
-    """The ids by which a batch is found, read from its document; its message's, where that cannot be read."""
+def _find_ids(one: Picked) -> list[str]:
+    """Return the ids by which a batch is found, read from its document; its message id alone if that fails."""
     try:
         parts = read(one.body).parts
     except Malformed:

@@ -1,4 +1,4 @@
-"""The dispatch role: delivers to partners, and forgets what is old."""
+"""The dispatch role: a process that delivers to partners and removes old data."""
 
 from __future__ import annotations
 
@@ -29,56 +29,56 @@ from gateway.plugins.connections import Connection, HostedConnection, connect_al
 from gateway.settings import Delivery, Settings
 
 if TYPE_CHECKING:
-    from gateway.dispatch.hosting import Host
+    from gateway.dispatch.hosting import HostedDispatcher
 
 HOUR_MS = 3_600_000
-DEAD_KEPT_TIMES = 10  # dead letters are kept so many times as long as what was delivered
+DEAD_RETENTION_FACTOR = 10  # dead letters are kept so many times as long as delivered facts
 PRUNE_EVERY_S = 30.0
 PRUNE_AT_ONCE = 500
 PRUNE_PAUSE_S = 0.05
-NOTE_EVERY_S = 5.0
-GIVES_WAY = 4  # niceness: an acknowledgement cannot wait, a delivery can
+WRITE_CATALOG_EVERY_S = 5.0
+NICENESS = 4  # an acknowledgement cannot wait, a delivery can
 TRY_EVERY_S = 0.2
 SAY_AGAIN_S = 60.0
-LOOK_EVERY_S = 1.0
-RECALL_EVERY_S = 30.0
-RECALL_AT_ONCE = 1000
-LONGER_MS = 60_000
-CRASH_S = 3.0  # what a plugin is charged for a process that died of it
+CHECK_CLOCK_EVERY_S = 1.0
+RESCHEDULE_EVERY_S = 30.0
+RESCHEDULE_AT_ONCE = 1000
+MARGIN_MS = 60_000
+CRASH_S = 3.0  # charged to a plugin for a process that died of it
 
 
 async def run(settings: Settings, stop: asyncio.Event, *, blackbox: int) -> None:
-    """Deliver what is in the journal until told to stop; ``blackbox`` is the file descriptor of a Blackbox.
+    """Deliver what is in the journal until ``stop`` is set; ``blackbox`` is the file descriptor of a Blackbox.
 
-    What a plugin does in C cannot be interrupted. Where it kills the process, or the supervisor has to, the places
-    in the code that it happened at are written to standard error.
+    A plugin's C code cannot be interrupted. If it kills the process, or the supervisor has to, the process writes to
+    standard error where in the code it was.
     """
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR2)
     box = Blackbox(blackbox, is_alone=len(settings.connections) < 2 and not settings.hosted)
     journal = await open_journal(settings.journal)
     await take_over(journal, stop)
-    _give_way()
-    while not stop.is_set() and not await _learns_of_crash(journal, box):
-        await _rest(stop, 1.0)
+    _lower_priority()
+    while not stop.is_set() and not await _record_crash(journal, box):
+        await _sleep(stop, 1.0)
     connections, problems = connect_all(settings.connections)
     for problem in problems:
         logger.error("connection unusable; its work is kept", problem=problem)
-    await _tell_of_stranded(settings, journal)
+    await _warn_of_stranded_work(settings, journal)
     rules = load_rewriter(settings.rules, box)
     catalog, clock = Catalog(), Clock()
     shared = SharedParts(
         journal=journal, delivery=settings.delivery, rules=rules, catalog=catalog, box=box, clock=clock
     )
     own = (one for one in connections.values() if isinstance(one, Connection))
-    working: list[Dispatcher | Host] = [make_dispatcher(one, shared) for one in own]
-    working += _hosts(settings, connections, shared)
+    working: list[Dispatcher | HostedDispatcher] = [make_dispatcher(one, shared) for one in own]
+    working += _make_hosts(settings, connections, shared)
     tune_garbage_collection()
     tasks = [asyncio.create_task(one.run()) for one in working]
     aside = [
         asyncio.create_task(_prune(settings, journal, clock)),
-        asyncio.create_task(_note(catalog, journal)),
-        asyncio.create_task(_keep_time(clock, journal, settings.delivery)),
+        asyncio.create_task(_write_catalog_regularly(catalog, journal)),
+        asyncio.create_task(_watch_clock(clock, journal, settings.delivery)),
     ]
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((stopping, *aside, *tasks), return_when=asyncio.FIRST_COMPLETED)
@@ -89,26 +89,26 @@ async def run(settings: Settings, stop: asyncio.Event, *, blackbox: int) -> None
     for task in (*late, *(lane for one in working for lane in one.working), *aside):
         task.cancel()
     ends = await asyncio.gather(*tasks, *aside, return_exceptions=True)
-    await _write_down(catalog, journal)
+    await _write_catalog(catalog, journal)
     for one in working:
         await one.close()
     await journal.close()
     for end in ends:
         if isinstance(end, Exception):
-            raise end  # the supervisor starts a process anew that should never have ended
+            raise end  # so that the supervisor starts another process
 
 
-def _give_way() -> None:
-    """Let whoever answers mParticle go first where there is too little of the processor for both.
+def _lower_priority() -> None:
+    """Let the ingest role go first if there is too little processor time for both.
 
-    Only so far: at times this thread has the writers' lock, for which ingest waits. Others that write keep their rank.
+    The priority is only a little lower: at times this thread holds the writers' lock, for which ingest waits.
     """
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, max(GIVES_WAY, os.getpriority(os.PRIO_PROCESS, 0)))
+        os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 async def take_over(journal: Journal, stop: asyncio.Event, clock: Callable[[], float] = time.monotonic) -> None:
-    """Return once this process may dispatch, or is told to stop; says why not, of another's turn once a minute."""
+    """Return once this process may dispatch, or has to stop. Log why it waits, at most once a minute."""
     said_at: float | None = None
     while not stop.is_set():
         try:
@@ -119,11 +119,11 @@ async def take_over(journal: Journal, stop: asyncio.Event, clock: Callable[[], f
                 said_at = clock()
         except JournalUnavailable as error:
             logger.error("journal unavailable", problem=str(error))
-        await _rest(stop, TRY_EVERY_S)
+        await _sleep(stop, TRY_EVERY_S)
 
 
-async def _tell_of_stranded(settings: Settings, journal: Journal) -> None:
-    """Warn of how much waits for connections that are not configured any more, their accounts included."""
+async def _warn_of_stranded_work(settings: Settings, journal: Journal) -> None:
+    """Log how much work waits for connections that are no longer configured, their accounts included."""
     waiting: Counter[str] = Counter()
     with suppress(JournalUnavailable):
         for count in await journal.counts():
@@ -134,12 +134,12 @@ async def _tell_of_stranded(settings: Settings, journal: Journal) -> None:
             logger.warning("connection not configured; its work is kept", connection=name, facts=facts)
 
 
-async def _learns_of_crash(journal: Journal, box: Blackbox) -> bool:
-    """Whether it is on record what a predecessor died of, if it was a plugin."""
+async def _record_crash(journal: Journal, box: Blackbox) -> bool:
+    """Record the plugin that the predecessor died of, if it did; return False if the journal is unavailable."""
     died = box.read_running_hook()
     if died is None:
         return True
-    if died.members:  # one of them is why: nobody else may suffer for it
+    if died.members:  # one of these lanes caused it, and nobody knows which
         box.set_suspects(died.connection, died.members)
     else:
         try:
@@ -155,25 +155,28 @@ async def _learns_of_crash(journal: Journal, box: Blackbox) -> bool:
     return True
 
 
-def _hosts(
+def _make_hosts(
     settings: Settings, connections: Mapping[str, Connection | HostedConnection], shared: SharedParts
-) -> list[Host]:
-    """Whoever works on connections that have their settings from customers' accounts."""
+) -> list[HostedDispatcher]:
+    """Make the hosts of connections whose accounts bring their own settings."""
     if not settings.hosted:
         return []
     from gateway.dispatch import hosting  # noqa: PLC0415  # heavy, and of use only here
     from gateway.sealing import Sealer  # noqa: PLC0415
 
-    def made(connection: Connection, planner: ItemPlanner | None) -> Dispatcher:
+    def make(connection: Connection, planner: ItemPlanner | None) -> Dispatcher:
         return make_dispatcher(connection, shared, planner)
 
     sealer = Sealer(settings.accounts.keys())
     hosted = (one for one in connections.values() if isinstance(one, HostedConnection))
-    return [hosting.Host(hosted=one, journal=shared.journal, sealer=sealer, dispatcher=made) for one in hosted]
+    return [
+        hosting.HostedDispatcher(hosted=one, journal=shared.journal, sealer=sealer, make_dispatcher=make)
+        for one in hosted
+    ]
 
 
 async def _prune(settings: Settings, journal: Journal, clock: Clock) -> None:
-    """Forget what is old, a little at a time, for as long as the process runs."""
+    """Remove old batches in small steps, for as long as the process runs."""
     kept_ms = int(settings.journal.retention_hours * HOUR_MS)
     while True:
         reached: int | None = 0
@@ -181,7 +184,7 @@ async def _prune(settings: Settings, journal: Journal, clock: Clock) -> None:
             while reached is not None:
                 reached = await journal.prune(
                     before_ms=clock.ago_ms(kept_ms),
-                    dead_before_ms=clock.ago_ms(kept_ms * DEAD_KEPT_TIMES),
+                    dead_before_ms=clock.ago_ms(kept_ms * DEAD_RETENTION_FACTOR),
                     after_seq=reached,
                     limit=PRUNE_AT_ONCE,
                 )
@@ -189,42 +192,42 @@ async def _prune(settings: Settings, journal: Journal, clock: Clock) -> None:
         await asyncio.sleep(PRUNE_EVERY_S)
 
 
-async def _keep_time(clock: Clock, journal: Journal, delivery: Delivery) -> None:
-    """See the clock being set, for as long as the process runs; what waits is tried in time nevertheless.
+async def _watch_clock(clock: Clock, journal: Journal, delivery: Delivery) -> None:
+    """Detect jumps of the wall clock, for as long as the process runs, so that no lane waits for a wrong time.
 
-    After a jump into the past all that waits is due at once. Whatever else waits for longer than anything is ever
-    put off was put off by a clock that was wrong.
+    After a jump into the past every waiting lane is due at once. At other times a lane that waits longer than any
+    back-off was delayed by a wrong clock, and is due at once too.
     """
-    longest_ms = int(1000 * max(MOST_WAIT_S, delivery.retry_most_s, delivery.pause_s)) + LONGER_MS
-    heeded, recalled = 0, -RECALL_EVERY_S
+    longest_ms = int(1000 * max(MOST_WAIT_S, delivery.retry_most_s, delivery.pause_s)) + MARGIN_MS
+    handled, rescheduled_s = 0, -RESCHEDULE_EVERY_S
     while True:
         clock.detect_jump()
         seen = clock.backward_jumps
-        if seen > heeded or time.monotonic() > recalled + RECALL_EVERY_S:
+        if seen > handled or time.monotonic() > rescheduled_s + RESCHEDULE_EVERY_S:
             with suppress(JournalUnavailable):
-                await _recall(journal, clock.now_ms(), put_off_ms=0 if seen > heeded else longest_ms)
-                heeded, recalled = seen, time.monotonic()
-        await asyncio.sleep(LOOK_EVERY_S)
+                await _reschedule(journal, clock.now_ms(), delayed_ms=0 if seen > handled else longest_ms)
+                handled, rescheduled_s = seen, time.monotonic()
+        await asyncio.sleep(CHECK_CLOCK_EVERY_S)
 
 
-async def _recall(journal: Journal, now_ms: int, *, put_off_ms: int) -> None:
-    """Make due what is put off for longer than this, a little at a time."""
-    total, recalled = 0, RECALL_AT_ONCE
-    while recalled == RECALL_AT_ONCE:
-        recalled = await journal.recall(after_ms=now_ms + put_off_ms, now_ms=now_ms, limit=RECALL_AT_ONCE)
-        total += recalled
+async def _reschedule(journal: Journal, now_ms: int, *, delayed_ms: int) -> None:
+    """Make lanes due that are delayed for longer than ``delayed_ms``, in small steps."""
+    total, changed = 0, RESCHEDULE_AT_ONCE
+    while changed == RESCHEDULE_AT_ONCE:
+        changed = await journal.recall(after_ms=now_ms + delayed_ms, now_ms=now_ms, limit=RESCHEDULE_AT_ONCE)
+        total += changed
     if total:
-        logger.warning("waited for what a wrong clock said; tried now", lanes=total)
+        logger.warning("rescheduled lanes that a clock jump had delayed", lanes=total)
 
 
-async def _note(catalog: Catalog, journal: Journal) -> None:
-    """Write down now and then which data points were seen, for as long as the process runs."""
+async def _write_catalog_regularly(catalog: Catalog, journal: Journal) -> None:
+    """Write the catalog of data points to the journal regularly, for as long as the process runs."""
     while True:
-        await asyncio.sleep(NOTE_EVERY_S)
-        await _write_down(catalog, journal)
+        await asyncio.sleep(WRITE_CATALOG_EVERY_S)
+        await _write_catalog(catalog, journal)
 
 
-async def _write_down(catalog: Catalog, journal: Journal) -> None:
+async def _write_catalog(catalog: Catalog, journal: Journal) -> None:
     points = catalog.take()
     if not points:
         return
@@ -234,6 +237,6 @@ async def _write_down(catalog: Catalog, journal: Journal) -> None:
         catalog.give_back(points)
 
 
-async def _rest(stop: asyncio.Event, seconds: float) -> None:
+async def _sleep(stop: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)

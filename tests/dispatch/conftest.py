@@ -122,7 +122,7 @@ class Bench:
         """Work on all that is due, once that much time has passed."""
         self.time.passed_s += after_s
         await share(self.dispatcher.courier.maker.gates, partial(self.journal.exchange, "post"))
-        while await self.dispatcher.take_up():
+        while await self.dispatcher.start_work():
             await asyncio.wait(self.dispatcher.working)
 
     async def status(self, id):

@@ -42,7 +42,7 @@ SAID = batch(
 def noted(*batches, connection="loyalty"):
     seen = Catalog()
     for number, said in enumerate(batches):
-        seen.note(connection, said, 1_000 + number)
+        seen.count(connection, said, 1_000 + number)
     return seen.take()
 
 
@@ -91,10 +91,10 @@ def test_first_and_last_seen_and_the_inputs_name_are_told():
 
 def test_taking_starts_anew_and_what_is_given_back_is_counted_on():
     seen = Catalog()
-    seen.note("loyalty", SAID, 1_000)
+    seen.count("loyalty", SAID, 1_000)
     first = seen.take()
     assert seen.take() == []
-    seen.note("loyalty", SAID, 2_000)
+    seen.count("loyalty", SAID, 2_000)
     seen.give_back(first)
     both = seen.take()
     assert times(both) == {name: 2 * count for name, count in EVERYTHING.items()}
@@ -102,8 +102,8 @@ def test_taking_starts_anew_and_what_is_given_back_is_counted_on():
 
 
 def test_names_beyond_all_measure_are_not_kept(monkeypatch):
-    monkeypatch.setattr(catalog, "MOST_GROUPS", 2)
-    monkeypatch.setattr(catalog, "MOST_NAMES", 3)
+    monkeypatch.setattr(catalog, "MAX_GROUPS", 2)
+    monkeypatch.setattr(catalog, "MAX_NAMES", 3)
     many = batch(*(custom_event(f"E{n}", attributes={f"a{m}": "" for m in range(9)}) for n in range(9)))
     long = batch(custom_event("x" * 300, attributes={"y" * 300: "", "z": ""}))
     assert sorted(times(noted(many))) == [

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gateway.dispatch.hosting import Host
+from gateway.dispatch.hosting import HostedDispatcher
 from gateway.journal.types import JournalUnavailable, Sealed
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +27,7 @@ class Dispatcher:
     def __init__(self):
         self.shares = 0
 
-    def share(self):
+    def start_sharing(self):
         self.shares += 1
 
 
@@ -40,10 +40,10 @@ async def test_a_customer_who_cannot_be_taken_up_now_shares_no_limits_with_anybo
 
     hosted = SimpleNamespace(name="post", connect_account=lambda customer, given: (customer, given))
     sealer = SimpleNamespace(open=lambda sealed, name: sealed)
-    host = Host(hosted=hosted, journal=Journal(), sealer=sealer, dispatcher=dispatcher)
+    host = HostedDispatcher(hosted=hosted, journal=Journal(), sealer=sealer, make_dispatcher=dispatcher)
     with pytest.raises(JournalUnavailable):
-        await host._tenant("post/ann", b"1")
-    assert ([one.shares for one in made], host.tenants) == ([0], {})
+        await host._find_worker("post/ann", b"1")
+    assert ([one.shares for one in made], host.workers) == ([0], {})
     host.journal.is_away = False
-    tenant = await host._tenant("post/ann", b"1")
-    assert ([one.shares for one in made], tenant.trouble, list(host.tenants)) == ([0, 1], "", ["post/ann"])
+    worker = await host._find_worker("post/ann", b"1")
+    assert ([one.shares for one in made], worker.trouble, list(host.workers)) == ([0, 1], "", ["post/ann"])

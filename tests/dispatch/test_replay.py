@@ -3,7 +3,7 @@
 import pytest
 from support.journal_words import claim, finish, ref
 
-from gateway.dispatch.replay import Pace, Pump, Targets
+from gateway.dispatch.replay import Pace, ReplayRunner, Targets
 from gateway.journal.engines import open_journal, prepare
 from gateway.journal.replays import DIALECT, Again, Replay, Selection, wrapped
 from gateway.journal.types import Entry, Outcome, hash64, hash128
@@ -66,14 +66,14 @@ def pump(journal, replay, clock, *, told=None, pressure=None, configured=("loyal
     async def none():
         return ""
 
-    return Pump(
+    return ReplayRunner(
         journal=journal,
         replay=replay,
         targets=Targets(journal=journal, configured=frozenset(configured), hosted=frozenset()),
         pace=Pace(rate=replay.rate, clock=clock, sleep=clock.sleep),
         now_ms=lambda: 9_000,
-        pressure=pressure or none,
-        tell=lambda stored, unable, why: told is not None and told.append((clock.now - 100, stored, unable, why)),
+        find_pressure=pressure or none,
+        report=lambda stored, unable, why: told is not None and told.append((clock.now - 100, stored, unable, why)),
     )
 
 
@@ -121,7 +121,7 @@ async def test_an_aborted_replay_stops_at_once(journal, dead):
             await journal.abort_replay("r1")
         return ""
 
-    stopping.pressure = aborted
+    stopping.find_pressure = aborted
     assert not await stopping.run()
     assert [(one.state, one.facts) for one in await journal.replays()] == [("aborted", 6)]
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from support.journal_words import BOTH, claim, finish, ref, settle
 
-from gateway.dispatch.replay import entry
+from gateway.dispatch.replay import make_entry
 from gateway.journal.replays import MOST_BYTES, Again, Replay, Replayed, Selection
 from gateway.journal.types import Count, Memo, Outcome, hash64
 
@@ -48,7 +48,7 @@ async def picked(journal, **fields):
 async def again(journal, *, replay="r1", **selection):
     """Store again what is selected; returns how many batches were new."""
     found, _ = await pick(journal, **selection)
-    entries = [entry(one, replay, journal.salt, 7_000) for one in found]
+    entries = [make_entry(one, replay, journal.salt, 7_000) for one in found]
     return await journal.accept(entries, sorted({one.connection for one in found}))
 
 
