@@ -23,7 +23,7 @@ from gateway.cli.tables import counted, table
 from gateway.clock import now_ms
 from gateway.dispatch.replay import Pace, ReplayRunner, Targets
 from gateway.govern.rewrite import load_rewriter
-from gateway.ingest.backpressure import Pressure
+from gateway.ingest.backpressure import Backpressure
 from gateway.journal import engines
 from gateway.journal.port import Journal
 from gateway.journal.replays import Replay, Selection
@@ -221,7 +221,7 @@ async def _run(settings: Settings, replay: Replay, progress: Progress) -> bool:
             targets=Targets(journal=journal, configured=configured_, hosted=hosted),
             pace=Pace(rate=replay.rate, clock=time.monotonic, sleep=asyncio.sleep),
             now_ms=now_ms,
-            find_pressure=Pressure(settings.journal, journal).look,
+            find_pressure=Backpressure(settings.journal, journal).look,
             report=progress.tell,
         )
         return await pump.run()

@@ -1,4 +1,4 @@
-"""Reception: which accounts' connections a post is for, and what there is to keep of its customer's settings."""
+"""Accounts: which connections of its customer a post is for, and which of the customer's settings to keep."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ MEMBERSHIP = "audience_membership_change_request"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
-    """A post received: the connections that it is for, settings to keep with it, and whether to ask for no more.
+class Routing:
+    """The connections that a post is for, and the settings to keep with it.
 
-    ``account`` is what the customer is called, empty for none. ``suspended``: each of these connections is an
-    account's whose settings are not accepted.
+    ``account`` is the customer's name, empty for none. ``suspended``: each of these connections belongs to an account
+    whose settings are not accepted, so mParticle is asked to send no more.
     """
 
     connections: tuple[str, ...]
@@ -36,16 +36,16 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reception:
-    """Receives posts where some connections, the ``hosted`` ones, have their settings from the customers' accounts."""
+class AccountRouter:
+    """Routes posts if some connections, the ``hosted`` ones, have their settings from customers' accounts."""
 
     configured: tuple[str, ...]
     hosted: frozenset[str]
     journal: Journal
     sealer: Sealer
 
-    async def receive(self, post: Post, body: bytes, only: str | None, now_ms: int) -> Visit:
-        """Say whom a post is for. One that brings no account is for a hosted connection itself, which skips it."""
+    async def route(self, post: Post, body: bytes, only: str | None, now_ms: int) -> Routing:
+        """Return whom a post is for. One without an account is for the hosted connection itself, which skips it."""
         of = account(body) if post.dialect == "firehose" else Account()
         key = self._key(of)
         wanted = self.configured if only is None else (only,)
@@ -53,17 +53,17 @@ class Reception:
         if not key:
             if post.parts and not self.hosted.isdisjoint(wanted):
                 logger.info("message without an account", kind=post.kind, id=post.id)
-            return Visit(connections=names)
+            return Routing(connections=names)
         known = {name: await self.journal.sealed(name) for name in names if "/" in name}
         told_ms = min(now_ms, now_ms if of.told_ms is None else of.told_ms)
         found = (self._to_keep(name, known[name], of.settings, told_ms, now_ms) for name in known)
         told = tuple(one for one in found if one is not None)
         changed = any(before is None or before.print != one.print for one in told for before in [known[one.connection]])
         suspended = post.kind == MEMBERSHIP and not changed and _all_in_trouble(names, known)
-        return Visit(connections=names, account=key, sealed=told, suspended=suspended)
+        return Routing(connections=names, account=key, sealed=told, suspended=suspended)
 
     def _key(self, of: Account) -> str:
-        """What an account is called; one without an id, by its settings. Empty where there is none."""
+        """Return the name of an account, made of its settings if it has no id; empty for no account."""
         if of.id is not None:
             return of.id
         return f"~{self.sealer.print(written(of.settings), '').hex()[:16]}" if of.settings else ""
@@ -71,9 +71,9 @@ class Reception:
     def _to_keep(
         self, name: str, known: Sealed | None, settings: Mapping[str, Any], told_ms: int, now_ms: int
     ) -> Sealed | None:
-        """The settings to keep; None where there are none, or they are known for less than an hour, or newer ones are.
+        """Return the settings to keep; None if there are none, if they are known, or if newer ones are.
 
-        What is told again and again has to be kept again: what came long ago is forgotten.
+        Settings that were kept over an hour ago are kept again, since old ones are forgotten.
         """
         if not settings:
             return None
@@ -88,7 +88,7 @@ class Reception:
 
 
 def written(settings: Mapping[str, Any]) -> bytes:
-    """Settings as they are sealed: the same bytes for the same settings."""
+    """Return settings as they are sealed: the same bytes for the same settings."""
     return msgspec.json.encode(settings, order="deterministic")
 
 

@@ -1,4 +1,4 @@
-"""Pressure: whether the journal has room for more, looked at again and again beside the posts."""
+"""Backpressure: the reason why no more posts can be taken now, looked at once a second beside the posts."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from gateway.settings import Journal as Limits
 EVERY_S = 1.0
 
 
-class Pressure:
-    """What keeps posts from being taken: too many facts that wait, or too little room on the journal's disk.
+class Backpressure:
+    """Refuses posts while too many facts wait, or while there is too little room on the journal's disk.
 
-    ``problem`` says so, or is empty. Between two looks it is as it was at the last one.
+    ``reason`` is why, as the last look found it; it is empty while posts are taken.
     """
 
     def __init__(self, limits: Limits, journal: Journal) -> None:
         self._limits = limits
         self._journal = journal
-        self.problem = ""
+        self.reason = ""
 
     async def watch(self) -> None:
-        """Look for as long as nobody stops it."""
+        """Look once a second until cancelled."""
         while True:
             try:
-                self._found(await self.look())
+                self._note(await self.look())
             except JournalUnavailable:  # which is answered 503 by itself
-                self._found("")
+                self._note("")
             await asyncio.sleep(EVERY_S)
 
     async def look(self) -> str:
-        """What keeps more from being taken just now, or nothing. Raises JournalUnavailable."""
+        """Return why no more can be taken just now, or an empty string. Raises JournalUnavailable."""
         room = await self._journal.room() if self._limits.min_free_bytes else None
         if room is not None and room < self._limits.min_free_bytes:
             return "the journal's disk is almost full"
-        most = self._limits.max_waiting_facts
-        if most and await self._waiting() > most:
+        bound = self._limits.max_waiting_facts
+        if bound and await self._count_waiting() > bound:
             return "too many facts wait to be delivered"
         return ""
 
-    async def _waiting(self) -> int:
-        """How many facts have no word yet, on all connections."""
+    async def _count_waiting(self) -> int:
+        """Count the facts without an outcome, on all connections."""
         counts = await self._journal.counts()
         return sum(count.facts if count.word == "received" else -count.facts for count in counts)
 
-    def _found(self, problem: str) -> None:
-        if problem and not self.problem:
-            logger.error("posts are refused for now", problem=problem)
-        elif self.problem and not problem:
+    def _note(self, reason: str) -> None:
+        if reason and not self.reason:
+            logger.error("posts are refused for now", problem=reason)
+        elif self.reason and not reason:
             logger.info("posts are taken again")
-        self.problem = problem
+        self.reason = reason

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Self
 
+GZIP = b"\x1f\x8b"
+JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*[\[{]")
+ANY_HEADER, RAW_DEFLATE = 47, -15  # zlib's numbers for formats
 WINDOW = 16_384
 """How much is inflated at once; whatever follows a member of a gzip file within it is copied."""
 
@@ -14,7 +18,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 class Refused(Exception):
-    """The body is not read, with the HTTP status to say so."""
+    """The body is refused, with this HTTP status."""
 
     def __init__(self, status: int, problem: str) -> None:
         super().__init__(problem)
@@ -22,18 +26,18 @@ class Refused(Exception):
         self.problem = problem
 
 
-class Gone(Exception):
-    """The client went away before its body was complete."""
+class ClientGone(Exception):
+    """The client has closed its connection before its body was complete."""
 
 
 class Allowance:
-    """How many bytes of bodies this process holds at once."""
+    """Bounds the bytes of bodies that this process holds at once."""
 
     def __init__(self, most: int) -> None:
         self._left = most
 
     def take(self, count: int) -> None:
-        """Set bytes aside. Raises Refused (503) where that is too many."""
+        """Set bytes aside. Raises Refused (503) if that is too many."""
         if count > self._left:
             raise Refused(503, "too much is waiting to be stored; try again")
         self._left -= count
@@ -44,9 +48,9 @@ class Allowance:
 
 
 class Patience:
-    """How long a body may take to arrive. One timer watches over all those being read, for one each would cost more.
+    """Bounds the time in which a body arrives, with one timer for all bodies: a timer each would cost more.
 
-    Use as a context manager, in a task. Raises Refused (408) out of what took longer.
+    Use it as a context manager, in a task. It raises Refused (408) out of a read that takes longer.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -70,7 +74,7 @@ class Patience:
                 raise Refused(408, f"the body did not arrive within {self._seconds:g} seconds") from None
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Interrupt those who are late, and look again when the next one may be."""
+        """Interrupt the tasks that are late, and look again when the next one may be."""
         for task, until in list(self._until.items()):
             if until > loop.time():
                 self._timer = loop.call_at(until, self._look, loop)
@@ -89,7 +93,7 @@ def _this_task() -> asyncio.Task[Any]:
 
 
 class Body:
-    """A body being read. Use as a context manager: leaving it returns what was taken of the allowance."""
+    """A body being read. Use it as a context manager: leaving it gives back what was taken of the allowance."""
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]], most: int, allowance: Allowance) -> None:
         fields = dict(headers)
@@ -106,19 +110,28 @@ class Body:
         self._allowance.give_back(self._taken)
 
     async def read(self, receive: Receive, patience: Patience) -> bytes:
-        """The whole body, inflated where it was sent compressed, if all of it arrives soon enough.
+        """Return the whole body, inflated if it is compressed.
 
-        Raises Refused: 413 where it is too large, before it is read as far as that can be known, and before
-        it is inflated beyond the bound; 415 for an unknown encoding; 400 for broken compression; 408 where it is
-        too slow; 503 where too much is in hand. Raises Gone.
+        Its first bytes decide whether it is, since senders and proxies get the header wrong.
+
+        Raises ClientGone, and Refused: 413 for a body that is too large, as early as that is known; 415 for an unknown
+        encoding; 400 for broken compression; 408 for one that takes too long; 503 where too much is in hand.
         """
-        if self._encoding not in (b"identity", b"", b"gzip", b"x-gzip", b"deflate"):
+        body = await self.read_as_it_is(receive, patience)
+        if body.startswith(GZIP) or is_zlib(body):
+            return self._inflated(body)
+        if self._encoding in (b"identity", b"") or JSON.match(body):
+            return body
+        if self._encoding not in (b"gzip", b"x-gzip", b"deflate"):
             raise Refused(415, "content-encoding must be gzip or deflate, or none")
+        return self._inflated(body, wbits=RAW_DEFLATE if self._encoding == b"deflate" else ANY_HEADER)
+
+    async def read_as_it_is(self, receive: Receive, patience: Patience) -> bytes:
+        """Return the whole body as it was sent. Raises ClientGone, and Refused: 413, 408 and 503 as `read` does."""
         if self._length.isdigit() and int(self._length) > self._most:
             raise Refused(413, f"the body is larger than {self._most} bytes")
         with patience:
-            body = await self._received(receive)
-        return body if self._encoding in (b"identity", b"") else self._inflated(body)
+            return await self._received(receive)
 
     async def _received(self, receive: Receive) -> bytes:
         chunks = []
@@ -126,7 +139,7 @@ class Body:
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise Gone
+                raise ClientGone
             chunks.append(self._counted(message.get("body", b"")))
             more = message.get("more_body", False)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -138,9 +151,9 @@ class Body:
             raise Refused(413, f"the body is larger than {self._most} bytes")
         return chunk
 
-    def _inflated(self, body: bytes) -> bytes:
+    def _inflated(self, body: bytes, wbits: int = ANY_HEADER) -> bytes:
         try:
-            inflated = inflate(body, self._most)
+            inflated = inflate(body, self._most, wbits)
         except zlib.error:
             raise Refused(400, "the body is not what its content-encoding says") from None
         if len(inflated) > self._most:
@@ -150,18 +163,23 @@ class Body:
         return inflated
 
 
-def inflate(body: bytes, most: int) -> bytes:
-    """All members of a compressed body, one after another; no more than one byte beyond the bound.
+def is_zlib(body: bytes) -> bool:
+    """Return whether a body begins as zlib's format does, which no JSON document does."""
+    return body[:1] == b"x" and len(body) > 1 and int.from_bytes(body[:2]) % 31 == 0
+
+
+def inflate(body: bytes, most: int, wbits: int = ANY_HEADER) -> bytes:
+    """Inflate all members of a compressed body, up to one byte beyond the bound.
 
     Raises zlib.error for what is not compressed, or cut short, or goes on behind its end.
     """
     inflated = bytearray()
-    inflater = zlib.decompressobj(wbits=47)
+    inflater = zlib.decompressobj(wbits=wbits)
     for start in range(0, len(body), WINDOW):
         rest = body[start : start + WINDOW]
         while rest:
             if inflater.eof:
-                inflater = zlib.decompressobj(wbits=47)
+                inflater = zlib.decompressobj(wbits=wbits)
             inflated += inflater.decompress(rest, most + 1 - len(inflated))
             if len(inflated) > most:
                 return bytes(inflated)

@@ -9,8 +9,8 @@ from hypercorn.config import Config
 
 from gateway.garbage import tune_garbage_collection
 from gateway.ingest import app
-from gateway.ingest.accounts import Reception
-from gateway.ingest.backpressure import Pressure
+from gateway.ingest.accounts import AccountRouter
+from gateway.ingest.backpressure import Backpressure
 from gateway.ingest.server import Server
 from gateway.journal.engines import open_journal
 from gateway.journal.port import Journal
@@ -24,15 +24,15 @@ async def run(settings: Settings, stop: asyncio.Event, *, socket: int) -> None:
     """Answer posts on a listening socket (its file descriptor) until told to stop."""
     journal = await open_journal(settings.journal)
     connections, problems = connect_all(settings.connections)
-    pressure = Pressure(settings.journal, journal)
+    backpressure = Backpressure(settings.journal, journal)
     application = app.create(
         settings.ingress,
         journal,
         connections,
         configured=frozenset(settings.connections),
         problems=tuple(problems),
-        reception=_reception(settings, journal) if settings.hosted else None,
-        pressure=lambda: pressure.problem,
+        router=_account_router(settings, journal) if settings.hosted else None,
+        backpressure=lambda: backpressure.reason,
     )
     config = Config()
     config.accesslog = None
@@ -41,7 +41,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, socket: int) -> None:
     config.graceful_timeout = settings.ingress.shutdown_s
     tune_garbage_collection()
     sys.setswitchinterval(SWITCH_S)
-    watching = asyncio.create_task(pressure.watch())
+    watching = asyncio.create_task(backpressure.watch())
     try:
         await Server(application, config).serve(socket, until=stop.wait)
     finally:
@@ -49,9 +49,9 @@ async def run(settings: Settings, stop: asyncio.Event, *, socket: int) -> None:
         await journal.close()
 
 
-def _reception(settings: Settings, journal: Journal) -> Reception:
+def _account_router(settings: Settings, journal: Journal) -> AccountRouter:
     from gateway.sealing import Sealer  # noqa: PLC0415  # heavy, and of use only here
 
     configured = tuple(sorted(settings.connections))
     sealer = Sealer(settings.accounts.keys())
-    return Reception(configured=configured, hosted=settings.hosted, journal=journal, sealer=sealer)
+    return AccountRouter(configured=configured, hosted=settings.hosted, journal=journal, sealer=sealer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from typing import Literal
 from uuid import uuid4
 
 import msgspec
@@ -51,6 +52,24 @@ def read(body: bytes) -> Post:
     if part is None:
         return careful(body)
     return Post(kind="event_processing_request", dialect="firehose", id=part.message, parts=(part,))
+
+
+class RegistrationRequest(msgspec.Struct):
+    """The members of a request for registration that are read of a stranger's post."""
+
+    type: Literal["module_registration_request"]
+    id: str | None = None
+
+
+_registration_request = msgspec.json.Decoder(RegistrationRequest).decode
+
+
+def registration_id(body: bytes) -> str | None:
+    """Return the id of a request for registration, "" for one without an id, and None for any other body."""
+    try:
+        return _registration_request(body).id or ""
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def careful(body: bytes) -> Post:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from gateway.deliver.lane import Courier, Run
-from gateway.ingest import app
+from gateway.ingest.endpoint import Endpoint
 from gateway.journal.sqlite import settle
 from gateway.journal.sqlite.journal import SqliteJournal
 from gateway.journal.types import Settlement
@@ -56,13 +56,13 @@ def counts_twice() -> None:
 
 def logs_credentials() -> None:
     """The endpoint writes the Authorization header into the log."""
-    answer = app.Endpoint._answer
+    answer = Endpoint._answer
 
-    async def loud(self: app.Endpoint, scope: Any, receive: Any) -> Any:
+    async def loud(self: Endpoint, scope: Any, receive: Any) -> Any:
         logger.info("asked", headers=[value.decode() for _, value in scope["headers"]])
         return await answer(self, scope, receive)
 
-    app.Endpoint._answer = loud
+    Endpoint._answer = loud
 
 
 def forgets_the_order() -> None:

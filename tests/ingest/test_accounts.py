@@ -1,10 +1,10 @@
-"""Reception: which accounts' connections a post is for, and which settings are kept with it."""
+"""Which accounts' connections a post is for, and which settings are kept with it."""
 
 import json
 
 import pytest
 
-from gateway.ingest.accounts import KEPT_AGAIN_MS, Reception, written
+from gateway.ingest.accounts import KEPT_AGAIN_MS, AccountRouter, written
 from gateway.journal.types import Sealed
 from gateway.mparticle.posts import read
 from gateway.sealing import Sealer
@@ -45,11 +45,11 @@ def message(kind="event_processing_request", *, account=7, settings=SETTINGS, to
 
 
 async def visit(body, *known, only=None, configured=("email", "loyalty"), hosted=("loyalty",)):
-    reception = Reception(
+    reception = AccountRouter(
         configured=configured, hosted=frozenset(hosted), journal=Known(*known), sealer=Sealer([b"n" * 32])
     )
     raw = json.dumps(body).encode()
-    return await reception.receive(read(raw), raw, only, NOW)
+    return await reception.route(read(raw), raw, only, NOW)
 
 
 async def test_an_account_is_a_connection_of_its_own_where_connections_are_hosted():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ingest.bodies import Allowance, Body, Gone, Patience, Refused, inflate
+from gateway.ingest.bodies import Allowance, Body, ClientGone, Patience, Refused, inflate
 
 pytestmark = pytest.mark.anyio
 MOST = 1_000
@@ -95,7 +95,7 @@ async def test_a_bomb_is_refused_before_it_is_inflated():
 
 
 async def test_a_client_that_goes_away_is_told_from_one_that_ends():
-    with pytest.raises(Gone):
+    with pytest.raises(ClientGone):
         await read(b"ab", gone=True)
 
 
@@ -162,3 +162,27 @@ async def test_whoever_is_stopped_from_outside_is_stopped():
         await task
     await asyncio.sleep(0.06)  # nobody is left to be late
     assert asyncio.current_task().cancelling() == 0
+
+
+def raw_deflate(text):
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(text) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [
+        (gzip.compress(b'{"a": 1}'), b""),
+        (gzip.compress(b'{"a": 1}'), b"identity"),
+        (gzip.compress(b'{"a": 1}'), b"deflate"),
+        (gzip.compress(b'{"a": 1}'), b"br"),
+        (zlib.compress(b'{"a": 1}'), b""),
+        (zlib.compress(b'{"a": 1}'), b"gzip"),
+        (b'{"a": 1}', b"gzip"),
+        (b'{"a": 1}', b"deflate"),
+        (b'{"a": 1}', b"br"),
+        (raw_deflate(b'{"a": 1}'), b"deflate"),
+    ],
+)
+async def test_the_first_bytes_of_a_body_say_how_it_is_encoded_whatever_the_header_says(body, encoding):
+    assert await read(body, headers=[(b"content-encoding", encoding)]) == b'{"a": 1}'

@@ -120,7 +120,7 @@ def test_whatever_is_posted_has_its_answer_and_the_process_goes_on_serving(gatew
         answers[name] = status
         assert answer["error"], name
     assert answers == {name: status for name, (_, status) in BAD.items()}
-    assert gateway.post(b"{}", **{"Content-Encoding": "zstd"})[0] == 415
+    assert gateway.post(b"\x28\xb5\x2f\xfd", **{"Content-Encoding": "zstd"})[0] == 415
     refused = [json.loads(line)["status"] for line in gateway.log.splitlines() if "post refused" in line]
     assert refused == [*answers.values(), 415]
     assert gateway.post(message(1))[0] == 200
@@ -374,3 +374,40 @@ def test_an_erasure_under_the_id_of_an_earlier_message_is_carried_out(gateway, e
     }
     assert gateway.post(erasure)[0] == 200
     gateway.wait(lambda: email.people.profiles == {})
+
+
+ELSEWHERE = ["/", "/MPARTICLE", "//mparticle", "/mparticle/loyalty/more", "/events"]
+
+
+@pytest.mark.parametrize("path", ELSEWHERE)
+def test_a_post_to_a_path_that_nothing_listens_at_is_to_be_retried(gateway, message, path):
+    gateway.start()
+    status, answer = gateway.post(message(1), path)
+    assert (status, "post to /mparticle" in answer["error"]) == (503, True)
+    assert "nothing listens at the path" in gateway.log
+    assert gateway.request("POST", path, b"{}")[0] == 401
+    assert gateway.get("/nowhere")[0] == 404
+
+
+REGISTRATION = {"type": "module_registration_request", "id": "r-1", "timestamp_ms": 1, "firehose_version": "3.2.0"}
+
+
+def test_a_stranger_can_register_and_learns_nothing_else(gateway, message):
+    gateway.start()
+
+    def ask(body, path="/mparticle", **headers):
+        status, answer = gateway.request("POST", path, body, headers)
+        return status, json.loads(answer).get("error") or json.loads(answer)["id"]
+
+    registration = json.dumps(REGISTRATION).encode()
+    assert ask(registration) == ask(registration, "/mparticle/loyalty") == (200, "r-1")
+    refused = ask(json.dumps(message(1)).encode())
+    assert refused[0] == 401
+    assert [
+        ask(registration, "/mparticle/nobody"),
+        ask(json.dumps(message(1)).encode(), "/mparticle/loyalty"),
+        ask(json.dumps(message(1)).encode(), "/mparticle/nobody"),
+        ask(gzip.compress(registration), **{"Content-Encoding": "gzip"}),
+        ask(registration + b" " * 5_000),
+        ask(b"no json"),
+    ] == [refused] * 6
