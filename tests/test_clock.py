@@ -1,4 +1,4 @@
-"""A clock that is set while the gateway runs."""
+"""The wall clock is set while the gateway runs."""
 
 import pytest
 
@@ -9,7 +9,7 @@ BEGIN = 1_000 * HOUR
 
 
 class World:
-    """What really passes, and by how much the wall clock is wrong."""
+    """The time that really passes, and the error of the wall clock."""
 
     def __init__(self):
         self.passed_ms = self.wrong_ms = 0
@@ -25,7 +25,7 @@ class World:
                 self.passed_ms += int(step * HOUR)
 
     def ago(self, hours):
-        """What the clock said so many hours ago, in hours after the beginning."""
+        """Return the clock's time so many hours ago, in hours since the beginning."""
         return (self.clock.ago_ms(int(hours * HOUR)) - BEGIN) / HOUR
 
 

@@ -1,4 +1,4 @@
-"""Planning: facts in, calls and skips out; all of them or none."""
+"""Planning turns facts into calls and skips, all of them or none."""
 
 import pytest
 

@@ -111,7 +111,7 @@ def _make_watchdog(connection: Connection, shared: SharedParts, gates: Gates) ->
 
     def rest(seconds: float) -> None:
         if seconds:
-            logger.error("plugin rests", connection=connection.name, rest_s=round(seconds, 1))
+            logger.error("plugin suspended", connection=connection.name, rest_s=round(seconds, 1))
             gates.connection.rest(gates.clock() + seconds, SLOW)
 
     rest(shared.box.rest_s(connection.name))

@@ -11,7 +11,7 @@ from gateway.dispatch.erased import drop_erased
 from gateway.journal.port import Journal
 from gateway.journal.replays import ABORTED
 from gateway.journal.types import Item, Lane, Outcome, hash64, hash_ref
-from gateway.mparticle.parts import called
+from gateway.mparticle.parts import identity_keys
 from gateway.sdk import Batch
 
 OTHER_LANES = "other_lanes"
@@ -70,8 +70,8 @@ class LaneLookup:
         """Erase the user's older work in every lane, and return whether none of it is in flight."""
         if item.seq != self.lane.items[0].seq:
             return False
-        everywhere = not batch.user.mpid
-        return await self.journal.erase(self.lane.connection, called(batch.user), everywhere=everywhere, seq=item.seq)
+        keys, everywhere = identity_keys(batch.user), not batch.user.mpid
+        return await self.journal.erase(self.lane.connection, keys, everywhere=everywhere, seq=item.seq)
 
     async def _audiences_are_ready(self, item: Item, batch: Batch) -> bool:
         """Return whether older messages about the audiences of these memberships have an outcome."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from gateway.facts import number_fact_id
 from gateway.journal.port import Journal
 from gateway.journal.types import Item, Outcome, hash_ref
-from gateway.mparticle.parts import meant
+from gateway.mparticle.parts import erasure_keys
 from gateway.sdk import Batch
 
 
@@ -24,8 +24,8 @@ async def drop_erased(
     """
     if batch.erasure is not None:
         return batch, ()
-    names = [hash_ref(name, journal.salt) for name in meant(batch.user)]
-    before_ms = await journal.erased_before(connection, names) if names else 0
+    keys = [hash_ref(key, journal.salt) for key in erasure_keys(batch.user)]
+    before_ms = await journal.erased_before(connection, keys) if keys else 0
     if not before_ms:
         return batch, ()
     if is_older(batch, before_ms) or (item.again is not None and item.again.accepted_ms < before_ms):

@@ -47,7 +47,7 @@ class Planner:
         self.guard.note_subject(b"plan", user, item.seq)
         crashed = self._crash_detail(item) if item.crashes >= MAX_CRASHES else ""
         if crashed:
-            logger.error("set aside", connection=self.connection.name, message=item.message, problem=crashed)
+            logger.error("batch set aside", connection=self.connection.name, message=item.message, problem=crashed)
         if crashed and item.crashed_in == "plan":
             dead = (Outcome(fact=fact.id, word="dead", reason="crashed", detail=crashed) for fact in iter_facts(batch))
             return ItemPlan(item=item, settled=(*malformed(batch), *dead), batch=batch)

@@ -20,7 +20,7 @@ FOUND_BY = frozenset({"customer_id", "email", "mpid"})  # an erasure may name se
 
 
 class Wished(msgspec.Struct, frozen=True, kw_only=True):
-    """A wish to be forgotten: whose, in all the ``names`` that ``meant`` may give them, and when it was told."""
+    """A wish to be forgotten: whose, in all the ``names`` that ``erasure_keys`` may give them, and when it was told."""
 
     names: tuple[str, ...]
     asked_ms: int | None
@@ -142,19 +142,19 @@ def user_refs(user: User) -> list[str]:
     return [f"mpid:{user.mpid}", *known] if user.mpid else known
 
 
-def called(user: User) -> list[str]:
-    """All that a user is called: the MPID, and every identity that is no hash."""
+def identity_keys(user: User) -> list[str]:
+    """Return the keys of a user: the MPID, and every identity that is not hashed."""
     known = [identity_key(each) for each in user.identities if each.is_raw]
     return [f"mpid:{user.mpid}", *known] if user.mpid else known
 
 
-def meant(user: User) -> list[str]:
-    """The names under which a wish to be forgotten may have been kept that concerns this user.
+def erasure_keys(user: User) -> list[str]:
+    """Return the keys under which an erasure request that concerns this user may be stored.
 
     Several users may share an address. A wish that names an MPID means that user, and with an address besides only
     what was posted under it alone.
     """
-    names = called(user)
+    names = identity_keys(user)
     return names if user.mpid else [*names, *map(ALONE.__add__, names)]
 
 
@@ -164,7 +164,7 @@ ALONE = "alone:"
 def _wish(batch: Batch) -> Wished | None:
     if batch.erasure is None:
         return None
-    names = called(batch.user)
+    names = identity_keys(batch.user)
     if batch.user.mpid:
         names = [name if name.startswith("mpid:") else ALONE + name for name in names]
     told = [time for time in (batch.received_ms, batch.erasure.submitted_ms) if time is not None]

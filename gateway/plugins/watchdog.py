@@ -96,7 +96,7 @@ class Watchdog:
             raise HookTimeout(f"interrupted {describe_place(trace)}") from None
 
     def _charge(self, took: float) -> None:
-        logger.warning("plugin slow", connection=self._connection, took_s=round(took, 3))
+        logger.warning("a plugin's hook was slow", connection=self._connection, took_s=round(took, 3))
         if self._box is not None:
             self._box.charge(self._connection, min(took, self._seconds))  # more is the machine's fault
             rest_s = self._box.rest_s(self._connection)

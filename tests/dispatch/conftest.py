@@ -1,4 +1,4 @@
-"""A dispatcher in this process: a real journal, a plugin and a partner of the test's own, and time that a test sets."""
+"""A dispatcher in this process, with a real journal, a fake plugin, a fake partner and a clock that a test sets."""
 
 import asyncio
 import json
@@ -93,7 +93,7 @@ class Bench:
         self.restart()
 
     def restart(self):
-        """Begin anew with another dispatcher, as another process would."""
+        """Replace the dispatcher by a new one, as a restart of the process does."""
         shared = SharedParts(
             journal=self.journal,
             delivery=self.delivery,
@@ -112,26 +112,26 @@ class Bench:
         return httpx.Response(self.answers.pop(0) if self.answers else 200)
 
     async def post(self, message, only=None):
-        """Have the journal accept a message."""
+        """Store a message in the journal."""
         _, entries = read_entries(json.dumps(message).encode(), only, self.journal.salt)
         now_ms = self.clock.now_ms()
         self.time.passed_s += 0.001
         await self.journal.accept([replace(entry, received_ms=now_ms) for entry in entries], ["post"])
 
     async def work(self, *, after_s=0.0):
-        """Work on all that is due, once that much time has passed."""
+        """Let time pass, then work on all that is due."""
         self.time.passed_s += after_s
         await share(self.dispatcher.courier.maker.gates, partial(self.journal.exchange, "post"))
         while await self.dispatcher.start_work():
             await asyncio.wait(self.dispatcher.working)
 
     async def status(self, id):
-        """What the journal knows of the newest message with this id."""
+        """Return what the journal knows of the newest message with this id."""
         found = await self.journal.find([hash_ref(id, self.journal.salt)])
         return found[-1].sightings[0]
 
     async def outcomes(self, id):
-        """The outcome of each fact of a message: state, reason and detail."""
+        """Return the outcome of each fact of a message: id, state, reason and detail."""
         return [(one.fact, one.word, one.reason, one.detail) for one in (await self.status(id)).outcomes]
 
 

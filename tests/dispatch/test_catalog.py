@@ -1,4 +1,4 @@
-"""The catalog: which names batches brought, and never a value."""
+"""The catalog counts the names in batches, and keeps no value."""
 
 from msgspec.structs import replace
 

@@ -239,7 +239,7 @@ async def test_it_works_until_it_is_stopped_and_lets_go_of_what_it_has_in_hand(b
 
 
 class LosesClaims:
-    """A journal in which somebody else gives every claimed lane back."""
+    """A journal in which another dispatcher gives every claimed lane back."""
 
     def __init__(self, journal, clock):
         self.journal, self.clock = journal, clock

@@ -1,4 +1,4 @@
-"""What is told too late of somebody who has asked to be forgotten since it happened."""
+"""Data about a user that is older than the user's erasure, and arrives after it."""
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_a_batch_is_older_if_nothing_in_it_happened_since(said, expected):
     assert is_older(said, ASKED) is expected
 
 
-def test_late_events_are_taken_out_and_named():
+def test_older_events_are_dropped_and_named():
     kept, late = drop_events(made(4_000, 6_000, None, 1), ASKED)
     assert ([event.id for event in kept.events], late) == (["e1", "e2"], ["e0", "e3"])
     twice = batch(*(custom_event("Signup", id="e", time_ms=time) for time in (1, 6_000, 2, 7_000)))

@@ -1,4 +1,4 @@
-"""Customers of a hosted connection, while the journal cannot be written."""
+"""Accounts of a hosted connection while the journal cannot be written."""
 
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Journal:
-    """Has one customer's settings, of which trouble is on record, and cannot be written."""
+    """Holds the settings of one account, with a trouble noted, and cannot be written."""
 
     is_away = True
 
@@ -31,7 +31,7 @@ class Dispatcher:
         self.shares += 1
 
 
-async def test_a_customer_who_cannot_be_taken_up_now_shares_no_limits_with_anybody():
+async def test_an_account_that_cannot_be_started_shares_no_limits():
     made = []
 
     def dispatcher(*_):

@@ -1,4 +1,4 @@
-"""Replays are stored as fast as they may be, and no faster; whoever is too old to know of them leaves them alone."""
+"""Replays are stored as fast as their rate allows; a release that does not know replays leaves them alone."""
 
 import pytest
 from support.journal_words import claim, finish, ref
@@ -18,7 +18,7 @@ DEAD = (Outcome("e1", "dead", "rejected"), Outcome("e2", "dead", "rejected"))
 
 
 class Clock:
-    """Time that passes only where somebody sleeps."""
+    """A clock that advances only when somebody sleeps."""
 
     def __init__(self):
         self.now = 100.0
@@ -60,8 +60,8 @@ async def dead(journal):
         await journal.settle(finish(lane, *lane.items, outcomes=DEAD, release=True))
 
 
-def pump(journal, replay, clock, *, told=None, pressure=None, configured=("loyalty",)):
-    """A pump with a clock of its own; ``told`` hears of each step with the time."""
+def make_runner(journal, replay, clock, *, told=None, pressure=None, configured=("loyalty",)):
+    """Make a runner with a clock of its own; ``told`` gets each report with its time."""
 
     async def none():
         return ""
@@ -84,21 +84,21 @@ async def begun(journal, rate=4.0):
 
 
 async def waiting(journal):
-    """The messages that wait, in the order in which they were stored."""
+    """Return the messages that wait, in the order in which they were stored."""
     lanes = await claim(journal)
     return [item.message for item in sorted((item for lane in lanes for item in lane.items), key=lambda item: item.seq)]
 
 
 async def test_no_more_facts_a_second_are_stored_than_the_rate_allows(journal, dead):
     clock, told = Clock(), []
-    assert await pump(journal, await begun(journal), clock, told=told).run()
+    assert await make_runner(journal, await begun(journal), clock, told=told).run()
     assert told == [(number * 0.5, 2 * (number + 1), 0, "") for number in range(8)]
     assert await waiting(journal) == [f"m{number}" for number in range(8)]
 
 
 async def test_at_a_high_rate_many_are_stored_at_once(journal, dead):
     clock, told = Clock(), []
-    assert await pump(journal, await begun(journal, rate=32.0), clock, told=told).run()
+    assert await make_runner(journal, await begun(journal, rate=32.0), clock, told=told).run()
     assert told == [(0.0, 8, 0, ""), (0.25, 16, 0, "")]
 
 
@@ -108,13 +108,13 @@ async def test_nothing_is_stored_while_the_journal_has_no_room(journal, dead):
     async def pressure():
         return "full" if clock.now < 103 else ""
 
-    assert await pump(journal, await begun(journal, rate=64.0), clock, told=told, pressure=pressure).run()
+    assert await make_runner(journal, await begun(journal, rate=64.0), clock, told=told, pressure=pressure).run()
     assert told == [(0, 0, 0, "full"), (1, 0, 0, "full"), (2, 0, 0, "full"), (3, 16, 0, "")]
 
 
 async def test_an_aborted_replay_stops_at_once(journal, dead):
     clock, replay = Clock(), await begun(journal)
-    stopping = pump(journal, replay, clock)
+    stopping = make_runner(journal, replay, clock)
 
     async def aborted():
         if stopping.stored == 4:
@@ -128,14 +128,14 @@ async def test_an_aborted_replay_stops_at_once(journal, dead):
 
 async def test_what_has_no_connection_any_more_is_counted_and_spends_no_time(journal, dead):
     clock, told = Clock(), []
-    assert await pump(journal, await begun(journal), clock, told=told, configured=("email",)).run()
+    assert await make_runner(journal, await begun(journal), clock, told=told, configured=("email",)).run()
     assert (told[-1], await waiting(journal)) == ((0.0, 0, 16, ""), [])
 
 
 async def test_a_replay_gone_on_with_from_anywhere_stores_each_once(journal, dead):
     replay = await begun(journal)
-    assert await pump(journal, replay, Clock()).run()
-    again = pump(journal, replay, Clock())  # as if nothing had been noted of how far it had come
+    assert await make_runner(journal, replay, Clock()).run()
+    again = make_runner(journal, replay, Clock())  # as if nothing had been noted of how far it had come
     assert (await again.run(), again.stored) == (True, 0)
     assert await waiting(journal) == [f"m{number}" for number in range(8)]
 

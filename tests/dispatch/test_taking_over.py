@@ -1,4 +1,4 @@
-"""A dispatcher that has to wait until it may begin says why: once, and then seldom."""
+"""A dispatcher that has to wait before it may start logs the reason once, and then once a minute."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ NO = (False,)
 
 
 class Held:
-    """A journal that answers so when asked for the lock, every ten seconds by its own clock."""
+    """A journal that gives these answers to ``take_over``, each ten seconds of its own clock after the last."""
 
     def __init__(self, *answers):
         self.answers = list(answers)

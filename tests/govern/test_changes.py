@@ -1,4 +1,4 @@
-"""Changes of names and values, made of what the filter has let through."""
+"""Changes of names and values, applied after the filter."""
 
 import pytest
 from hypothesis import given
@@ -29,7 +29,7 @@ def changed(said: Batch, *changes: dict) -> GovernedBatch:
 
 
 def attributes(given, *changes):
-    """What becomes of a user's attributes, and of those lost on the way."""
+    """Return a user's attributes as changed, and the names of those lost."""
     result = changed(batch(user=user(attributes=given)), *changes)
     return result.batch.user.attributes, result.kept_back.get("attributes", ())
 

@@ -1,4 +1,4 @@
-"""The forwarding rules: whose data is sent, from where, which events; each refusal with the setting behind it."""
+"""Forwarding rules decide what is sent, and name the setting that decided."""
 
 import pytest
 from hypothesis import given
@@ -32,13 +32,13 @@ def ago(now_ms):
 
 
 def refusals(said, **configured):
-    """Reason and setting of each fact withheld, by fact."""
+    """Return reason and setting of each withheld fact, by fact."""
     withheld = governor(**configured).govern(said, iter_facts(said), ago(said.received_ms)).withheld
     return {each.fact: (each.reason, each.cause.removeprefix("connections.post.")) for each in withheld}
 
 
 def refusal(said, **configured):
-    """The one answer for a batch of one event with the id ``e``; None where it is sent."""
+    """Return reason and setting for a batch of one event with the id ``e``, or None if it is sent."""
     return refusals(said, **configured).get("e")
 
 

@@ -1,4 +1,4 @@
-"""What may be sent: the data filter and the rules, by mParticle's own names."""
+"""The governor applies the data filter and the rules, by mParticle's own names."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A platform team's own packages: what they may do, how long, and what becomes of a batch on which one fails."""
+"""Rule packages: what they may change, how long they may run, and what happens to a batch on which one fails."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The black box: what a process did when it died, and what each connection's plugin has cost the others."""
+"""The black box keeps what a process did when it died, and the time that each plugin has cost the others."""
 
 import os
 import subprocess

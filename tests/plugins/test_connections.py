@@ -1,4 +1,4 @@
-"""Plugins loaded by name and joined with settings; every problem named."""
+"""Plugins are loaded by name and joined with settings, and every problem is named."""
 
 import pytest
 from msgspec.structs import replace

@@ -1,4 +1,4 @@
-"""The watchdog: no hook holds the dispatcher for longer than it may."""
+"""The watchdog interrupts a hook that runs for too long or takes too much memory."""
 
 import contextlib
 import resource

@@ -57,7 +57,7 @@ async def test_a_role_that_cannot_be_started_is_tried_again(tmp_path):
 
 
 class Looks:
-    """A black box that shows these starts of a hook, one each time it is looked at, and the last one for ever."""
+    """A black box that returns these starts of a hook one after the other, and then the last one again."""
 
     def __init__(self, pid, *starts):
         self.pid, self.starts = pid, list(starts)

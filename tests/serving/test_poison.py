@@ -159,6 +159,6 @@ def test_a_plugin_that_is_always_slow_rests_while_the_others_go_on(gateway, does
     began = time.monotonic()
     gateway.wait(gateway.drained, seconds=60)
     assert time.monotonic() - began < 20
-    gateway.wait(lambda: "plugin rests" in gateway.log, seconds=30)
+    gateway.wait(lambda: "plugin suspended" in gateway.log, seconds=30)
     assert not gateway.drained("bad")
     assert ("bad", "dead") not in gateway.facts()
