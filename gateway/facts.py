@@ -29,7 +29,7 @@ def iter_facts(batch: Batch) -> Iterator[Fact]:
     order of time. Each id occurs once: a number is appended to an id that repeats.
     """
     seen: dict[str, int] = {}
-    for fact in _facts(batch):
+    for fact in _iter_all(batch):
         seen[fact.id] = count = seen.get(fact.id, 0) + 1
         yield fact if count == 1 else replace(fact, id=number_fact_id(fact.id, count))
 
@@ -39,7 +39,7 @@ def number_fact_id(id: str, count: int) -> str:
     return id if count == 1 else f"{id}#{count}"
 
 
-def _facts(batch: Batch) -> Iterator[Fact]:
+def _iter_all(batch: Batch) -> Iterator[Fact]:
     if batch.erasure is not None:
         yield Fact(id=f"erasure:{batch.erasure.request_id}", hook="on_erasure", arguments={"erasure": batch.erasure})
         return

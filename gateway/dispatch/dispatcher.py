@@ -69,7 +69,7 @@ class Dispatcher:
         self.start_sharing()
         try:
             while not self.stopped.is_set():
-                await self._try_round()
+                await self._try_once()
             if self.working:
                 await asyncio.wait(self.working)
         finally:
@@ -85,9 +85,9 @@ class Dispatcher:
         if self.sharing is not None:
             self.sharing.cancel()
 
-    async def _try_round(self) -> None:
+    async def _try_once(self) -> None:
         try:
-            await self._round()
+            await self._work_once()
         except JournalUnavailable as error:
             logger.error("journal unavailable", problem=str(error))
             await self._sleep(TROUBLE_S)
@@ -95,7 +95,7 @@ class Dispatcher:
             logger.exception("round failed", connection=self.connection.name)
             await self._sleep(TROUBLE_S)
 
-    async def _round(self) -> None:
+    async def _work_once(self) -> None:
         """Claim lanes, or wait: for room, for an open gate, or for work."""
         if self._count_room() <= 0:
             self.freed.clear()
@@ -179,7 +179,7 @@ class Dispatcher:
         in_hand: set[str] = set()
         remembered = dict(lane.memory)
         for item in lane.items:
-            one = self._plugin_rest() or await prepare(item, remembered, self.planner, lookup)
+            one = self._find_plugin_rest() or await prepare(item, remembered, self.planner, lookup)
             if isinstance(one, Wait):
                 return prepared or one
             calls = {call.id for call in one.progress.open_calls()}
@@ -192,7 +192,7 @@ class Dispatcher:
             remembered.update((memory.key, memory.value) for memory in one.plan.expected_memories())
         return prepared or Wait(seconds=MIN_WAIT_MS / 1000, reason=OTHER_LANES)
 
-    def _plugin_rest(self) -> Wait | None:
+    def _find_plugin_rest(self) -> Wait | None:
         """Return how long the plugin may not run because of the time that it has cost the others."""
         now = self.courier.maker.gates.clock()
         closed = self.courier.maker.gates.connection.closed(now)

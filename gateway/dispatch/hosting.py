@@ -66,7 +66,7 @@ class HostedDispatcher:
         """Find accounts with work that is due, and work on it. Return once stopped and all lanes are given back."""
         while not self.stopped.is_set():
             try:
-                rest_s = await self._round()
+                rest_s = await self._work_once()
             except JournalUnavailable as error:
                 logger.error("journal unavailable", problem=str(error))
                 rest_s = TROUBLE_S
@@ -75,7 +75,7 @@ class HostedDispatcher:
                 rest_s = TROUBLE_S
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stopped.wait(), rest_s)
-        for one in self._all():
+        for one in self._list_dispatchers():
             one.stopped.set()
         if self.working:
             await asyncio.wait(self.working)
@@ -83,17 +83,17 @@ class HostedDispatcher:
     @property
     def working(self) -> set[asyncio.Task[None]]:
         """The lanes in hand, of all accounts."""
-        return {task for one in self._all() for task in one.working}
+        return {task for one in self._list_dispatchers() for task in one.working}
 
     async def close(self) -> None:
         """Close every connection to the destination."""
-        for one in self._all():
+        for one in self._list_dispatchers():
             await one.close()
 
-    def _all(self) -> list[Dispatcher]:
+    def _list_dispatchers(self) -> list[Dispatcher]:
         return [*(one.dispatcher for one in self.workers.values() if one.dispatcher is not None), *self.leaving]
 
-    async def _round(self) -> float:
+    async def _work_once(self) -> float:
         """Start the work that is due; return how long to wait for the next round."""
         if not self.is_resealed:
             await reseal_all(self.journal, self.sealer, self.hosted.name)

@@ -45,12 +45,12 @@ class Planner:
         died of the item, every fact without an outcome is a dead letter.
         """
         self.guard.note_subject(b"plan", user, item.seq)
-        crashed = self._crash_detail(item) if item.crashes >= MAX_CRASHES else ""
+        crashed = self._describe_crash(item) if item.crashes >= MAX_CRASHES else ""
         if crashed:
             logger.error("batch set aside", connection=self.connection.name, message=item.message, problem=crashed)
         if crashed and item.crashed_in == "plan":
             dead = (Outcome(fact=fact.id, word="dead", reason="crashed", detail=crashed) for fact in iter_facts(batch))
-            return ItemPlan(item=item, settled=(*malformed(batch), *dead), batch=batch)
+            return ItemPlan(item=item, settled=(*list_malformed(batch), *dead), batch=batch)
         try:
             rewritten = self.rewriter.rewrite(batch)
             try:
@@ -58,11 +58,13 @@ class Planner:
             except HookTimeout:  # or the machine stood still for a while
                 governed, planned = self._plan(item, rewritten, memory)
         except Exception as error:  # noqa: BLE001  # a rule or a plugin may have made anything of the batch
-            return ItemPlan(item=item, settled=(*malformed(batch), *self._discard(item, batch, error)), batch=batch)
+            return ItemPlan(
+                item=item, settled=(*list_malformed(batch), *self._discard(item, batch, error)), batch=batch
+            )
         return ItemPlan(
             item=item,
             planned=planned,
-            settled=(*malformed(batch), *_dropped(batch, rewritten), *_withheld(governed)),
+            settled=(*list_malformed(batch), *_list_dropped(batch, rewritten), *_list_withheld(governed)),
             erases=batch.erasure is not None,
             batch=rewritten,
             crashed=crashed,
@@ -78,12 +80,12 @@ class Planner:
 
     def _discard(self, item: Item, batch: Batch, error: Exception) -> list[Outcome]:
         """Return a dead letter for every fact of a batch whose plan could not be made, and log the problem."""
-        problem = self._problem(error)
+        problem = self._describe_error(error)
         logger.error("plan discarded", connection=self.connection.name, message=item.message, problem=problem)
         reason, cause = ("rule_error", RULES) if isinstance(error, RewriteFault) else ("plugin_error", "")
         return [Outcome(fact=f.id, word="dead", reason=reason, detail=problem, cause=cause) for f in iter_facts(batch)]
 
-    def _problem(self, error: Exception) -> str:
+    def _describe_error(self, error: Exception) -> str:
         """Describe an error of planning without any value of a user's."""
         if isinstance(error, (PluginFault, RewriteFault)):
             return str(error)
@@ -91,7 +93,8 @@ class Planner:
             return f"{self.connection.plugin.name}: planning took too long, twice; {error}"
         return f"planning failed: {type(error).__name__}"
 
-    def _crash_detail(self, item: Item) -> str:
+    def _describe_crash(self, item: Item) -> str:
+        """Return the detail of an item that processes died of."""
         plugin, already = self.connection.plugin, "; calls of it had been made before" if item.progress else ""
         return f"{plugin.name} {plugin.version} {item.crashed_in}: the process died of it {item.crashes} times{already}"
 
@@ -112,15 +115,15 @@ class NoAccountPlanner:
         skipped = (
             Outcome(fact=fact.id, word="skipped", reason="no_account", cause=self._cause) for fact in iter_facts(batch)
         )
-        return ItemPlan(item=item, settled=(*malformed(batch), *skipped), erases=batch.erasure is not None)
+        return ItemPlan(item=item, settled=(*list_malformed(batch), *skipped), erases=batch.erasure is not None)
 
 
-def malformed(batch: Batch) -> list[Outcome]:
+def list_malformed(batch: Batch) -> list[Outcome]:
     """Return a dead letter for every part of a batch that could not be read."""
     return [Outcome(fact=one.id, word="dead", reason="malformed", detail=one.problem) for one in batch.quarantined]
 
 
-def _dropped(before: Batch, after: Batch) -> list[Outcome]:
+def _list_dropped(before: Batch, after: Batch) -> list[Outcome]:
     """Return the outcomes of facts that a rule removed."""
     if after is before:
         return []
@@ -129,7 +132,7 @@ def _dropped(before: Batch, after: Batch) -> list[Outcome]:
     return [Outcome(fact=fact, word="skipped", reason="dropped", cause=RULES) for fact in removed]
 
 
-def _withheld(governed: GovernedBatch) -> list[Outcome]:
+def _list_withheld(governed: GovernedBatch) -> list[Outcome]:
     """Return the outcomes of facts that the connection may not be sent."""
     kept_back = governed.kept_back
     return [

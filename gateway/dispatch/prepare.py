@@ -87,11 +87,11 @@ async def prepare(item: Item, remembered: Mapping[str, Any], planner: ItemPlanne
     plan = planner.plan_item(item, batch, Memory(user=dict(remembered), shared=shared), user=lookup.user)
     if erased or withdrawn or item.again is not None:
         settled = (*plan.settled, *(erased or ()))
-        plan = replace(plan, settled=_asked_alone(item, plan, settled), withdrawn=withdrawn)
+        plan = replace(plan, settled=_keep_replayed(item, plan, settled), withdrawn=withdrawn)
     return Prepared(batch=decoded, plan=plan, progress=ItemProgress(plan=plan))
 
 
-def _asked_alone(item: Item, plan: ItemPlan, settled: Sequence[Outcome]) -> Sequence[Outcome]:
+def _keep_replayed(item: Item, plan: ItemPlan, settled: Sequence[Outcome]) -> Sequence[Outcome]:
     """Return the outcomes of the facts for which an item was stored again, with one for each that is gone."""
     if item.again is None:
         return settled

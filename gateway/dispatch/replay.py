@@ -129,11 +129,11 @@ class ReplayRunner:
             else:
                 entries.append(make_entry(one, self.replay.id, self.journal.salt, self.now_ms()))
         if entries:
-            await self._put(entries)
+            await self._store_paced(entries)
         self.report(self.stored, self.unable, "")
         return await self.journal.advance_replay(self.replay.id, cursor=group[-1].seq, done=False)
 
-    async def _put(self, entries: list[Entry]) -> None:
+    async def _store_paced(self, entries: list[Entry]) -> None:
         """Store entries once the rate allows it and the journal has room."""
         while pressure := await self.find_pressure():
             self.report(self.stored, self.unable, pressure)

@@ -39,7 +39,7 @@ PRUNE_PAUSE_S = 0.05
 WRITE_CATALOG_EVERY_S = 5.0
 NICENESS = 4  # an acknowledgement cannot wait, a delivery can
 TRY_EVERY_S = 0.2
-SAY_AGAIN_S = 60.0
+LOG_AGAIN_S = 60.0
 CHECK_CLOCK_EVERY_S = 1.0
 RESCHEDULE_EVERY_S = 30.0
 RESCHEDULE_AT_ONCE = 1000
@@ -114,7 +114,7 @@ async def take_over(journal: Journal, stop: asyncio.Event, clock: Callable[[], f
         try:
             if await journal.take_over():
                 return
-            if said_at is None or clock() >= said_at + SAY_AGAIN_S:
+            if said_at is None or clock() >= said_at + LOG_AGAIN_S:
                 logger.info("waiting for another dispatcher to end")
                 said_at = clock()
         except JournalUnavailable as error:

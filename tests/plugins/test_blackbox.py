@@ -128,7 +128,6 @@ def looked(box, looks):
 
 
 @pytest.mark.process
-@pytest.mark.process
 def test_what_a_plugin_has_cost_is_read_whole_while_it_is_written():
     descriptor = allocate_memory()
     program = f"""
@@ -144,7 +143,10 @@ while True:
     try:
         while not (box.read_suspects("loyalty") and box.rest_s("loyalty")):
             pass
-        seen = {(len(box.read_suspects("loyalty")), box.rest_s("loyalty") > 0) for _ in range(2_000)}
+        seen, looks = set(), 0
+        while looks < 2_000 or len(seen) < 2:  # a busy machine may not run the writer for a while
+            seen.add((len(box.read_suspects("loyalty")), box.rest_s("loyalty") > 0))
+            looks += 1
     finally:
         writer.kill()
         writer.wait(30)
