@@ -18,7 +18,7 @@ from gateway.journal.backlog import Backlog
 from gateway.journal.types import Count
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-MOST_REASONS = 20
+MAX_REASONS = 20
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 _registry = CollectorRegistry()
@@ -114,7 +114,7 @@ def _by_reason(backlog: Backlog) -> Counter[str]:
     lanes: Counter[str] = Counter()
     for one in backlog.waiting:
         reason = "in_hand" if one.claimed else one.reason.partition(" ")[0].rstrip(":")
-        lanes[reason if reason in lanes or len(lanes) < MOST_REASONS else "other"] += one.lanes
+        lanes[reason if reason in lanes or len(lanes) < MAX_REASONS else "other"] += one.lanes
     return lanes
 
 

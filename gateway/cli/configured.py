@@ -15,7 +15,7 @@ from gateway.settings import ConfigurationError, Settings, load
 from gateway.settings.filtering import Filter
 
 DEFAULT = Path("gateway.toml")
-MOST_NAMED = 10
+MAX_NAMED = 10
 REMOVED = "not configured: its work waits until it is, or is dropped with gateway drop"
 
 
@@ -74,7 +74,7 @@ def require(connection: str, of: Settings, known: Collection[str] = ()) -> None:
         return
     if name not in of.connections:
         gone = sorted(one for one in known if not has(of, one))
-        named = ", ".join(gone[:MOST_NAMED]) + (f" and {len(gone) - MOST_NAMED} more" if gone[MOST_NAMED:] else "")
+        named = ", ".join(gone[:MAX_NAMED]) + (f" and {len(gone) - MAX_NAMED} more" if gone[MAX_NAMED:] else "")
         there_are = f"there are: {', '.join(of.connections)}" + (f"; no longer configured: {named}" if gone else "")
         fail(f"no connection named {connection!r} is configured; {there_are}")
     if account and name not in of.hosted:

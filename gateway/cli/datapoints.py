@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from gateway.cli import configured
-from gateway.cli.blocks import block
+from gateway.cli.filter_blocks import block
 from gateway.cli.tables import table
 from gateway.govern.filter import DataFilter, Decision
 from gateway.govern.governor import Governor

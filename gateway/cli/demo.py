@@ -23,7 +23,7 @@ LOOK_AGAIN_S = 0.05
 
 
 @dataclass(slots=True)
-class Told:
+class StepResult:
     """How one step went: the answer, how long it took, what arrived of what had to, and what nobody expected."""
 
     step: Step
@@ -78,7 +78,7 @@ def _directory(keep: Path | None) -> Iterator[Path]:
         yield Path(directory)
 
 
-def _perform(on_stage: Stage) -> list[Told]:
+def _perform(on_stage: Stage) -> list[StepResult]:
     """Every step in turn, each once all that the one before led to has ended."""
     told = []
     before = dict.fromkeys(PARTNERS, 0)
@@ -90,7 +90,7 @@ def _perform(on_stage: Stage) -> list[Told]:
         status, _, seconds = on_stage.post(step.body, is_authorized=step.is_authorized)
         click.echo(f"answered {status} in {seconds * 1000:.0f} ms", nl=False)
         _settled(on_stage)
-        one = Told(step, status, seconds)
+        one = StepResult(step, status, seconds)
         for partner in PARTNERS:
             journal = on_stage.seen(partner)
             _compare(one, partner, journal[before[partner] :])
@@ -107,7 +107,7 @@ def _settled(on_stage: Stage) -> None:
         time.sleep(LOOK_AGAIN_S)
 
 
-def _compare(told: Told, partner: str, journal: Sequence[dict[str, Any]]) -> None:
+def _compare(told: StepResult, partner: str, journal: Sequence[dict[str, Any]]) -> None:
     """Hold what a partner took against what had to arrive; reading is not what anybody counts."""
     entries = [entry for entry in journal if entry["method"] != "GET"]
     for arrival in told.step.arrivals:
@@ -125,7 +125,7 @@ def _adds_up(totals: dict[str, dict[str, int]]) -> bool:
     return len(totals) == len(PARTNERS) and ended == [words["received"] for words in totals.values()]
 
 
-def _report(told: Sequence[Told], totals: dict[str, dict[str, int]]) -> None:
+def _report(told: Sequence[StepResult], totals: dict[str, dict[str, int]]) -> None:
     click.echo()
     table(
         ("mParticle", "answer", "ms", "arrived at SessionM", "arrived at Sailthru"),
@@ -152,6 +152,6 @@ def _report(told: Sequence[Told], totals: dict[str, dict[str, int]]) -> None:
             click.echo(f"{one.step.title}: unexpected {surprise}")
 
 
-def _cell(told: Told, partner: str) -> str:
+def _cell(told: StepResult, partner: str) -> str:
     arrived = [arrival.means for arrival in told.arrived if arrival.partner == partner]
     return "\n".join(arrived) or "-"

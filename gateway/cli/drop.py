@@ -20,7 +20,7 @@ from gateway.sdk import Batch
 from gateway.settings import Settings
 
 AT_ONCE = 100
-MOST_CALLS = 32
+MAX_CALLS = 32
 LATEST_MS = 2 * 3600 * 1000  # nothing waits for longer at a time, and no lease of a living process ends so early
 
 
@@ -96,7 +96,7 @@ def _given_up(item: Item, connection: str) -> Finished:
 def _word(fact: str, batch: Batch, item: Item, connection: str) -> Outcome:
     """What a fact's calls came to where any has ended, else that it is given up."""
     replay = "" if item.again is None else item.again.replay
-    ids = (make_call_id(batch, connection, fact, position, replay) for position in range(MOST_CALLS))
+    ids = (make_call_id(batch, connection, fact, position, replay) for position in range(MAX_CALLS))
     ends = [item.progress[id] for id in ids if "word" in item.progress.get(id, ())]
     for end in sorted(ends, key=lambda end: ("dead", "delivered", "skipped").index(end["word"])):
         return Outcome(fact=fact, word=end["word"], reason=end.get("reason", ""), detail=end.get("detail", ""))

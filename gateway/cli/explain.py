@@ -18,7 +18,7 @@ from gateway.facts import describe_fact, iter_facts
 from gateway.journal import engines
 from gateway.journal.backlog import Gate
 from gateway.journal.replays import Replayed
-from gateway.journal.types import Found, JournalUnavailable, JournalUnusable, Outcome, Receipt, Sighting, hash_ref
+from gateway.journal.types import DeliveryStatus, Found, JournalUnavailable, JournalUnusable, Outcome, Receipt, hash_ref
 from gateway.mparticle.decoding import decode
 from gateway.settings import Journal, Settings
 
@@ -96,7 +96,7 @@ def _refs(id: str, salt: bytes) -> dict[str, bytes]:
     return {kind: hash_ref(name, salt) for kind, name in {"id": id, **users}.items()}
 
 
-def _row(batch: Found, sighting: Sighting, found_by: str, settings: Settings) -> Row:
+def _row(batch: Found, sighting: DeliveryStatus, found_by: str, settings: Settings) -> Row:
     state = "finished" if sighting.at_ms is not None else "in_hand" if sighting.claimed else "waiting"
     titles, is_configured = _titles(batch), configured.has(settings, sighting.connection)
     return {

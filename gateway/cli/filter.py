@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from gateway.cli import configured
-from gateway.cli.editing import Uneditable, edit, empty_beside
+from gateway.cli.file_edit import Uneditable, edit, empty_beside
 from gateway.govern.kinds import ATTRIBUTES
 from gateway.plugins.connections import PluginError, load_plugin
 from gateway.settings import ConfigurationError

@@ -16,7 +16,7 @@ from gateway.settings import Journal as JournalSettings
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
-MOST_S = 365 * 86400
+MAX_S = 365 * 86400
 
 
 def span_ms(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
@@ -25,7 +25,7 @@ def span_ms(_context: click.Context, _option: click.Parameter, value: str | None
         return None
     found = re.fullmatch(r"([0-9]{1,9})([smhd])", value)
     seconds = int(found[1]) * UNITS_S[found[2]] if found else 0
-    if not 0 < seconds <= MOST_S:
+    if not 0 < seconds <= MAX_S:
         raise click.BadParameter(f"{value!r} is no span of time from 1s to 365d, such as 90s, 30m, 2h or 1d")
     return 1000 * seconds
 

@@ -14,8 +14,8 @@ import click
 from gateway.cli import configured
 from gateway.cli.tables import explained, table
 from gateway.clock import Clock, now_ms
-from gateway.deliver.folding import fold
-from gateway.deliver.making import Wait
+from gateway.deliver.coalesce import fold
+from gateway.deliver.executor import Wait
 from gateway.dispatch.planner import ItemPlanner, NoAccountPlanner, make_planner
 from gateway.dispatch.prepare import NoLookup, Prepared, prepare
 from gateway.facts import describe_fact, iter_facts

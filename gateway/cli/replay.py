@@ -18,7 +18,7 @@ import msgspec
 
 from gateway.cli import configured
 from gateway.cli.preview import sentence
-from gateway.cli.surveying import Survey, show
+from gateway.cli.replay_survey import Survey, show
 from gateway.cli.tables import counted, table
 from gateway.clock import now_ms
 from gateway.dispatch.replay import Pace, ReplayRunner, Targets

@@ -18,8 +18,8 @@ from gateway.cli import configured
 from gateway.cli.explain import waits_for
 from gateway.cli.tables import table
 from gateway.journal.backlog import Backlog, Gate, Waiting
-from gateway.journal.closings import governing
 from gateway.journal.engines import inspect, open_journal
+from gateway.journal.shared_limits import governing
 from gateway.journal.types import Count, JournalUnavailable, JournalUnusable
 from gateway.plugins.connections import connect_all
 from gateway.settings import Journal as JournalSettings

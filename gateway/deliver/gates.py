@@ -8,17 +8,17 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from gateway.deliver.verdicts import MOST_WAIT_S, asked_wait_s, told_ms
-from gateway.journal.closings import PAUSED
+from gateway.deliver.verdicts import MAX_WAIT_S, asked_wait_s, told_ms
+from gateway.journal.shared_limits import PAUSED
 from gateway.sdk import Rate, RateHeaders, Reply, Verdict
 
 NO_LIMIT = Rate()
 FAILURES_TO_CLOSE = 5
 FIRST_REST_S = 1.0
-MOST_REST_S = 30.0
+MAX_REST_S = 30.0
 LOOK_S = 1.0
 """Who waits for a turn looks around as often as this."""
-MOST_CALLS, MOST_WINDOW_S = 1e9, 86_400.0
+MAX_CALLS, MAX_WINDOW_S = 1e9, 86_400.0
 """Headers that tell of more are wrong, or say it in other units."""
 ALMOST_ONE = 1 - 1e-6
 SLOW = "plugin_slow"
@@ -28,7 +28,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Closed:
+class GateClosure:
     """A gate is closed until this time, in seconds of the gates' clock."""
 
     until: float
@@ -36,7 +36,7 @@ class Closed:
 
 
 @dataclass(slots=True)
-class Door:
+class Closable:
     """What both kinds of gate do: close until a time, and open by themselves after it."""
 
     until: float = 0.0
@@ -49,13 +49,13 @@ class Door:
         if until > self.until:
             self.until, self.reason = until, reason
 
-    def closed(self, now: float) -> Closed | None:
+    def closed(self, now: float) -> GateClosure | None:
         """How it is closed now, or None."""
-        return Closed(until=self.until, reason=self.reason) if now < self.until else None
+        return GateClosure(until=self.until, reason=self.reason) if now < self.until else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class ReportedLimit:
     """What a reply told of a limit: how many calls of a window are ours, how many of them are left, and for how long.
 
     ``reset`` is the end of the window as the destination says it, which tells one window from another.
@@ -68,7 +68,7 @@ class Told:
 
 
 @dataclass(slots=True, kw_only=True)
-class Window:
+class LimitWindow:
     """The present window of a limit. ``left`` is the least that a reply said was left, calls under way not counted."""
 
     ours: float
@@ -79,7 +79,7 @@ class Window:
 
 
 @dataclass(slots=True)
-class Scope(Door):
+class ScopeGate(Closable):
     """The gate of a rate-limit scope: a bucket of tokens, a bound on calls in flight, and a door.
 
     Once replies tell of a limit, that takes the place of the declared rate: what is left of the window is spread over
@@ -91,7 +91,7 @@ class Scope(Door):
     filled: float = 0.0
     in_flight: asyncio.Semaphore | None = None
     complaints: int = 0
-    window: Window | None = None
+    window: LimitWindow | None = None
     under_way: int = 0
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -120,7 +120,7 @@ class Scope(Door):
         wait = asked_wait_s(verdict)
         if wait is None:
             doubled = FIRST_REST_S * 2 ** min(self.complaints, 10)
-            wait = min(MOST_REST_S, doubled) * random.uniform(0.5, 1.0)  # noqa: S311
+            wait = min(MAX_REST_S, doubled) * random.uniform(0.5, 1.0)  # noqa: S311
         self.complaints += 1
         self.close(now + wait, verdict.reason)
         return wait
@@ -129,7 +129,7 @@ class Scope(Door):
         """The destination took a call."""
         self.complaints = 0
 
-    def over(self, now: float, told: Told | None) -> None:
+    def over(self, now: float, told: ReportedLimit | None) -> None:
         """A call is over, and its reply told this of the limit."""
         self.under_way -= 1
         window = self.window
@@ -140,22 +140,22 @@ class Scope(Door):
         if self.window is not None and self.window.left < 1:
             self.close(self.window.ends, "limit_reached")
 
-    def _adopt(self, told: Told, now: float) -> None:
+    def _adopt(self, told: ReportedLimit, now: float) -> None:
         """The present window is as told; replies may overtake each other, so of one window the least counts."""
         known = self.window
         least = min(told.left, known.left) if known is not None and told.reset == known.reset else told.left
-        self.window = Window(
+        self.window = LimitWindow(
             ours=told.ours,
             left=least,
             reset=told.reset,
-            ends=now + min(told.seconds, MOST_WAIT_S),
+            ends=now + min(told.seconds, MAX_WAIT_S),
             length_s=max(told.seconds, known.length_s if known is not None else 0.0),
         )
         self._spread(least - self.under_way, told.seconds)
 
-    def _begin_anew(self, window: Window, now: float) -> None:
+    def _begin_anew(self, window: LimitWindow, now: float) -> None:
         """The window has ended: until a reply tells of the next one, it is taken to be like the last."""
-        window.left, window.ends = window.ours, now + min(window.length_s, MOST_WAIT_S)
+        window.left, window.ends = window.ours, now + min(window.length_s, MAX_WAIT_S)
         self._spread(window.left, window.length_s)
 
     def _spread(self, calls: float, seconds: float) -> None:
@@ -166,7 +166,7 @@ class Scope(Door):
 
 
 @dataclass(slots=True)
-class ConnectionGate(Door):
+class ConnectionGate(Closable):
     """The gate of a whole connection: closes when it fails or is refused, and lets one call try before it opens.
 
     ``taken`` counts the calls that the destination took.
@@ -187,7 +187,7 @@ class ConnectionGate(Door):
         self.failures += 1
         if self.failures >= FAILURES_TO_CLOSE:
             doubled = FIRST_REST_S * 2 ** min(self.failures - FAILURES_TO_CLOSE, 10)
-            rest = min(MOST_REST_S, doubled)
+            rest = min(MAX_REST_S, doubled)
             self.rest(now + rest * random.uniform(0.5, 1.0), "unreachable")  # noqa: S311
 
     def refused(self, now: float, most_s: float, reason: str) -> float:
@@ -224,15 +224,15 @@ class Gates:
     clock: Callable[[], float]
     sleep: Sleep = asyncio.sleep
     connection: ConnectionGate = field(default_factory=ConnectionGate)
-    scopes: dict[str, Scope] = field(default_factory=dict)
+    scopes: dict[str, ScopeGate] = field(default_factory=dict)
     dispatchers: int = 1
     paused: bool = False
 
-    def scope(self, name: str) -> Scope:
+    def scope(self, name: str) -> ScopeGate:
         """The gate of a scope; one that no rate is declared for has no limit."""
         if name not in self.scopes:
             rate = self.rates.get(name, NO_LIMIT)
-            self.scopes[name] = Scope(
+            self.scopes[name] = ScopeGate(
                 rate=rate,
                 tokens=float(max(1, rate.burst)),
                 filled=self.clock(),
@@ -240,7 +240,7 @@ class Gates:
             )
         return self.scopes[name]
 
-    async def enter(self, name: str, stopping: Callable[[], bool] = lambda: False) -> Closed | None:
+    async def enter(self, name: str, stopping: Callable[[], bool] = lambda: False) -> GateClosure | None:
         """Wait for a turn in a scope; Closed where a gate is closed, or closes. Match every None with ``leave``."""
         scope = self.scope(name)
         closed = self._closed(scope, stopping)
@@ -258,7 +258,7 @@ class Gates:
                 scope.in_flight.release()
         return closed
 
-    async def _turn(self, scope: Scope, stopping: Callable[[], bool]) -> Closed | None:
+    async def _turn(self, scope: ScopeGate, stopping: Callable[[], bool]) -> GateClosure | None:
         """Wait for a token, a little at a time: meanwhile gates may close, and limits change."""
         async with scope.turn:
             while True:
@@ -270,21 +270,21 @@ class Gates:
                     return None
                 await self.sleep(min(wait, LOOK_S))
 
-    def _closed(self, scope: Scope, stopping: Callable[[], bool]) -> Closed | None:
+    def _closed(self, scope: ScopeGate, stopping: Callable[[], bool]) -> GateClosure | None:
         now = self.clock()
         if stopping():
-            return Closed(until=now, reason="")
+            return GateClosure(until=now, reason="")
         if self.paused:
-            return Closed(until=now, reason=PAUSED)
+            return GateClosure(until=now, reason=PAUSED)
         return self.connection.closed(now) or scope.closed(now)
 
-    def untold(self) -> dict[str | None, Closed]:
+    def unpublished(self) -> dict[str | None, GateClosure]:
         """The scopes that are closed, and whether the whole connection is (None), as far as that is not on record yet.
 
         That the connection is, no other dispatcher heeds: what cannot be reached from here may be from elsewhere.
         """
         now = self.clock()
-        doors: list[tuple[str | None, Door]] = [(None, self.connection), *self.scopes.items()]
+        doors: list[tuple[str | None, Closable]] = [(None, self.connection), *self.scopes.items()]
         closed = {name: door.closed(now) for name, door in doors if door.until > door.known}
         return {name: how for name, how in closed.items() if how is not None}
 
@@ -293,7 +293,7 @@ class Gates:
         door = self.connection if name is None else self.scope(name)
         door.known = until
 
-    def hear(self, name: str, closed: Closed) -> None:
+    def apply_remote(self, name: str, closed: GateClosure) -> None:
         """Close a scope, as another dispatcher had to."""
         scope = self.scope(name)
         scope.close(closed.until, closed.reason)
@@ -306,7 +306,7 @@ class Gates:
         if scope.in_flight is not None:
             scope.in_flight.release()
 
-    def _told(self, reply: Reply | None) -> Told | None:
+    def _told(self, reply: Reply | None) -> ReportedLimit | None:
         """What a reply's headers tell of a limit, where the plugin says which headers those are and they make sense."""
         if reply is None or self.headers is None or self.headers.limit not in reply.headers:
             return None
@@ -318,8 +318,8 @@ class Gates:
         except ValueError:
             return None
         seconds = reset - told_ms(reply) / 1000
-        if not (0 < limit <= MOST_CALLS and math.isfinite(remaining) and 0 < seconds <= MOST_WINDOW_S):
+        if not (0 < limit <= MAX_CALLS and math.isfinite(remaining) and 0 < seconds <= MAX_WINDOW_S):
             return None
         kept = min(limit * (1 - self.headers.share), limit - 1)
         left = min(max(0.0, remaining - kept), limit - kept)
-        return Told(ours=limit - kept, left=left, reset=reset, seconds=seconds)
+        return ReportedLimit(ours=limit - kept, left=left, reset=reset, seconds=seconds)

@@ -15,8 +15,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from gateway.deliver.folding import fold
-from gateway.deliver.making import NOWHERE, Answer, Maker, Place, Wait
+from gateway.deliver.coalesce import fold
+from gateway.deliver.executor import NOWHERE, Answer, CallExecutor, Place, Wait
 from gateway.deliver.suspects import Suspects
 from gateway.log import logger
 from gateway.plugins.blackbox import MAX_MEMBERS
@@ -24,12 +24,12 @@ from gateway.sdk import Call, Pool
 
 LOOKS = 4
 """So often is looked whether anybody has come, before it counts as quiet: a process that was busy sees nobody come."""
-MOST_BYTES = 32 << 20
+MAX_BYTES = 32 << 20
 """So much of what was posted may gather in one pool, and twice as much be held by it."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Rider:
+class PoolMember:
     """One lane's call in a pool. Its ``turn`` comes with an answer made for it, or with None: make it yourself."""
 
     call: Call
@@ -39,39 +39,39 @@ class Rider:
 
 
 @dataclass(slots=True, kw_only=True)
-class Group:
+class MemberGroup:
     """What gathers until it goes on."""
 
     began: float
     suspected: bool
-    riders: list[Rider] = field(default_factory=list)
+    riders: list[PoolMember] = field(default_factory=list)
     weight: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
-class Gathering:
+class PoolQueue:
     """One pool. ``held`` lanes, with so many bytes posted, wait in it or for what it made of their calls."""
 
     pool: Pool
-    maker: Maker
+    maker: CallExecutor
     slots: asyncio.Semaphore
     joined: Callable[[], None]
     is_more: Callable[[], bool]
     suspects: Suspects
-    groups: dict[bool, Group] = field(default_factory=dict)
+    groups: dict[bool, MemberGroup] = field(default_factory=dict)
     held: int = 0
     weight: int = 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def make(self, call: Call, *, attempt: int, weight: int, at: Place = NOWHERE) -> Answer | Wait:
         """Have a call made, with others or by itself; ``weight`` is how many bytes its lane holds."""
-        if self.held and (self.held >= 2 * self.pool.most or self.weight + weight > 2 * MOST_BYTES):
+        if self.held and (self.held >= 2 * self.pool.most or self.weight + weight > 2 * MAX_BYTES):
             return Wait(seconds=self.pool.quiet_s, reason="pool_full")
         self.held += 1
         self.weight += weight
         self.joined()
         try:
-            answer = await self._join(Rider(call=call, attempt=attempt, at=at, turn=asyncio.Future()), weight)
+            answer = await self._join(PoolMember(call=call, attempt=attempt, at=at, turn=asyncio.Future()), weight)
         finally:
             self.held -= 1
             self.weight -= weight
@@ -83,20 +83,20 @@ class Gathering:
             self.suspects.clear([at.user])
         return answer
 
-    def _join(self, rider: Rider, weight: int) -> asyncio.Future[Answer | Wait | None]:
+    def _join(self, rider: PoolMember, weight: int) -> asyncio.Future[Answer | Wait | None]:
         suspected = rider.at.user in self.suspects.lanes
         if suspected not in self.groups:
-            self.groups[suspected] = Group(began=self.maker.gates.clock(), suspected=suspected)
+            self.groups[suspected] = MemberGroup(began=self.maker.gates.clock(), suspected=suspected)
             self._start(self._gather(self.groups[suspected]))
         group = self.groups[suspected]
         group.riders.append(rider)
         group.weight += weight
         most = min(self.pool.most, self.suspects.most if suspected else MAX_MEMBERS)
-        if len(group.riders) >= most or group.weight >= MOST_BYTES:
+        if len(group.riders) >= most or group.weight >= MAX_BYTES:
             self._go_on(group)
         return rider.turn
 
-    async def _gather(self, group: Group) -> None:
+    async def _gather(self, group: MemberGroup) -> None:
         """See a group off when nobody joins it any more."""
         clock, end = self.maker.gates.clock, group.began + self.pool.longest_s
         known = looks = 0
@@ -107,17 +107,17 @@ class Gathering:
         if self._gathers(group):
             self._go_on(group)
 
-    def _gathers(self, group: Group) -> bool:
+    def _gathers(self, group: MemberGroup) -> bool:
         return self.groups.get(group.suspected) is group
 
-    def _go_on(self, group: Group) -> None:
+    def _go_on(self, group: MemberGroup) -> None:
         del self.groups[group.suspected]
         self._start(self._make(group.riders))
 
-    async def _make(self, riders: Sequence[Rider]) -> None:
+    async def _make(self, riders: Sequence[PoolMember]) -> None:
         """Fold what has gathered, and have what became one call made once."""
         try:
-            by_id: dict[str, Rider] = {}
+            by_id: dict[str, PoolMember] = {}
             for rider in riders:
                 by_id.setdefault(rider.call.id, rider)
             _tell([rider for rider in riders if by_id[rider.call.id] is not rider], None)  # one id, used twice
@@ -135,7 +135,7 @@ class Gathering:
         except Exception:  # noqa: BLE001  # whatever it is, no lane may wait for ever
             _tell(riders, self._failed())
 
-    async def _share(self, call: Call, riders: Sequence[Rider]) -> None:
+    async def _share(self, call: Call, riders: Sequence[PoolMember]) -> None:
         """Make one call for these lanes, and tell each of them."""
         try:
             answer = await self.maker.make(call, attempt=max(rider.attempt for rider in riders), at=_place(riders))
@@ -160,13 +160,13 @@ class Gathering:
         task.add_done_callback(self.tasks.discard)
 
 
-def _place(riders: Sequence[Rider]) -> Place:
+def _place(riders: Sequence[PoolMember]) -> Place:
     """What riders share lies with the first of them; where there is but one, it is not shared."""
     users = tuple(rider.at.user for rider in riders) if len(riders) > 1 else ()
     return riders[0].at._replace(riders=users)
 
 
-def _tell(riders: Sequence[Rider], answer: Answer | Wait | None) -> None:
+def _tell(riders: Sequence[PoolMember], answer: Answer | Wait | None) -> None:
     for rider in riders:
         if not rider.turn.done():
             rider.turn.set_result(answer)
@@ -179,11 +179,11 @@ class Pools:
     ``more`` lanes may be about to come: meanwhile no pool is quiet, however long it takes.
     """
 
-    maker: Maker
+    maker: CallExecutor
     joined: Callable[[], None] = lambda: None
     suspects: Suspects = field(default_factory=Suspects)
     more: bool = False
-    by_name: Mapping[str, Gathering] = field(init=False)
+    by_name: Mapping[str, PoolQueue] = field(init=False)
 
     def __post_init__(self) -> None:
         one = self.maker.connection
@@ -191,7 +191,7 @@ class Pools:
         slots = asyncio.Semaphore(self.maker.delivery.in_flight)
         pools = declared(one.settings) if declared else {}
         self.by_name = {
-            name: Gathering(
+            name: PoolQueue(
                 pool=pool,
                 maker=self.maker,
                 slots=slots,

@@ -15,7 +15,7 @@ from gateway.plan import FactPlan, ItemPlan
 from gateway.sdk import Call, Remember
 
 
-class Ending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class CallOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The end of one call: ``delivered``, ``skipped`` or ``dead``, and why; ``by`` is a call that stood for it."""
 
     word: str
@@ -29,7 +29,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return ", ".join(filter(None, (self.detail, self.by and f"in call {self.by}")))
 
 
-class Chain(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class FollowUps(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Calls that take the place of one that was answered, the next first; ``covers`` as of the one answered.
 
     ``answers`` is what was answered so far, where that has to be on record. ``by`` is the call made for several
@@ -57,8 +57,8 @@ class ItemProgress:
     """
 
     plan: ItemPlan
-    ends: dict[str, Ending] = field(default_factory=dict)
-    chains: dict[str, Chain] = field(default_factory=dict)
+    ends: dict[str, CallOutcome] = field(default_factory=dict)
+    chains: dict[str, FollowUps] = field(default_factory=dict)
     told: bool = False
 
     def __post_init__(self) -> None:
@@ -73,23 +73,23 @@ class ItemProgress:
         planned = {call.id for fact in self.plan.planned for call in fact.calls}
         for call_id, state in self.item.progress.items():
             if "next" not in state:
-                self.ends[call_id] = msgspec.convert(state, Ending)
+                self.ends[call_id] = msgspec.convert(state, CallOutcome)
             # A chain whose head is planned no longer (a filter or the plugin changed since) is let go, although its
             # first call was made: its fact has another word by now, and what it covers besides is made by itself,
             # which at worst repeats it. Going on would send what shall not be sent; keeping it would block the lane.
             elif call_id in planned:
-                self.chains[call_id] = msgspec.convert(state, Chain)
+                self.chains[call_id] = msgspec.convert(state, FollowUps)
 
     def _withdraw(self, reason: str) -> None:
         """Begin nothing that is left: the user asked to be forgotten, or a replay was aborted."""
         self.chains = {head: chain for head, chain in self.chains.items() if chain.is_under_way}
         going_on = {id for head, chain in self.chains.items() for id in (head, *chain.covers)}
-        ended = Ending(word="skipped", reason=reason)
+        ended = CallOutcome(word="skipped", reason=reason)
         self.ends |= {call.id: ended for call in self.open_calls() if call.id not in going_on}
 
     def _abandon(self, detail: str) -> None:
         """Make none of the calls that are left: they are dead letters."""
-        self.ends |= {call.id: Ending(word="dead", reason="crashed", detail=detail) for call in self.open_calls()}
+        self.ends |= {call.id: CallOutcome(word="dead", reason="crashed", detail=detail) for call in self.open_calls()}
         self.chains.clear()
 
     @property
@@ -151,7 +151,7 @@ class ItemProgress:
         left_out = tuple((skip.what, skip.reason) for skip in fact.skips if skip.what is not None)
         if worst is None:
             reason = next((skip.reason for skip in fact.skips if skip.what is None), "nothing_to_send")
-            worst = Ending(word="skipped", reason=reason)
+            worst = CallOutcome(word="skipped", reason=reason)
         told = [end.told for end in ends if end.told] if self.plan.erases else [worst.told]
         return Outcome(
             fact=fact.fact,

@@ -15,7 +15,7 @@ import httpx
 from yarl import URL
 
 KEEP_ALIVE_S = 15.0
-MOST_REPLY_BYTES = 4 << 20
+MAX_REPLY_BYTES = 4 << 20
 AUTOMATIC = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
 
@@ -97,6 +97,6 @@ async def _read(answer: aiohttp.ClientResponse, request: httpx.Request) -> bytes
     body = bytearray()
     async for chunk in answer.content.iter_any():
         body += chunk
-        if len(body) > MOST_REPLY_BYTES:
+        if len(body) > MAX_REPLY_BYTES:
             raise httpx.RemoteProtocolError("the answer is too large", request=request)
     return bytes(body)

@@ -13,7 +13,7 @@ from gateway.sdk import Reply, Verdict, delivered, refused, rejected, retry
 RETRIED = frozenset({408, 425, 429})
 REFUSED = frozenset({401, 403})
 CLOCKS_APART_MS = 10_000
-MOST_WAIT_S = 3600.0
+MAX_WAIT_S = 3600.0
 """Nothing waits for longer at a time, whatever a destination or a plugin says: the saying may be an error."""
 
 
@@ -42,7 +42,7 @@ def asked_wait_s(verdict: Verdict) -> float | None:
     """Seconds that a verdict asks to wait, an hour at the most; None where it does not say, or nothing sensible."""
     if verdict.after_s is None or not math.isfinite(verdict.after_s):
         return None
-    return min(max(0.0, verdict.after_s), MOST_WAIT_S)
+    return min(max(0.0, verdict.after_s), MAX_WAIT_S)
 
 
 def told_ms(reply: Reply) -> int:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway.clock import Clock
+from gateway.deliver.executor import CallExecutor
 from gateway.deliver.gates import SLOW, Gates, Sleep
-from gateway.deliver.lane import Courier
-from gateway.deliver.making import Maker
+from gateway.deliver.lane_worker import LaneWorker
 from gateway.deliver.pools import Pools
-from gateway.deliver.sending import PartnerTransport, Sender
+from gateway.deliver.sender import PartnerTransport, Sender
 from gateway.deliver.suspects import Suspects
 from gateway.deliver.transport import Transport
 from gateway.dispatch.catalog import Catalog
@@ -59,12 +59,12 @@ def make_dispatcher(
 
     async def wake(reason: str) -> None:
         with suppress(JournalUnavailable):  # the lanes come due by themselves, only later
-            await shared.journal.rouse(connection.name, reason, now_ms=shared.clock.now_ms())
+            await shared.journal.wake(connection.name, reason, now_ms=shared.clock.now_ms())
 
     gates = _make_gates(connection, shared.clock, sleep)
     watchdog = _make_watchdog(connection, shared, gates)
     transport = transport or _make_transport(connection.plugin.destination)
-    maker = Maker(
+    maker = CallExecutor(
         connection=connection,
         sender=Sender(connection, transport, now_ms=shared.clock.now_ms, guard=watchdog),
         gates=gates,
@@ -79,7 +79,7 @@ def make_dispatcher(
         journal=shared.journal,
         delivery=delivery,
         planner=planner or make_planner(connection, shared.rules, watchdog, shared.clock),
-        courier=Courier(maker=maker, pools=pools, settle=settle, rouse=wake, clock=shared.clock),
+        courier=LaneWorker(maker=maker, pools=pools, settle=settle, wake=wake, clock=shared.clock),
         catalog=shared.catalog,
         clock=shared.clock,
         stopped=stopped,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.deliver.making import Wait
+from gateway.deliver.executor import Wait
 from gateway.dispatch.erased import drop_erased
 from gateway.journal.port import Journal
 from gateway.journal.replays import ABORTED

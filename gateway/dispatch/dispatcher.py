@@ -20,10 +20,10 @@ from math import ceil
 from msgspec.structs import replace
 
 from gateway.clock import Clock
+from gateway.deliver.executor import Wait
 from gateway.deliver.gates import SLOW
-from gateway.deliver.lane import Courier, StaleClaim
-from gateway.deliver.making import Wait
-from gateway.deliver.sharing import share_limits
+from gateway.deliver.lane_worker import LaneWorker, StaleClaim
+from gateway.deliver.shared_limits import share_limits
 from gateway.dispatch.barriers import MIN_WAIT_MS, OTHER_LANES, LaneLookup
 from gateway.dispatch.catalog import Catalog
 from gateway.dispatch.planner import ItemPlanner
@@ -55,7 +55,7 @@ class Dispatcher:
     journal: Journal
     delivery: Delivery
     planner: ItemPlanner
-    courier: Courier
+    courier: LaneWorker
     catalog: Catalog
     clock: Clock
     working: set[asyncio.Task[None]] = field(default_factory=set)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from gateway.deliver.making import Wait
+from gateway.deliver.executor import Wait
 from gateway.deliver.progress import ItemProgress
 from gateway.dispatch.planner import ItemPlanner
 from gateway.journal.types import Item, Outcome

@@ -11,10 +11,10 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from gateway.deliver.making import Wait
+from gateway.deliver.executor import Wait
 from gateway.dispatch.erased import drop_erased
 from gateway.journal.port import Journal
-from gateway.journal.replays import DIALECT, Again, Picked, Replay, wrapped
+from gateway.journal.replays import DIALECT, Picked, Replay, ReplayOrigin, wrapped
 from gateway.journal.types import Entry, Item, Outcome, hash128, hash_ref
 from gateway.mparticle.posts import Malformed, read
 from gateway.sdk import Batch
@@ -156,10 +156,10 @@ def _group(picked: Iterable[Picked], *, most: int) -> Iterator[list[Picked]]:
         yield group
 
 
-def make_origin(one: Picked, replay: str) -> Again:
+def make_origin(one: Picked, replay: str) -> ReplayOrigin:
     """Return the note of where facts come from that are stored again."""
     facts = tuple(outcome.fact for outcome in one.outcomes)
-    return Again(replay=replay, of=one.seq, accepted_ms=one.received_ms, dialect=one.dialect, facts=facts)
+    return ReplayOrigin(replay=replay, of=one.seq, accepted_ms=one.received_ms, dialect=one.dialect, facts=facts)
 
 
 def make_entry(one: Picked, replay: str, salt: bytes, now_ms: int) -> Entry:

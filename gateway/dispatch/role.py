@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.clock import Clock
-from gateway.deliver.verdicts import MOST_WAIT_S
+from gateway.deliver.verdicts import MAX_WAIT_S
 from gateway.dispatch.assembly import SharedParts, make_dispatcher
 from gateway.dispatch.catalog import Catalog
 from gateway.dispatch.dispatcher import Dispatcher
@@ -198,7 +198,7 @@ async def _watch_clock(clock: Clock, journal: Journal, delivery: Delivery) -> No
     After a jump into the past every waiting lane is due at once. At other times a lane that waits longer than any
     back-off was delayed by a wrong clock, and is due at once too.
     """
-    longest_ms = int(1000 * max(MOST_WAIT_S, delivery.retry_most_s, delivery.pause_s)) + MARGIN_MS
+    longest_ms = int(1000 * max(MAX_WAIT_S, delivery.retry_most_s, delivery.pause_s)) + MARGIN_MS
     handled, rescheduled_s = 0, -RESCHEDULE_EVERY_S
     while True:
         clock.detect_jump()
@@ -214,7 +214,9 @@ async def _reschedule(journal: Journal, now_ms: int, *, delayed_ms: int) -> None
     """Make lanes due that are delayed for longer than ``delayed_ms``, in small steps."""
     total, changed = 0, RESCHEDULE_AT_ONCE
     while changed == RESCHEDULE_AT_ONCE:
-        changed = await journal.recall(after_ms=now_ms + delayed_ms, now_ms=now_ms, limit=RESCHEDULE_AT_ONCE)
+        changed = await journal.reschedule_after_clock_jump(
+            after_ms=now_ms + delayed_ms, now_ms=now_ms, limit=RESCHEDULE_AT_ONCE
+        )
         total += changed
     if total:
         logger.warning("rescheduled lanes that a clock jump had delayed", lanes=total)

@@ -7,8 +7,8 @@ from hashlib import blake2b
 from msgspec.structs import replace
 
 from gateway.clock import now_ms
-from gateway.journal.types import Entry, Wish, hash64, hash128, hash_ref
-from gateway.mparticle.parts import Part, Wished
+from gateway.journal.types import Entry, ErasureRequest, hash64, hash128, hash_ref
+from gateway.mparticle.parts import AskedErasure, Part
 from gateway.mparticle.posts import Post, read
 
 
@@ -38,10 +38,10 @@ def entry_of(part: Part, dialect: str, received_ms: int, only: str | None, salt:
     )
 
 
-def _wish(wished: Wished, received_ms: int, salt: bytes) -> Wish:
+def _wish(wished: AskedErasure, received_ms: int, salt: bytes) -> ErasureRequest:
     """Return an erasure request as the journal keeps it; none reaches beyond the moment at which it came."""
     asked_ms = received_ms if wished.asked_ms is None else min(wished.asked_ms, received_ms)
-    return Wish(names=tuple([hash_ref(name, salt) for name in wished.names]), before_ms=asked_ms)
+    return ErasureRequest(names=tuple([hash_ref(name, salt) for name in wished.names]), before_ms=asked_ms)
 
 
 def of_account(entry: Entry, account: str) -> Entry:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from gateway.journal.closings import governing
+from gateway.journal.shared_limits import governing
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):

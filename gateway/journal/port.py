@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from gateway.journal.backlog import Backlog
-from gateway.journal.closings import Closings
 from gateway.journal.replays import Replays
+from gateway.journal.shared_limits import GateSharing
 from gateway.journal.types import Count, DataPoint, Entry, Found, Lane, Sealed, Settlement
 
 
-class Journal(Replays, Closings, Protocol):
+class Journal(Replays, GateSharing, Protocol):
     """An engine that keeps the journal. All methods raise JournalUnavailable."""
 
     @property
@@ -46,10 +46,10 @@ class Journal(Replays, Closings, Protocol):
     async def settle(self, settlement: Settlement) -> bool:
         """Record durably what became of a lane; False where the claim was no longer ours."""
 
-    async def rouse(self, connection: str, reason: str, *, now_ms: int) -> None:
+    async def wake(self, connection: str, reason: str, *, now_ms: int) -> None:
         """Make the lanes due that were given back for this reason. A hint: they are due by themselves one day."""
 
-    async def recall(self, *, after_ms: int, now_ms: int, limit: int) -> int:
+    async def reschedule_after_clock_jump(self, *, after_ms: int, now_ms: int, limit: int) -> int:
         """Make lanes due, so many at the most, that were put off until after then; returns how many.
 
         For when a clock was wrong. Nor do claims stay that end later than any claim does.

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 DIALECT = "replay"
 ABORTED = "replay_aborted"
-MOST_BYTES = 16 << 20
+MAX_BYTES = 16 << 20
 """So many bytes of documents are picked at once, and one document more."""
 
 
-class Again(msgspec.Struct, frozen=True, kw_only=True):
+class ReplayOrigin(msgspec.Struct, frozen=True, kw_only=True):
     """What a batch is that is stored again: by which ``replay``, and for which ``facts`` of which batch ``of``.
 
     ``accepted_ms`` is when that one was accepted, ``dialect`` that of its document.
@@ -35,17 +35,17 @@ class Again(msgspec.Struct, frozen=True, kw_only=True):
     facts: tuple[str, ...]
 
 
-def wrapped(again: Again, document: bytes) -> bytes:
+def wrapped(again: ReplayOrigin, document: bytes) -> bytes:
     """A document as it is stored again."""
     return msgspec.json.encode(again) + b"\n" + document
 
 
-def unwrapped(dialect: str, body: bytes) -> tuple[str, bytes, Again | None]:
+def unwrapped(dialect: str, body: bytes) -> tuple[str, bytes, ReplayOrigin | None]:
     """The dialect and the document of a stored batch, and what it is where it was stored again and is still there."""
     if dialect != DIALECT or not body:
         return dialect, body, None
     line, _, document = body.partition(b"\n")
-    again = msgspec.json.decode(line, type=Again)
+    again = msgspec.json.decode(line, type=ReplayOrigin)
     return again.dialect, document, again
 
 
@@ -133,7 +133,7 @@ class Replays(Protocol):
     async def abort_replay(self, id: str) -> bool:
         """Have nothing more sent of a replay, and what waits of it dealt with at once; False where it is not known."""
 
-    async def withdrawn(self, user: int, again: Again) -> str:
+    async def withdrawn(self, user: int, again: ReplayOrigin) -> str:
         """Why what was stored again is not to be sent any more: ``replay_aborted``, ``erased``, or empty."""
 
 
@@ -199,5 +199,5 @@ def cut(sizes: Iterable[tuple[int, int]]) -> int | None:
     """The last batch of those to pick at once, given each one's document's size in order; None: all of them."""
     known = list(sizes)
     sums = accumulate(size for _, size in known)
-    reached = next((at for at, sum in enumerate(sums) if sum > MOST_BYTES), len(known))
+    reached = next((at for at, sum in enumerate(sums) if sum > MAX_BYTES), len(known))
     return known[reached][0] if reached < len(known) - 1 else None

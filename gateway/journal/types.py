@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.journal.backlog import Gate
-from gateway.journal.replays import Again, Replayed
+from gateway.journal.replays import Replayed, ReplayOrigin
 
 
 class JournalUnavailable(Exception):
@@ -41,7 +41,7 @@ def hash128(text: str) -> bytes:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class ErasureRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A user's wish to be forgotten: what happened ``before_ms`` to whom these hashed names mean is sent no more.
 
     It is kept for longer than what it was posted with, so that what is told of too late is known for such.
@@ -70,8 +70,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     refs: tuple[bytes, ...]
     body: bytes
     scope: str | None = None
-    wish: Wish | None = None
-    again: Again | None = None
+    wish: ErasureRequest | None = None
+    again: ReplayOrigin | None = None
 
 
 class Sealed(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +106,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     progress: dict[str, Any] = {}
     crashes: int = 0
     crashed_in: str = ""
-    again: Again | None = None
+    again: ReplayOrigin | None = None
 
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,7 +198,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class Touched(msgspec.Struct, frozen=True, kw_only=True):
+class ErasedBatch(msgspec.Struct, frozen=True, kw_only=True):
     """A batch that an erasure came across. ``withheld``: it waited, and was not sent; ``removed``: its document was."""
 
     message: str
@@ -216,10 +216,10 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
     documents: int
     memories: int
-    touched: tuple[Touched, ...]
+    touched: tuple[ErasedBatch, ...]
 
 
-class Sighting(msgspec.Struct, frozen=True, kw_only=True):
+class DeliveryStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What the journal knows of a stored batch on one connection.
 
     ``at_ms`` and ``outcomes`` where it is finished; else how it waits: until ``due_ms``, after so many
@@ -249,7 +249,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     dialect: str
     received_ms: int
     body: bytes
-    sightings: tuple[Sighting, ...]
+    sightings: tuple[DeliveryStatus, ...]
     replayed: Replayed | None = None
 
 
@@ -262,7 +262,7 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     facts: int
 
 
-MOST_DATA_POINTS = 20_000
+MAX_DATA_POINTS = 20_000
 
 
 class DataPoint(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from gateway.mparticle import erasures
-from gateway.mparticle.event_common import Happening, Happenings
+from gateway.mparticle.event_common import EventFact, EventFacts
 from gateway.mparticle.events_batch import events as events_batch_events
 from gateway.mparticle.events_batch import message as events_batch
 from gateway.mparticle.fields import Wrong
@@ -50,14 +50,14 @@ class Dialect:
     """How a dialect is read: its message, an entry of its events, and the head of one."""
 
     message: MessageReader
-    happenings: Callable[[msgspec.Raw, int, Batch], Happenings]
+    read_event: Callable[[msgspec.Raw, int, Batch], EventFacts]
     head: Callable[[msgspec.Raw], Head]
 
 
 DIALECTS = {
-    "firehose": Dialect(firehose.message, firehose_events.happenings, firehose_events.head),
-    "events": Dialect(events_batch.message, events_batch_events.happenings, events_batch_events.head),
-    "opendsr": Dialect(erasures.message, events_batch_events.happenings, events_batch_events.head),
+    "firehose": Dialect(firehose.message, firehose_events.read_event, firehose_events.head),
+    "events": Dialect(events_batch.message, events_batch_events.read_event, events_batch_events.head),
+    "opendsr": Dialect(erasures.message, events_batch_events.read_event, events_batch_events.head),
 }
 
 
@@ -114,14 +114,14 @@ def complete(batch: Batch, events: Sequence[msgspec.Raw], dialect: Dialect) -> B
 
 def _in_order(
     batch: Batch, events: Sequence[msgspec.Raw], dialect: Dialect
-) -> tuple[list[Happening], list[Quarantined]]:
+) -> tuple[list[EventFact], list[Quarantined]]:
     """What the events tell, sorted by time; what has none stays behind what it followed."""
-    timed: list[tuple[float, Happenings]] = []
+    timed: list[tuple[float, EventFacts]] = []
     quarantined = []
     latest = -inf
     for index, raw in enumerate(events):
         try:
-            found = dialect.happenings(raw, index, batch)
+            found = dialect.read_event(raw, index, batch)
         except Wrong as wrong:
             quarantined.append(_quarantined(raw, index, batch, dialect, wrong))
             continue

@@ -1,4 +1,4 @@
-"""Happenings: what an entry in a message's list of events turns out to be, and what every dialect says of it alike."""
+"""EventFacts: what an entry in a message's list of events turns out to be, and what every dialect says of it alike."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from gateway.mparticle.fields import Fields, number, scalar
 from gateway.mparticle.json import encode
 from gateway.sdk import AttributeChange, Event, IdentityChange, Location
 
-Happening: TypeAlias = Event | AttributeChange | IdentityChange
-Happenings: TypeAlias = tuple[Happening, ...]
+EventFact: TypeAlias = Event | AttributeChange | IdentityChange
+EventFacts: TypeAlias = tuple[EventFact, ...]
 """One event, or the changes that one entry tells of."""
 
 Common: TypeAlias = dict[str, Any]

@@ -19,7 +19,7 @@ LANE_ORDER = {type: rank for rank, type in enumerate(names.FIREHOSE_USER_IDENTIT
 FOUND_BY = frozenset({"customer_id", "email", "mpid"})  # an erasure may name several MPIDs
 
 
-class Wished(msgspec.Struct, frozen=True, kw_only=True):
+class AskedErasure(msgspec.Struct, frozen=True, kw_only=True):
     """A wish to be forgotten: whose, in all the ``names`` that ``erasure_keys`` may give them, and when it was told."""
 
     names: tuple[str, ...]
@@ -42,7 +42,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     user_key: str
     facts: int
     refs: tuple[str, ...]
-    wish: Wished | None = None
+    wish: AskedErasure | None = None
     body: bytes
 
     def __repr__(self) -> str:
@@ -77,7 +77,7 @@ def made(  # noqa: PLR0913  # a part says as much
     user_key: str | None,
     facts: int,
     refs: Iterable[str | None],
-    wish: Wished | None = None,
+    wish: AskedErasure | None = None,
     body: bytes,
 ) -> Part:
     """A part of a message; nobody's, where there is no ``user_key``, has a lane of its own."""
@@ -130,7 +130,7 @@ def _may_tell_changes(head: Head | None) -> bool:
 def _changes(raw: msgspec.Raw, index: int, batch: Batch, dialect: Dialect) -> set[type] | None:
     """The kinds of changes that an entry tells of; None where it is an event, or cannot be read."""
     try:
-        kinds: set[type] = {type(one) for one in dialect.happenings(raw, index, batch)}
+        kinds: set[type] = {type(one) for one in dialect.read_event(raw, index, batch)}
     except Wrong:
         return None
     return kinds if kinds <= {AttributeChange, IdentityChange} else None
@@ -161,14 +161,14 @@ def erasure_keys(user: User) -> list[str]:
 ALONE = "alone:"
 
 
-def _wish(batch: Batch) -> Wished | None:
+def _wish(batch: Batch) -> AskedErasure | None:
     if batch.erasure is None:
         return None
     names = identity_keys(batch.user)
     if batch.user.mpid:
         names = [name if name.startswith("mpid:") else ALONE + name for name in names]
     told = [time for time in (batch.received_ms, batch.erasure.submitted_ms) if time is not None]
-    return Wished(names=tuple(names), asked_ms=max(told, default=None))
+    return AskedErasure(names=tuple(names), asked_ms=max(told, default=None))
 
 
 def identity_key(identity: Identity) -> str:

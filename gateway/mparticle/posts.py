@@ -14,18 +14,18 @@ from gateway.mparticle.events_batch import message as events_batch
 from gateway.mparticle.fields import Wrong, known_id, required, text, word
 from gateway.mparticle.firehose import audiences
 from gateway.mparticle.firehose import message as firehose
-from gateway.mparticle.firehose.fast import usual
+from gateway.mparticle.firehose.fast import parse_fast
 from gateway.mparticle.json import Malformed, Members, TooMuch, encode, kind_of, members, opened, sound
 from gateway.mparticle.messages import Message, plain, word_of
 from gateway.mparticle.parts import Part, part
 
-__all__ = ["Malformed", "Part", "Post", "careful", "read"]
+__all__ = ["Malformed", "Part", "Post", "parse_full", "read"]
 
 
 TOLD = 20
 """How many of an array's batches that cannot be read are told of one by one."""
 
-MOST_TIMES = 8
+MAX_TIMES = 8
 SMALL = 65_536
 """The parts of a post take no more than so many times the bytes of its body; a small body counts as this large."""
 
@@ -48,9 +48,9 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
 def read(body: bytes) -> Post:
     """Tell what a body is and split it by user, its events left unread. Raises Malformed."""
     body = sound(body)
-    part = usual(body)
+    part = parse_fast(body)
     if part is None:
-        return careful(body)
+        return parse_full(body)
     return Post(kind="event_processing_request", dialect="firehose", id=part.message, parts=(part,))
 
 
@@ -72,7 +72,7 @@ def registration_id(body: bytes) -> str | None:
         return None
 
 
-def careful(body: bytes) -> Post:
+def parse_full(body: bytes) -> Post:
     """The same for a sound body that may be anything. Raises Malformed."""
     body, document = opened(body)
     try:
@@ -170,7 +170,7 @@ def _firehose_users(kind: str, stored: Members, body: bytes, message: str) -> It
     envelope = {name: raw for name, raw in stored.items() if name in firehose.ENVELOPE}
     batch, profiles = firehose.said({**envelope, **_only(stored, "user_profiles")}, id=message, part=0)
     start = encode(envelope)[:-1] + b',"user_profiles":['
-    if len(start) * len(profiles) > MOST_TIMES * max(len(body), SMALL):
+    if len(start) * len(profiles) > MAX_TIMES * max(len(body), SMALL):
         raise TooMuch("too many profiles for so large an envelope: each is stored in one of its own", "$.user_profiles")
     for number, profile in enumerate(profiles):
         member = audiences.member(msgspec.structs.replace(batch, part=number), profile)

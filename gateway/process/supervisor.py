@@ -26,7 +26,7 @@ BACKLOG = 2048
 PATIENCE_S = 5.0
 BIND_AGAIN_S = 0.05
 FIRST_REST_S = 0.1
-MOST_REST_S = 5.0
+MAX_REST_S = 5.0
 STEADY_S = 10.0
 GRACE_S = 3.0
 LOOK_S = 0.5
@@ -102,7 +102,7 @@ class Child:
             if self.stopping.is_set():
                 return
             steady = asyncio.get_running_loop().time() - started > STEADY_S
-            rest = FIRST_REST_S if steady else min(MOST_REST_S, rest * 2)
+            rest = FIRST_REST_S if steady else min(MAX_REST_S, rest * 2)
             logger.error("process ended; starting it again", role=self.name, code=code, rest_s=rest)
             await _until(self.stopping, rest)
 

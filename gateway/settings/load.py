@@ -47,13 +47,13 @@ class ConfigurationError(Exception):
         self.problems, self.rest, self.doubtful = problems, rest, doubtful
 
 
-MOST_PORT = 65_535
+MAX_PORT = 65_535
 
 
 def _bind(value: str) -> str:
     port = value.rpartition(":")[2]
-    if ":" in value and port.isdecimal() and int(port[:9]) > MOST_PORT:
-        raise ValueError(f"the port is out of range: {MOST_PORT} is the last")
+    if ":" in value and port.isdecimal() and int(port[:9]) > MAX_PORT:
+        raise ValueError(f"the port is out of range: {MAX_PORT} is the last")
     try:
         parts = urlsplit(f"//{value}")
         fine = bool(parts.hostname) and parts.port is not None

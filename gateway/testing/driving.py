@@ -15,7 +15,7 @@ from gateway.plan import sort_answer
 from gateway.plugins.connections import Connection
 from gateway.sdk import Call, Reply, Verdict, delivered
 
-MOST_FOLLOW_UPS = 8
+MAX_FOLLOW_UPS = 8
 
 
 def drive(
@@ -40,7 +40,7 @@ def _one(connection: Connection, call: Call, wait: Callable[[float], object] | N
         return verdicts.default(reply)
     if isinstance(answer, Verdict):
         return answer
-    if depth == MOST_FOLLOW_UPS:
+    if depth == MAX_FOLLOW_UPS:
         raise RuntimeError("the plugin's follow-up calls do not end")
     last = delivered()
     for follow_up in sort_answer(answer).calls:

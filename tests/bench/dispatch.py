@@ -84,7 +84,7 @@ def _cpu_s(one):
 def bare(given):
     """The bare loop: what the plugin made of the same batches, sent."""
     import gateway_sessionm
-    from gateway.deliver.sending import request, sign
+    from gateway.deliver.sender import request, sign
     from gateway.deliver.transport import Transport
     from gateway.facts import iter_facts
     from gateway.mparticle.decoding import decode

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.cli import main
-from gateway.cli.blocks import block
+from gateway.cli.filter_blocks import block
 from gateway.govern.filter import DataFilter
 from gateway.journal.types import DataPoint
 from gateway.settings.filtering import Filter

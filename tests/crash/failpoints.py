@@ -290,12 +290,12 @@ def _noted(_: Any, __: Any, statement: str, *___: Any, **____: Any) -> Iterable[
 
 
 SHORT = {
-    "gateway.deliver.gates": {"FIRST_REST_S": 0.02, "MOST_REST_S": 0.1, "LOOK_S": 0.02},
+    "gateway.deliver.gates": {"FIRST_REST_S": 0.02, "MAX_REST_S": 0.1, "LOOK_S": 0.02},
     "gateway.dispatch.barriers": {"MIN_WAIT_MS": 20},
     "gateway.dispatch.dispatcher": {"IDLE_S": 0.1, "TROUBLE_S": 0.05},
     "gateway.dispatch.role": {"PRUNE_EVERY_S": 0.1, "PRUNE_PAUSE_S": 0.01},
     "gateway.journal.sqlite.indexing": {"EVERY_S": 0.02},
-    "gateway.process.supervisor": {"FIRST_REST_S": 0.01, "MOST_REST_S": 0.1},
+    "gateway.process.supervisor": {"FIRST_REST_S": 0.01, "MAX_REST_S": 0.1},
 }
 """Rests between one thing and the next, by module. Who is waited for is given as long as ever, but for vendors."""
 SHORT_POSTGRES = {

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from gateway.deliver.lane import Courier, Run
+from gateway.deliver.lane_worker import LaneRun, LaneWorker
 from gateway.ingest.endpoint import Endpoint
 from gateway.journal.sqlite import settle
 from gateway.journal.sqlite.journal import SqliteJournal
@@ -28,24 +28,24 @@ def answers_before_storing() -> None:
 
 def records_at_the_end_only() -> None:
     """The outcomes of a lane's calls are recorded when all of them have been made."""
-    record = Courier._record
+    record = LaneWorker._record
 
-    async def late(self: Courier, settlement: Settlement) -> None:
+    async def late(self: LaneWorker, settlement: Settlement) -> None:
         if settlement.release:
             await record(self, settlement)
         else:
             self.kept.extend(settlement.finished)
 
-    settlement = Run.settlement
+    settlement = LaneRun.settlement
 
-    def whole(self: Run, **given: Any) -> Settlement:
+    def whole(self: LaneRun, **given: Any) -> Settlement:
         for item in self.work:
             item.told = False
         return settlement(self, **given)
 
-    Courier.kept = []
-    Courier._record = late
-    Run.settlement = whole
+    LaneWorker.kept = []
+    LaneWorker._record = late
+    LaneRun.settlement = whole
 
 
 def counts_twice() -> None:
@@ -67,5 +67,5 @@ def logs_credentials() -> None:
 
 def forgets_the_order() -> None:
     """A lane's calls are made in the wrong order."""
-    calls = Courier._calls
-    Courier._calls = lambda self, *given: list(reversed(calls(self, *given)))
+    calls = LaneWorker._calls
+    LaneWorker._calls = lambda self, *given: list(reversed(calls(self, *given)))

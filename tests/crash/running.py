@@ -19,7 +19,7 @@ from crash.vendors import Chaotic, Credentials, vendors
 from gateway.settings import Journal
 from gateway.testing import running
 
-MOST_S = 90.0
+MAX_S = 90.0
 LOOK_S = 0.01
 
 
@@ -98,7 +98,7 @@ class Watch:
 
 
 def run(
-    schedule: Schedule, engine: Sqlite | Postgres, nursery: Nursery, directory: Path, *, most_s: float = MOST_S
+    schedule: Schedule, engine: Sqlite | Postgres, nursery: Nursery, directory: Path, *, most_s: float = MAX_S
 ) -> Result:
     """Run a schedule in a directory of its own, for so long at the most."""
     began = time.monotonic()

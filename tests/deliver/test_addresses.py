@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from gateway.deliver.sending import request
+from gateway.deliver.sender import request
 from gateway.deliver.transport import Transport
 from gateway.plan import InvalidPlan, check_call
 from gateway.sdk import Call, path

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from gateway.deliver.gates import FAILURES_TO_CLOSE, Closed, Gates
-from gateway.deliver.sharing import share
-from gateway.journal.closings import Closing, Others
+from gateway.deliver.gates import FAILURES_TO_CLOSE, GateClosure, Gates
+from gateway.deliver.shared_limits import share
+from gateway.journal.shared_limits import ClosedGate, SharedLimits
 from gateway.journal.types import JournalUnavailable
 from gateway.sdk import Rate, retry
 
@@ -69,7 +69,7 @@ async def test_scopes_do_not_share_a_rate(clock):
 async def test_a_scope_that_was_told_too_many_stays_closed_as_long_as_asked(clock):
     doors = gates(clock)
     doors.scope("a").complained(clock.now, retry("status_429", after_s=30))
-    assert await doors.enter("a") == Closed(until=1_030.0, reason="status_429")
+    assert await doors.enter("a") == GateClosure(until=1_030.0, reason="status_429")
     assert await doors.enter("b") is None
     clock.now += 30
     assert await doors.enter("a") is None
@@ -155,14 +155,14 @@ async def test_who_waits_for_a_turn_looks_around_every_second(clock):
             doors.connection.rest(clock.now + 30, "refused: status_401")
 
     doors.sleep = sleep
-    assert await doors.enter("") == Closed(until=opened + 33, reason="refused: status_401")
+    assert await doors.enter("") == GateClosure(until=opened + 33, reason="refused: status_401")
     assert clock.now == opened + 3
 
 
 async def test_nobody_waits_for_a_turn_once_the_gateway_is_stopping(clock):
     doors = gates(clock, default=Rate(per_second=0.01))
     await doors.enter("")
-    assert await doors.enter("", lambda: clock.now > 1_004) == Closed(until=1_005.0, reason="")
+    assert await doors.enter("", lambda: clock.now > 1_004) == GateClosure(until=1_005.0, reason="")
 
 
 async def test_a_lane_that_is_cancelled_while_it_waits_for_its_turn_leaves_nothing_taken(clock):
@@ -194,24 +194,27 @@ async def test_what_the_destination_closed_is_told_once_and_again_when_it_lasts_
     doors = gates(clock)
     doors.scope("a").complained(clock.now, retry("status_429", after_s=10))
     doors.connection.rest(clock.now + 5, "unreachable")
-    told = doors.untold()
-    assert told == {"a": Closed(until=1_010, reason="status_429"), None: Closed(until=1_005, reason="unreachable")}
-    assert doors.untold() == told  # nobody has heard yet
+    told = doors.unpublished()
+    assert told == {
+        "a": GateClosure(until=1_010, reason="status_429"),
+        None: GateClosure(until=1_005, reason="unreachable"),
+    }
+    assert doors.unpublished() == told  # nobody has heard yet
     for name, closed in told.items():
         doors.told(name, closed.until)
-    assert doors.untold() == {}
+    assert doors.unpublished() == {}
     doors.scope("a").complained(clock.now, retry("status_429", after_s=20))
-    assert doors.untold() == {"a": Closed(until=1_020, reason="status_429")}
+    assert doors.unpublished() == {"a": GateClosure(until=1_020, reason="status_429")}
     clock.now = 1_021
-    assert doors.untold() == {}
+    assert doors.unpublished() == {}
 
 
 async def test_what_another_dispatcher_told_closes_a_scope_and_is_not_told_on(clock):
     doors = gates(clock)
-    doors.hear("a", Closed(until=1_010, reason="status_429"))
-    assert await doors.enter("a") == Closed(until=1_010, reason="status_429")
+    doors.apply_remote("a", GateClosure(until=1_010, reason="status_429"))
+    assert await doors.enter("a") == GateClosure(until=1_010, reason="status_429")
     assert await doors.enter("b") is None
-    assert doors.untold() == {}
+    assert doors.unpublished() == {}
 
 
 async def test_dispatchers_share_what_they_were_told_once_the_journal_can_be_reached(clock):
@@ -222,32 +225,32 @@ async def test_dispatchers_share_what_they_were_told_once_the_journal_can_be_rea
 
     async def tell(closings):
         board.extend(closings)
-        return Others(dispatchers=2)
+        return SharedLimits(dispatchers=2)
 
-    async def hear(_):
-        return Others(dispatchers=2, closings=tuple(board))
+    async def apply_remote(_):
+        return SharedLimits(dispatchers=2, closings=tuple(board))
 
     here.scope("a").complained(clock.now, retry("status_429", after_s=10))
     with pytest.raises(JournalUnavailable):
         await share(here, away)
     await share(here, tell)
     await share(here, tell)
-    await share(there, hear)
-    assert board == [Closing(scope="a", left_ms=10_000, reason="status_429")]
-    assert await there.enter("a") == Closed(until=1_010, reason="status_429")
+    await share(there, apply_remote)
+    assert board == [ClosedGate(scope="a", left_ms=10_000, reason="status_429")]
+    assert await there.enter("a") == GateClosure(until=1_010, reason="status_429")
     assert (here.dispatchers, there.dispatchers) == (2, 2)
 
 
 async def test_while_an_operator_wants_nothing_sent_nobody_gets_a_turn_and_waits_for_no_time(clock):
-    doors, here = gates(clock), Others(paused=True)
+    doors, here = gates(clock), SharedLimits(paused=True)
 
     async def exchange(_):
         return here
 
     assert await doors.enter("a") is None
     await share(doors, exchange)
-    assert await doors.enter("a") == Closed(until=1_000, reason="paused")
-    here = Others()
+    assert await doors.enter("a") == GateClosure(until=1_000, reason="paused")
+    here = SharedLimits()
     await share(doors, exchange)
     assert await doors.enter("a") is None
 
@@ -256,7 +259,7 @@ async def test_that_another_dispatcher_cannot_reach_the_destination_closes_nothi
     doors = gates(clock)
 
     async def exchange(_):
-        return Others(closings=(Closing(scope=None, left_ms=5_000, reason="unreachable"),))
+        return SharedLimits(closings=(ClosedGate(scope=None, left_ms=5_000, reason="unreachable"),))
 
     await share(doors, exchange)
     assert await doors.enter("a") is None

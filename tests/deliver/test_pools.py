@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from gateway.clock import Clock
+from gateway.deliver.executor import CallExecutor
 from gateway.deliver.gates import Gates
-from gateway.deliver.lane import MOST_SILENCE_S, Courier
-from gateway.deliver.making import Maker
-from gateway.deliver.pools import MOST_BYTES, Pools
+from gateway.deliver.lane_worker import MAX_SILENCE_S, LaneWorker
+from gateway.deliver.pools import MAX_BYTES, Pools
 from gateway.deliver.progress import ItemProgress
-from gateway.deliver.sending import Sender
+from gateway.deliver.sender import Sender
 from gateway.deliver.suspects import Suspects
 from gateway.journal.types import Item, Lane, Outcome
 from gateway.plan import FactPlan, ItemPlan
@@ -76,7 +76,7 @@ class Bench:
         one = connection(Plugin(), {})
         guard = Watchdog(5)
         self.gates = Gates(rates={}, headers=None, clock=lambda: self.now, sleep=self.sleep)
-        maker = Maker(
+        maker = CallExecutor(
             connection=one,
             sender=Sender(one, httpx.MockTransport(self.partner), now_ms=self.now_ms, guard=guard),
             gates=self.gates,
@@ -87,7 +87,7 @@ class Bench:
         self.kept = []
         self.pools = Pools(maker, suspects=Suspects(frozenset(suspects), self.kept.append))
         clock = Clock(self.now_ms, lambda: self.now)
-        self.courier = Courier(maker=maker, pools=self.pools, settle=self.settle, rouse=self.rouse, clock=clock)
+        self.courier = LaneWorker(maker=maker, pools=self.pools, settle=self.settle, wake=self.wake, clock=clock)
 
     def now_ms(self):
         return int(self.now * 1000)
@@ -105,7 +105,7 @@ class Bench:
         self.settled.setdefault(settlement.user, []).append(settlement)
         return settlement.user not in self.lost
 
-    async def rouse(self, reason):
+    async def wake(self, reason):
         self.roused.append(reason)
 
     async def deliver(self, *lanes):
@@ -161,7 +161,7 @@ async def test_what_gathers_is_made_once_and_every_lane_has_on_record_how_to_go_
         ("jobs/1", "1row", f"row{user}") for user in (1, 2, 3)
     ]
     waits = [(one.due_ms - bench.now_ms(), one.attempts, one.reason) for one in given_back]
-    silent = (MOST_SILENCE_S * 1000, 0, "shared 1row")
+    silent = (MAX_SILENCE_S * 1000, 0, "shared 1row")
     assert waits == [(5_000, 0, "under_way"), silent, silent]
 
 
@@ -324,7 +324,7 @@ async def test_a_stopping_gateway_lets_lanes_in_pools_go():
 
 async def test_a_pool_holds_no_more_than_it_may():
     bench = Bench(*[{}] * 9)
-    heavy = b"x" * (MOST_BYTES // 2 + 1)
+    heavy = b"x" * (MAX_BYTES // 2 + 1)
     given_back = await bench.deliver(*((user, row(user, body=heavy)) for user in (1, 2, 3, 4)))
     assert [one.reason for one in given_back].count("pool_full") == 1
     assert bench.pools.held == 0

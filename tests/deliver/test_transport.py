@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from gateway.deliver.transport import MOST_REPLY_BYTES, Transport
+from gateway.deliver.transport import MAX_REPLY_BYTES, Transport
 
 pytestmark = pytest.mark.anyio
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -83,7 +83,7 @@ MISBEHAVIOUR = {
         writes(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab"),
         httpx.RemoteProtocolError,
     ),
-    "endless": (writes(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (MOST_REPLY_BYTES + 1)), httpx.RemoteProtocolError),
+    "endless": (writes(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * (MAX_REPLY_BYTES + 1)), httpx.RemoteProtocolError),
     "silent": (is_silent, httpx.ReadTimeout),
     "slow drip": (drips, httpx.ReadTimeout),
 }
@@ -141,7 +141,7 @@ async def test_a_host_that_does_not_answer_is_a_connect_timeout():
 
 
 async def test_a_large_answer_is_read_whole():
-    size = MOST_REPLY_BYTES
+    size = MAX_REPLY_BYTES
     async with serving(writes(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % size + b"x" * size)) as (url, _):
         assert len((await send(url, timeout_s=5)).content) == size
 

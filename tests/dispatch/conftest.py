@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.clock import Clock
-from gateway.deliver.sharing import share
+from gateway.deliver.shared_limits import share
 from gateway.dispatch.assembly import SharedParts, make_dispatcher
 from gateway.dispatch.catalog import Catalog
 from gateway.govern.rewrite import load_rewriter

@@ -5,7 +5,7 @@ from support.journal_words import claim, finish, ref
 
 from gateway.dispatch.replay import Pace, ReplayRunner, Targets
 from gateway.journal.engines import open_journal, prepare
-from gateway.journal.replays import DIALECT, Again, Replay, Selection, wrapped
+from gateway.journal.replays import DIALECT, Replay, ReplayOrigin, Selection, wrapped
 from gateway.journal.types import Entry, Outcome, hash64, hash128
 from gateway.mparticle.decoding import decode
 from gateway.plan import make_call_id
@@ -141,7 +141,7 @@ async def test_a_replay_gone_on_with_from_anywhere_stores_each_once(journal, dea
 
 
 def test_a_gateway_that_knows_nothing_of_replays_cannot_read_what_is_stored_again():
-    again = Again(replay="r1", of=1, accepted_ms=1, dialect="firehose", facts=("e1",))
+    again = ReplayOrigin(replay="r1", of=1, accepted_ms=1, dialect="firehose", facts=("e1",))
     with pytest.raises(KeyError, match=DIALECT):
         decode(DIALECT, wrapped(again, b"{}"), message="m1", part=0)
 

@@ -4,7 +4,7 @@ import pytest
 from support.journal_words import ref
 
 from gateway.journal.engines import open_journal, prepare
-from gateway.journal.types import Entry, Wish, hash64, hash128
+from gateway.journal.types import Entry, ErasureRequest, hash64, hash128
 from gateway.settings import Journal
 
 
@@ -46,7 +46,9 @@ def make_entry():
             refs=tuple(ref(id, salt) for id in refs),
             body=name.encode(),
             scope=scope,
-            wish=Wish(names=tuple(ref(name, salt) for name in wishes), before_ms=5_000) if erases or wishes else None,
+            wish=ErasureRequest(names=tuple(ref(name, salt) for name in wishes), before_ms=5_000)
+            if erases or wishes
+            else None,
         )
 
     return make

@@ -43,7 +43,7 @@ async def test_notes_that_share_a_commit_all_count(journal):
 
 
 async def test_beyond_the_bound_those_seen_longest_ago_are_forgotten(journal, monkeypatch):
-    monkeypatch.setattr(types, "MOST_DATA_POINTS", 3)
+    monkeypatch.setattr(types, "MAX_DATA_POINTS", 3)
     await journal.note([replace(SIGNUP, name=f"{number}", last_ms=2_000 + number) for number in range(5)])
     assert [point.name for point in await journal.data_points()] == ["2", "3", "4"]
     await journal.note([replace(SIGNUP, name="2", last_ms=9_000), replace(SIGNUP, name="new", last_ms=9_001)])

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 from support.journal_words import BOTH, claim, finish, ref, settle
 
-from gateway.journal.types import Memo, Outcome, Receipt, Touched, hash64
+from gateway.journal.types import ErasedBatch, Memo, Outcome, Receipt, hash64
 
 pytestmark = pytest.mark.anyio
 
@@ -140,8 +140,8 @@ async def test_what_was_kept_of_a_user_is_removed_with_the_erasure_and_a_receipt
     assert [(await found(journal, f"m{n}")).body for n in (1, 2, 3)] == [b"", b"m2", b"m3"]  # email has yet to send m2
     (_, receipt) = [sighting.receipt for sighting in (await found(journal, "m4")).sightings]
     touched = (
-        Touched(message="m1", part=0, withheld=False, removed=True),
-        Touched(message="m2", part=0, withheld=False, removed=False),
+        ErasedBatch(message="m1", part=0, withheld=False, removed=True),
+        ErasedBatch(message="m2", part=0, withheld=False, removed=False),
     )
     assert receipt == Receipt(documents=1, memories=0, touched=touched)
     assert await journal.erase("email", ["email:ann@example.com"], everywhere=True, seq=seq) is False

@@ -7,8 +7,8 @@ from support.journal_words import find
 
 from gateway.clock import now_ms
 from gateway.journal.backlog import Backlog, Gate
-from gateway.journal.closings import Closing
 from gateway.journal.engines import open_journal, prepare
+from gateway.journal.shared_limits import ClosedGate
 
 pytestmark = pytest.mark.anyio
 
@@ -63,7 +63,7 @@ async def test_of_what_waits_it_is_told_that_the_whole_connection_rests(journal,
         return {sighting.connection: sighting.rest for sighting in found.sightings}
 
     assert await rests() == dict.fromkeys(names)
-    await journal.exchange("email", [Closing(scope="jobs", left_ms=HOUR_MS, reason="limit_reached")])
+    await journal.exchange("email", [ClosedGate(scope="jobs", left_ms=HOUR_MS, reason="limit_reached")])
     await operator.pause("loyalty", None)
     paused_ = Gate(scope=None, until_ms=0, reason="paused")
     assert await rests() == {"email": None, "loyalty/7": paused_, "loyalty/8": paused_}
@@ -81,8 +81,8 @@ async def test_a_pause_outlives_the_processes(settings, anyio_backend):
 
 
 async def test_closed_gates_are_told_whether_anybody_waits_or_not(journal, operator, make_entry):
-    scope = Closing(scope="api", left_ms=60_000, reason="status_429")
-    rest = Closing(scope=None, left_ms=30_000, reason="unreachable")
+    scope = ClosedGate(scope="api", left_ms=60_000, reason="status_429")
+    rest = ClosedGate(scope=None, left_ms=30_000, reason="unreachable")
     await journal.exchange("loyalty", [scope, rest])
     await operator.pause("email", None)
     await operator.accept([make_entry("m1", scope="crm")], ("crm",))
@@ -98,8 +98,8 @@ async def test_a_successor_hears_of_scopes_and_finds_out_by_itself_who_has_to_re
     await prepare(settings)
     first = await open_journal(settings)
     assert await first.take_over()
-    await first.exchange("loyalty", [Closing(scope="api", left_ms=60_000, reason="status_429")])
-    await first.exchange("loyalty", [Closing(scope=None, left_ms=60_000, reason="refused: status_401")])
+    await first.exchange("loyalty", [ClosedGate(scope="api", left_ms=60_000, reason="status_429")])
+    await first.exchange("loyalty", [ClosedGate(scope=None, left_ms=60_000, reason="refused: status_401")])
     await first.close()
     successor = await open_journal(settings)
     assert await successor.take_over()
@@ -111,7 +111,7 @@ async def test_a_successor_hears_of_scopes_and_finds_out_by_itself_who_has_to_re
 
 
 async def test_gates_that_are_open_again_are_forgotten(journal, operator):
-    await journal.exchange("loyalty", [Closing(scope="api", left_ms=1, reason="status_429")])
+    await journal.exchange("loyalty", [ClosedGate(scope="api", left_ms=1, reason="status_429")])
     await operator.pause("loyalty", 1)
     await operator.pause("email", None)
     await journal.prune(before_ms=0, dead_before_ms=0, after_seq=0, limit=10)

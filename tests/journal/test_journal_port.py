@@ -299,8 +299,8 @@ async def test_lanes_that_wait_for_a_reason_can_be_roused(journal, make_entry):
     ann, bob, _ = await claim(journal)
     await journal.settle(settle(ann, release=True, due_ms=90_000, reason="shared 1"))
     await journal.settle(settle(bob, release=True, due_ms=90_000, reason="shared 2"))
-    await journal.rouse("loyalty", "shared 1", now_ms=20_000)
-    await journal.rouse("email", "shared 2", now_ms=20_000)
+    await journal.wake("loyalty", "shared 1", now_ms=20_000)
+    await journal.wake("email", "shared 2", now_ms=20_000)
     assert [lane.user for lane in await claim(journal, now_ms=20_000)] == [ann.user]
     assert await claim(journal, now_ms=80_000) == []
 
@@ -312,9 +312,9 @@ async def test_lanes_that_were_put_off_for_too_long_are_recalled_a_few_at_a_time
     lanes = {lane.items[0].message: lane for name in BOTH for lane in await claim(journal, name)}
     for user in ("ann", "bob", "cleo"):
         await journal.settle(settle(lanes[user], release=True, due_ms=due_ms[user], attempts=2, reason="timeout"))
-    assert await journal.recall(after_ms=30_000, now_ms=20_000, limit=1) == 1
-    assert await journal.recall(after_ms=30_000, now_ms=20_000, limit=10) == 1
-    assert await journal.recall(after_ms=30_000, now_ms=20_000, limit=10) == 0
+    assert await journal.reschedule_after_clock_jump(after_ms=30_000, now_ms=20_000, limit=1) == 1
+    assert await journal.reschedule_after_clock_jump(after_ms=30_000, now_ms=20_000, limit=10) == 1
+    assert await journal.reschedule_after_clock_jump(after_ms=30_000, now_ms=20_000, limit=10) == 0
     recalled = await claim(journal, "email", now_ms=20_000)
     assert {lane.items[0].message: lane.attempts for lane in recalled} == {"bob": 2, "cleo": 2}
     assert await claim(journal, "email", now_ms=29_999) == []

@@ -11,8 +11,8 @@ from support.journal_words import BOTH, DELIVERED, find, finish, settle
 from support.postgres_server import postgres_server
 from support.proxy import proxy
 
-from gateway.journal.closings import Closing, Others
 from gateway.journal.engines import inspect, open_journal, prepare
+from gateway.journal.shared_limits import ClosedGate, SharedLimits
 from gateway.journal.types import Count, Finished, JournalUnavailable, JournalUnusable, Memo, hash64
 from gateway.settings import Journal
 
@@ -103,7 +103,7 @@ async def test_leases_given_before_the_servers_clock_was_set_back_begin_anew(oth
     (alive,) = await claim(second)
     sql(SET_BACK)
     third = await others()
-    await third.recall(after_ms=FAR_MS, now_ms=FAR_MS, limit=10)
+    await third.reschedule_after_clock_jump(after_ms=FAR_MS, now_ms=FAR_MS, limit=10)
     assert await claim(third) == []
     (taken,) = await until(lambda: claim(third))
     assert taken.user == dead.user
@@ -120,13 +120,13 @@ async def test_a_node_whose_clock_is_behind_takes_over_all_the_same(others, make
 
 async def test_what_dispatchers_told_before_the_servers_clock_was_set_back_is_not_heeded(others, sql):
     first, second = await others(), await others()
-    await first.exchange("loyalty", [Closing(scope="users", left_ms=60_000, reason="too_many")])
+    await first.exchange("loyalty", [ClosedGate(scope="users", left_ms=60_000, reason="too_many")])
     assert len((await second.exchange("loyalty", [])).closings) == 1
     sql("UPDATE gates SET until_ms = until_ms + 36000000; UPDATE dispatchers SET seen_ms = seen_ms + 36000000")
     assert (await second.exchange("loyalty", [])).closings == ()
     await second.prune(before_ms=0, dead_before_ms=0, after_seq=0, limit=1)
-    assert await second.exchange("loyalty", []) == Others(dispatchers=1)
-    await first.exchange("loyalty", [Closing(scope="users", left_ms=60_000, reason="too_many")])
+    assert await second.exchange("loyalty", []) == SharedLimits(dispatchers=1)
+    await first.exchange("loyalty", [ClosedGate(scope="users", left_ms=60_000, reason="too_many")])
     heard = await second.exchange("loyalty", [])
     assert (heard.dispatchers, [one.scope for one in heard.closings]) == (2, ["users"])
 
@@ -373,10 +373,10 @@ async def test_a_failed_commit_stores_nothing_and_says_so_without_any_row(others
 
 async def test_dispatchers_hear_of_each_other_and_of_what_is_closed(others):
     first, second = await others(), await others()
-    assert await first.exchange("loyalty", []) == Others()
+    assert await first.exchange("loyalty", []) == SharedLimits()
     assert (await second.exchange("loyalty", [])).dispatchers == 2
     assert (await second.exchange("email", [])).dispatchers == 1
-    closing = Closing(scope="api", left_ms=60_000, reason="status_429")
+    closing = ClosedGate(scope="api", left_ms=60_000, reason="status_429")
     await first.exchange("loyalty", [closing])
     assert (await first.exchange("loyalty", [])).closings == ()
     (heard,) = (await second.exchange("loyalty", [])).closings

@@ -5,7 +5,7 @@ import pytest
 from support.journal_words import BOTH, claim, finish, ref, settle
 
 from gateway.dispatch.replay import make_entry
-from gateway.journal.replays import MOST_BYTES, Again, Replay, Replayed, Selection
+from gateway.journal.replays import MAX_BYTES, Replay, Replayed, ReplayOrigin, Selection
 from gateway.journal.types import Count, Memo, Outcome, hash64
 
 pytestmark = pytest.mark.anyio
@@ -96,7 +96,7 @@ async def test_picking_goes_on_where_it_stopped(accepted, journal):
 
 
 async def test_no_more_is_picked_at_once_than_fits(accepted, journal, make_entry):
-    large = b"x" * (MOST_BYTES // 2 + 1)
+    large = b"x" * (MAX_BYTES // 2 + 1)
     for number in range(5):
         stored = make_entry(f"m{number}", user=f"user{number}")
         await journal.accept([msgspec.structs.replace(stored, body=large)], ["loyalty"])
@@ -114,7 +114,7 @@ async def test_what_is_stored_again_is_claimed_behind_what_waits_for_its_facts_a
     await journal.accept([make_entry("m2")], ["loyalty"])
     assert await again(journal) == 1
     (lane,) = await claim(journal)
-    mark = Again(replay="r1", of=before.seq, accepted_ms=1_000, dialect="firehose", facts=("e1",))
+    mark = ReplayOrigin(replay="r1", of=before.seq, accepted_ms=1_000, dialect="firehose", facts=("e1",))
     assert [(one.message, one.dialect, one.body, one.facts, one.again) for one in lane.items] == [
         ("m2", "firehose", b"m2", 1, None),
         ("m1", "firehose", b"m1", 1, mark),

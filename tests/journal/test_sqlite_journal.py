@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from support.journal_words import finish, ref
 
 from gateway.journal.sqlite import schema
-from gateway.journal.sqlite.arrivals import MOST_LEFT
+from gateway.journal.sqlite.arrivals import MAX_LEFT
 from gateway.journal.sqlite.checkpoint import Checkpointer, Limits
 from gateway.journal.sqlite.file import connect, inspect, path_of, prepare
 from gateway.journal.sqlite.indexing import Indexer
@@ -265,11 +265,11 @@ async def test_what_waits_in_a_journal_of_an_older_version_goes_on_where_it_was(
 async def test_what_has_arrived_is_put_into_lanes_even_where_nobody_looks_for_work(url, make_entry):
     prepare(url)
     journal = SqliteJournal(url)
-    entries = [make_entry(f"m{n}", user=str(n)) for n in range(3 * MOST_LEFT)]
+    entries = [make_entry(f"m{n}", user=str(n)) for n in range(3 * MAX_LEFT)]
     for start in range(0, len(entries), 64):
         await journal.accept(entries[start : start + 64], ("loyalty", "email"))
     ((left,),) = run(url, "SELECT count(DISTINCT seq) FROM arrived")
-    assert MOST_LEFT / 2 < left <= MOST_LEFT + 64
+    assert MAX_LEFT / 2 < left <= MAX_LEFT + 64
     waiting = {
         one.connection: (one.batches, sum(lanes.lanes for lanes in one.waiting)) for one in await journal.backlog()
     }

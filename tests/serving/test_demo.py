@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.cli import demo
-from gateway.cli.demo import Told
+from gateway.cli.demo import StepResult
 from gateway.demo.story import STORY, email, loyalty
 
 JOINED = STORY[1]
@@ -65,17 +65,17 @@ def test_a_directory_with_an_earlier_run_is_refused(finished):
     ids=["arrived", "missing", "twice", "with a look", "somebody else", "elsewhere"],
 )
 def test_a_step_is_good_only_where_just_what_had_to_arrive_did(entries, good):
-    told = Told(replace(JOINED, arrivals=(CREATED,)), JOINED.status, 0.0)
+    told = StepResult(replace(JOINED, arrivals=(CREATED,)), JOINED.status, 0.0)
     demo._compare(told, "loyalty", entries)
     assert told.is_good is good
 
 
 def test_a_wrong_answer_is_no_good_step():
-    assert Told(replace(JOINED, arrivals=()), 503, 0.0).is_good is False
+    assert StepResult(replace(JOINED, arrivals=()), 503, 0.0).is_good is False
 
 
 def test_an_arrival_at_one_partner_is_none_at_the_other():
-    told = Told(replace(JOINED, arrivals=(email("POST", "users", "created"),)), JOINED.status, 0.0)
+    told = StepResult(replace(JOINED, arrivals=(email("POST", "users", "created"),)), JOINED.status, 0.0)
     demo._compare(told, "loyalty", [])
     assert (told.missing, told.is_good) == ([], True)
 

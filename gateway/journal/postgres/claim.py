@@ -148,12 +148,14 @@ async def retry_refused(connection: Connection) -> None:
     await connection.execute(RETRY_REFUSED)
 
 
-async def rouse(connection: Connection, name: str, reason: str, now_ms: int) -> None:
+async def wake(connection: Connection, name: str, reason: str, now_ms: int) -> None:
     """Make the lanes of the connection of that name due that wait for this reason."""
     await connection.execute(ROUSE, name, reason, now_ms)
 
 
-async def recall(connection: Connection, after_ms: int, now_ms: int, limit: int, lease_ms: int) -> int:
+async def reschedule_after_clock_jump(
+    connection: Connection, after_ms: int, now_ms: int, limit: int, lease_ms: int
+) -> int:
     """Make lanes due that were put off until after then.
 
     A lease that ends much later than those of ``lease_ms`` do was given before the server's clock was set back: it

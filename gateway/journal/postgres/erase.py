@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from gateway.journal.postgres import indexing
 from gateway.journal.postgres.link import Connection
-from gateway.journal.types import Entry, Receipt, Touched, hash64, hash_ref
+from gateway.journal.types import Entry, ErasedBatch, Receipt, hash64, hash_ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ async def receipt(connection: Connection, seq: int, name: str) -> Receipt | None
         documents=len(removed),
         memories=memories,
         touched=tuple(
-            Touched(message=message, part=part, withheld=withheld, removed=is_removed)
+            ErasedBatch(message=message, part=part, withheld=withheld, removed=is_removed)
             for message, part, withheld, is_removed in await connection.fetch(TOUCHED, name, touched)
         ),
     )

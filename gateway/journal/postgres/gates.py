@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.journal.backlog import Gate
-from gateway.journal.closings import MOST_MS, OPERATOR, PAUSED, Closing, Others, governing
 from gateway.journal.postgres.claim import NOW_MS
 from gateway.journal.postgres.link import Connection
+from gateway.journal.shared_limits import MAX_MS, OPERATOR, PAUSED, ClosedGate, SharedLimits, governing
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Exchange:
     connection: str
     owner: str
     lease_ms: int
-    closings: tuple[Closing, ...]
+    closings: tuple[ClosedGate, ...]
 
 
 BEAT = f"""
@@ -36,7 +36,7 @@ TELL = f"""
 COUNT = f"SELECT count(*) FROM dispatchers WHERE connection = $1 AND seen_ms > {NOW_MS} - $2"  # noqa: S608
 HEAR = f"""
     SELECT scope, until_ms - {NOW_MS}, reason FROM gates
-    WHERE connection = $1 AND owner <> $2 AND until_ms BETWEEN {NOW_MS} + 1 AND {NOW_MS} + {MOST_MS}
+    WHERE connection = $1 AND owner <> $2 AND until_ms BETWEEN {NOW_MS} + 1 AND {NOW_MS} + {MAX_MS}
 """  # noqa: S608
 REST = f"""
     INSERT INTO rests (connection, owner, until_ms, reason) VALUES ($1, $2, {NOW_MS} + $3, $4)
@@ -49,7 +49,7 @@ FOREVER = """
 IS_WANTED = f"(owner = '{OPERATOR}' AND (until_ms = 0 OR until_ms > {NOW_MS}))"
 RESUME = f"DELETE FROM rests WHERE connection = $1 AND owner = $2 RETURNING {IS_WANTED}"  # noqa: S608
 IS_PAUSED = f"SELECT EXISTS (SELECT 1 FROM rests WHERE connection = ANY($1) AND {IS_WANTED})"  # noqa: S608
-IS_CLOSED = f"until_ms BETWEEN {NOW_MS} + 1 AND {NOW_MS} + {MOST_MS}"
+IS_CLOSED = f"until_ms BETWEEN {NOW_MS} + 1 AND {NOW_MS} + {MAX_MS}"
 CLOSED = f"""
     SELECT connection, NULL AS scope, max(until_ms) AS until_ms, reason FROM rests
     WHERE {IS_WANTED} OR (owner <> '{OPERATOR}' AND {IS_CLOSED}) GROUP BY connection, reason
@@ -64,11 +64,11 @@ LEAVE = (
 FORGET = (
     f"DELETE FROM rests WHERE until_ms BETWEEN 1 AND {NOW_MS}",  # noqa: S608
     f"DELETE FROM dispatchers WHERE seen_ms NOT BETWEEN {NOW_MS} - 86400000 AND {NOW_MS} + 1000",  # noqa: S608
-    f"DELETE FROM gates WHERE until_ms NOT BETWEEN {NOW_MS} AND {NOW_MS} + {MOST_MS}",  # noqa: S608
+    f"DELETE FROM gates WHERE until_ms NOT BETWEEN {NOW_MS} AND {NOW_MS} + {MAX_MS}",  # noqa: S608
 )
 
 
-async def exchange(connection: Connection, order: Exchange) -> Others:
+async def exchange(connection: Connection, order: Exchange) -> SharedLimits:
     """Carry out an Exchange. While nothing changes, nothing is written."""
     await connection.execute(BEAT, order.connection, order.owner, order.lease_ms)
     sayable = [one for one in order.closings if "\0" not in (one.scope or "") + one.reason]
@@ -80,9 +80,9 @@ async def exchange(connection: Connection, order: Exchange) -> Others:
             await connection.execute(REST, order.connection, order.owner, one.left_ms, one.reason)
     heard = await connection.fetch(HEAR, order.connection, order.owner)
     dispatchers = await connection.fetchval(COUNT, order.connection, order.lease_ms)
-    return Others(
+    return SharedLimits(
         dispatchers=max(1, dispatchers),
-        closings=tuple(Closing(scope=scope, left_ms=left_ms, reason=reason) for scope, left_ms, reason in heard),
+        closings=tuple(ClosedGate(scope=scope, left_ms=left_ms, reason=reason) for scope, left_ms, reason in heard),
         paused=await connection.fetchval(IS_PAUSED, governing(order.connection)),
     )
 

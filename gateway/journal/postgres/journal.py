@@ -15,27 +15,27 @@ import msgspec
 
 from gateway.journal import types
 from gateway.journal.backlog import Backlog
-from gateway.journal.closings import Closing, Others
 from gateway.journal.postgres import (
     accept,
     accounts,
     claim,
     data_points,
     erase,
-    forgetting,
     gates,
     indexing,
     lookup,
+    prune,
     replay,
     schema,
     settle,
 )
 from gateway.journal.postgres.accept import Accept
 from gateway.journal.postgres.address import Address
-from gateway.journal.postgres.grouping import Grouped
+from gateway.journal.postgres.group_commit import GroupCommit
 from gateway.journal.postgres.hints import Hints
 from gateway.journal.postgres.link import TROUBLE, Connection, Link, connect, described
-from gateway.journal.replays import Again, Picked, Replay, Selection
+from gateway.journal.replays import Picked, Replay, ReplayOrigin, Selection
+from gateway.journal.shared_limits import ClosedGate, SharedLimits
 from gateway.journal.types import Count, DataPoint, Entry, Found, JournalUnavailable, Lane, Sealed, Settlement
 
 T = TypeVar("T")
@@ -88,9 +88,9 @@ class PostgresJournal:
         self._working = Link(address)
         self._reading = Link(address)
         self._aside = Link(address)
-        self._accepts = Grouped(self._accept)
-        self._steps = Grouped(self._step)
-        self._looks = Grouped(self._look)
+        self._accepts = GroupCommit(self._accept)
+        self._steps = GroupCommit(self._step)
+        self._looks = GroupCommit(self._look)
         self._hints = Hints(address)
         self._held: dict[claim.Key, float] = {}
         self._tasks: dict[Callable[[], Any], asyncio.Task[None]] = {}
@@ -147,14 +147,14 @@ class PostgresJournal:
             self._hints.heed()
         return held
 
-    async def rouse(self, connection: str, reason: str, *, now_ms: int) -> None:
+    async def wake(self, connection: str, reason: str, *, now_ms: int) -> None:
         """Make lanes due that wait for a reason; see the port."""
-        await self._aside.run(claim.rouse, connection, reason, now_ms)
+        await self._aside.run(claim.wake, connection, reason, now_ms)
         self._hints.give()
 
-    async def recall(self, *, after_ms: int, now_ms: int, limit: int) -> int:
+    async def reschedule_after_clock_jump(self, *, after_ms: int, now_ms: int, limit: int) -> int:
         """Make lanes due that were put off for too long; see the port."""
-        return await self._aside.run(claim.recall, after_ms, now_ms, limit, self._lease_ms)
+        return await self._aside.run(claim.reschedule_after_clock_jump, after_ms, now_ms, limit, self._lease_ms)
 
     async def is_dealt_with(self, connection: str, ref: bytes, before_seq: int) -> bool:
         """Whether nothing older is left of what an id was found in; see the port."""
@@ -162,8 +162,8 @@ class PostgresJournal:
 
     async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
         """Forget finished batches; see the port."""
-        order = forgetting.Prune(before_ms, dead_before_ms, after_seq, limit)
-        return await self._aside.run(forgetting.prune, order)
+        order = prune.Prune(before_ms, dead_before_ms, after_seq, limit)
+        return await self._aside.run(prune.prune, order)
 
     async def erase(self, connection: str, names: Sequence[str], *, everywhere: bool, seq: int) -> bool:
         """Let nothing older be sent of a user, and keep nothing of it; see the port."""
@@ -232,7 +232,7 @@ class PostgresJournal:
     async def note(self, points: Sequence[DataPoint]) -> None:
         """Add to the catalog of data points; see the port."""
         if points:
-            await self._aside.run(data_points.note, points, types.MOST_DATA_POINTS)
+            await self._aside.run(data_points.note, points, types.MAX_DATA_POINTS)
 
     async def data_points(self) -> list[DataPoint]:
         """The catalog of data points; see the port."""
@@ -262,7 +262,7 @@ class PostgresJournal:
         self._hints.give()
         return is_known
 
-    async def withdrawn(self, user: int, again: Again) -> str:
+    async def withdrawn(self, user: int, again: ReplayOrigin) -> str:
         """Why what was stored again is not sent; see the port."""
         return await self._reading.run(replay.withdrawn, user, again)
 
@@ -285,7 +285,7 @@ class PostgresJournal:
         self._go_on(self._shelve)
         return True
 
-    async def exchange(self, connection: str, closings: Sequence[Closing]) -> Others:
+    async def exchange(self, connection: str, closings: Sequence[ClosedGate]) -> SharedLimits:
         """Tell and hear what is closed; see the port."""
         order = gates.Exchange(connection, self._owner, self._lease_ms, tuple(closings))
         return await self._reading.run(gates.exchange, order)

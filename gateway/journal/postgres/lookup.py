@@ -14,7 +14,7 @@ from gateway.journal.postgres.indexing import seqs
 from gateway.journal.postgres.link import Connection
 from gateway.journal.postgres.settle import SHARED
 from gateway.journal.replays import Replayed, unwrapped
-from gateway.journal.types import Count, Found, Outcome, Sighting
+from gateway.journal.types import Count, DeliveryStatus, Found, Outcome
 
 OUTCOMES = msgspec.json.Decoder(tuple[Outcome, ...])
 
@@ -196,9 +196,9 @@ async def _found(connection: Connection, row: Sequence[Any], closed: Mapping[str
     )
 
 
-async def _finished(connection: Connection, user: int, seq: int) -> list[Sighting]:
+async def _finished(connection: Connection, user: int, seq: int) -> list[DeliveryStatus]:
     return [
-        Sighting(
+        DeliveryStatus(
             connection=name,
             at_ms=at_ms,
             outcomes=OUTCOMES.decode(outcomes),
@@ -208,9 +208,11 @@ async def _finished(connection: Connection, user: int, seq: int) -> list[Sightin
     ]
 
 
-async def _waiting(connection: Connection, user: int, seq: int, closed: Mapping[str, Sequence[Gate]]) -> list[Sighting]:
+async def _waiting(
+    connection: Connection, user: int, seq: int, closed: Mapping[str, Sequence[Gate]]
+) -> list[DeliveryStatus]:
     return [
-        Sighting(
+        DeliveryStatus(
             connection=name,
             progress=msgspec.json.decode(progress) if progress else {},
             due_ms=due_ms,

@@ -9,7 +9,17 @@ import msgspec
 
 from gateway.journal.postgres import indexing
 from gateway.journal.postgres.link import Connection
-from gateway.journal.replays import ABORTED, Again, Chosen, Picked, Replay, Selection, all_chosen, all_picked, cut
+from gateway.journal.replays import (
+    ABORTED,
+    Chosen,
+    Picked,
+    Replay,
+    ReplayOrigin,
+    Selection,
+    all_chosen,
+    all_picked,
+    cut,
+)
 from gateway.journal.types import Entry, Outcome, hash_ref
 
 OUTCOMES = msgspec.json.Decoder(tuple[Outcome, ...])
@@ -110,7 +120,7 @@ async def abort(connection: Connection, id: str) -> bool:
     return is_known
 
 
-async def add(connection: Connection, stored: Sequence[tuple[int, Entry, Again]]) -> None:
+async def add(connection: Connection, stored: Sequence[tuple[int, Entry, ReplayOrigin]]) -> None:
     """Batches have just been stored again: of which ones they are is noted."""
     rows = [(entry.user, again.of, seq, entry.scope, again.replay, entry.facts) for seq, entry, again in stored]
     await connection.execute(REPLAYED, *map(list, zip(*rows, strict=True)))
@@ -139,7 +149,7 @@ async def replays(connection: Connection) -> list[Replay]:
     ]
 
 
-async def withdrawn(connection: Connection, user: int, again: Again) -> str:
+async def withdrawn(connection: Connection, user: int, again: ReplayOrigin) -> str:
     """Why what was stored again is not to be sent any more."""
     is_aborted, is_erased = await connection.fetchrow(WITHDRAWN, again.replay, user, again.of)
     return ABORTED if is_aborted else "erased" if is_erased else ""

@@ -19,7 +19,7 @@ from gateway.journal.sqlite import accounts, arrivals, erase, replay
 from gateway.journal.sqlite.settle import Settle
 from gateway.journal.types import Entry, Sealed
 
-MOST_ROWS = 64
+MAX_ROWS = 64
 """How much a statement takes in; one is prepared for each number of rows."""
 
 
@@ -101,7 +101,7 @@ def store_new(database: sqlite3.Connection, operations: Sequence[Any]) -> list[i
     if not all(isinstance(operation, Accept) and operation.is_plain for operation in operations):
         return None
     rows = [row for connections, new in _spread(operations).items() for row in _rows(new, connections)]
-    if not 0 < len(rows) <= MOST_ROWS:
+    if not 0 < len(rows) <= MAX_ROWS:
         return None
     try:
         _insert(database, rows)
@@ -157,8 +157,8 @@ def _unknown(database: sqlite3.Connection, entries: Sequence[Entry]) -> list[Ent
     for entry in entries:
         new.setdefault(entry.dedupe, entry)
     wanted = list(new)
-    for start in range(0, len(wanted), MOST_ROWS):
-        some = wanted[start : start + MOST_ROWS]
+    for start in range(0, len(wanted), MAX_ROWS):
+        some = wanted[start : start + MAX_ROWS]
         for (known,) in database.execute(KNOWN.format(", ".join("?" * len(some))), some).fetchall():
             del new[known]
     return list(new.values())
@@ -193,7 +193,7 @@ def _row(entry: Entry) -> tuple[Any, ...]:
 
 def _insert(database: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     """Take rows in, as many at once as a statement does. Raises sqlite3.IntegrityError for a batch that is known."""
-    for start in range(0, len(rows), MOST_ROWS):
-        some = rows[start : start + MOST_ROWS]
+    for start in range(0, len(rows), MAX_ROWS):
+        some = rows[start : start + MAX_ROWS]
         values = [value for row in some for value in row]
         database.execute(f"INSERT INTO intake VALUES {', '.join([ROW] * len(some))}", values)  # noqa: S608

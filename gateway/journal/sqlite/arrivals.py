@@ -10,12 +10,12 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-MOST_LEFT = 2048
+MAX_LEFT = 2048
 AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Put:
+class PutAway:
     """Put into lanes what has arrived: any operation does that is about neither storing nor settling."""
 
 
@@ -35,7 +35,7 @@ PUT_UP_TO = (
 A_FEW = f"(SELECT max(first_seq) FROM (SELECT first_seq FROM arrivals ORDER BY first_seq LIMIT {AT_ONCE}))"  # noqa: S608
 PUT_ALL = [statement.format(upto=2**63 - 1) for statement in PUT_UP_TO]
 PUT_A_FEW = "; ".join([statement.format(upto=A_FEW) for statement in PUT_UP_TO])
-MANY_ARE_LEFT = f"(SELECT min(first_seq) FROM arrivals) < (SELECT max(seq) FROM batches) - {MOST_LEFT}"  # noqa: S608
+MANY_ARE_LEFT = f"(SELECT min(first_seq) FROM arrivals) < (SELECT max(seq) FROM batches) - {MAX_LEFT}"  # noqa: S608
 OLDEST = "SELECT min(first_seq) FROM arrivals"
 FOR_ONE = "SELECT 1 FROM arrivals a, json_each(a.connections) c WHERE c.value = ? LIMIT 1"
 

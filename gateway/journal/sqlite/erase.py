@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.types import Entry, Receipt, Touched
+from gateway.journal.types import Entry, ErasedBatch, Receipt
 
 NUMBERS = msgspec.json.Decoder(list[int])
 
@@ -185,7 +185,7 @@ def receipt(database: sqlite3.Connection, seq: int, connection: str) -> Receipt 
         documents=len(NUMBERS.decode(removed)),
         memories=memories,
         touched=tuple(
-            Touched(message=message, part=part, withheld=bool(withheld), removed=bool(is_removed))
+            ErasedBatch(message=message, part=part, withheld=bool(withheld), removed=bool(is_removed))
             for message, part, withheld, is_removed in database.execute(TOUCHED, given).fetchall()
         ),
     )

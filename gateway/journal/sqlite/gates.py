@@ -10,16 +10,16 @@ from typing import Any
 import msgspec
 
 from gateway.journal.backlog import Gate
-from gateway.journal.closings import MOST_MS, OPERATOR, PAUSED, Closing, Others, governing
+from gateway.journal.shared_limits import MAX_MS, OPERATOR, PAUSED, ClosedGate, SharedLimits, governing
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class PublishGates:
     """A dispatcher tells of closings."""
 
     connection: str
     owner: str
-    closings: tuple[Closing, ...]
+    closings: tuple[ClosedGate, ...]
     now_ms: int
 
 
@@ -71,7 +71,7 @@ FORGET = (
 def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
     """Carry out what is told and what an operator wants among these operations."""
     for index, operation in enumerate(operations):
-        if isinstance(operation, Tell):
+        if isinstance(operation, PublishGates):
             _tell(database, operation)
         elif isinstance(operation, Pause):
             results[index] = _pause(database, operation)
@@ -87,7 +87,7 @@ def _pause(database: sqlite3.Connection, pause: Pause) -> bool:
     return False
 
 
-def _tell(database: sqlite3.Connection, told: Tell) -> None:
+def _tell(database: sqlite3.Connection, told: PublishGates) -> None:
     for one in told.closings:
         until_ms = told.now_ms + one.left_ms
         if one.scope is None:
@@ -96,13 +96,13 @@ def _tell(database: sqlite3.Connection, told: Tell) -> None:
             database.execute(CLOSE, (told.connection, one.scope, until_ms, one.reason, told.owner))
 
 
-def hear(database: sqlite3.Connection, connection: str, owner: str, now_ms: int) -> Others:
+def apply_remote(database: sqlite3.Connection, connection: str, owner: str, now_ms: int) -> SharedLimits:
     """What another dispatcher told of a connection before, and what an operator wants."""
     names = msgspec.json.encode(governing(connection)).decode()
     given = {"connection": connection, "owner": owner, "names": names, **_now(now_ms)}
     told = database.execute(HEAR, given).fetchall()
-    return Others(
-        closings=tuple(Closing(scope=scope, left_ms=left_ms, reason=reason) for scope, left_ms, reason in told),
+    return SharedLimits(
+        closings=tuple(ClosedGate(scope=scope, left_ms=left_ms, reason=reason) for scope, left_ms, reason in told),
         paused=bool(database.execute(IS_PAUSED, given).fetchone()[0]),
     )
 
@@ -127,4 +127,4 @@ def forget(database: sqlite3.Connection, now_ms: int) -> None:
 
 
 def _now(now_ms: int) -> dict[str, Any]:
-    return {"now_ms": now_ms, "most_ms": MOST_MS, "operator": OPERATOR}
+    return {"now_ms": now_ms, "most_ms": MAX_MS, "operator": OPERATOR}

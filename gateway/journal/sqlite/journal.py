@@ -17,8 +17,8 @@ import msgspec
 
 from gateway.journal import types
 from gateway.journal.backlog import Backlog
-from gateway.journal.closings import Closing, Others
-from gateway.journal.replays import Again, Picked, Replay, Selection
+from gateway.journal.replays import Picked, Replay, ReplayOrigin, Selection
+from gateway.journal.shared_limits import ClosedGate, SharedLimits
 from gateway.journal.sqlite import (
     accept,
     accounts,
@@ -33,8 +33,8 @@ from gateway.journal.sqlite import (
     settle,
 )
 from gateway.journal.sqlite.checkpoint import Checkpointer
-from gateway.journal.sqlite.commit import Committer
 from gateway.journal.sqlite.file import connect, path_of
+from gateway.journal.sqlite.group_commit import Committer
 from gateway.journal.sqlite.indexing import Indexer
 from gateway.journal.sqlite.locks import Turn, dispatching, writing
 from gateway.journal.types import (
@@ -122,13 +122,13 @@ class SqliteJournal:
                 self._shared.pop(settlement.connection, None)
         return held
 
-    async def rouse(self, connection: str, reason: str, *, now_ms: int) -> None:
+    async def wake(self, connection: str, reason: str, *, now_ms: int) -> None:
         """Make lanes due that wait for a reason; see the port."""
-        await self._do(lookup.Rouse(connection, reason, now_ms))
+        await self._do(lookup.Wake(connection, reason, now_ms))
 
-    async def recall(self, *, after_ms: int, now_ms: int, limit: int) -> int:
+    async def reschedule_after_clock_jump(self, *, after_ms: int, now_ms: int, limit: int) -> int:
         """Make lanes due that were put off for too long; see the port."""
-        recalled: int = await self._do(lookup.Recall(after_ms, now_ms, limit))
+        recalled: int = await self._do(lookup.RescheduleAfterClockJump(after_ms, now_ms, limit))
         return recalled
 
     async def is_dealt_with(self, connection: str, ref: bytes, before_seq: int) -> bool:
@@ -218,7 +218,7 @@ class SqliteJournal:
 
     async def note(self, points: Sequence[DataPoint]) -> None:
         """Add to the catalog of data points; see the port."""
-        await self._do(data_points.Note(tuple(points), types.MOST_DATA_POINTS))
+        await self._do(data_points.Note(tuple(points), types.MAX_DATA_POINTS))
 
     async def data_points(self) -> list[DataPoint]:
         """The catalog of data points; see the port."""
@@ -251,7 +251,7 @@ class SqliteJournal:
         is_known: bool = await self._do(replay.Abort(id))
         return is_known
 
-    async def withdrawn(self, user: int, again: Again) -> str:  # noqa: ARG002  # batches are found without it
+    async def withdrawn(self, user: int, again: ReplayOrigin) -> str:  # noqa: ARG002  # batches are found without it
         """Why what was stored again is not sent; see the port."""
         return self._read(replay.withdrawn, again)
 
@@ -289,11 +289,11 @@ class SqliteJournal:
             raise
         return descriptor
 
-    async def exchange(self, connection: str, closings: Sequence[Closing]) -> Others:
+    async def exchange(self, connection: str, closings: Sequence[ClosedGate]) -> SharedLimits:
         """Tell and hear what is closed; see the port. The only other dispatchers are those that were here before."""
         if closings:
-            await self._do(gates.Tell(connection, self._name, tuple(closings), _now_ms()))
-        return self._read(gates.hear, connection, self._name, _now_ms())
+            await self._do(gates.PublishGates(connection, self._name, tuple(closings), _now_ms()))
+        return self._read(gates.apply_remote, connection, self._name, _now_ms())
 
     async def pause(self, connection: str, left_ms: int | None) -> bool:
         """Have nothing sent for a while, or again; see the port."""
@@ -325,7 +325,7 @@ class SqliteJournal:
     async def _put_away(self, before_seq: int | None = None) -> None:
         """Have everything, or everything older than that, in its lane."""
         if self._read(arrivals.any_left, before_seq):
-            await self._do(arrivals.Put())
+            await self._do(arrivals.PutAway())
 
     async def _let_go(self) -> None:
         """Let go of lanes that were claimed and could not be read."""

@@ -16,7 +16,7 @@ from gateway.journal.backlog import Backlog, Gate, Waiting, assembled, rest_of
 from gateway.journal.replays import Replayed, unwrapped
 from gateway.journal.sqlite import accounts, arrivals, erase, gates, refs, replay
 from gateway.journal.sqlite.settle import SHARED, plain_key
-from gateway.journal.types import Count, Found, Outcome, Sighting
+from gateway.journal.types import Count, DeliveryStatus, Found, Outcome
 
 FOUND = """
     SELECT b.seq, b.user, b.message, b.part, b.received_ms, b.dialect, b.body, r.replay, p.created_ms FROM batches b
@@ -34,7 +34,7 @@ class Ping:
 
 
 @dataclass(frozen=True, slots=True)
-class Rouse:
+class Wake:
     """Make the lanes of a connection due that were given back for this reason."""
 
     connection: str
@@ -43,7 +43,7 @@ class Rouse:
 
 
 @dataclass(frozen=True, slots=True)
-class Recall:
+class RescheduleAfterClockJump:
     """Make up to ``limit`` lanes due that were put off until after then."""
 
     after_ms: int
@@ -150,10 +150,10 @@ def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[A
     for index, operation in enumerate(operations):
         if isinstance(operation, Ping):
             database.execute(PING, (operation.now_ms,))
-        elif isinstance(operation, Rouse):
+        elif isinstance(operation, Wake):
             given = {name: getattr(operation, name) for name in ("connection", "reason", "now_ms")}
             database.execute(ROUSE, given)
-        elif isinstance(operation, Recall):
+        elif isinstance(operation, RescheduleAfterClockJump):
             given = {name: getattr(operation, name) for name in ("after_ms", "now_ms", "limit")}
             results[index] = len(database.execute(RECALL, given).fetchall())
         elif isinstance(operation, Crashed):
@@ -259,15 +259,17 @@ def _found(database: sqlite3.Connection, row: Sequence[Any], closed: Mapping[str
     )
 
 
-def _finished(database: sqlite3.Connection, seq: int) -> list[Sighting]:
+def _finished(database: sqlite3.Connection, seq: int) -> list[DeliveryStatus]:
     rows = database.execute("SELECT connection, at_ms, outcomes FROM ledger WHERE seq = ? ORDER BY connection", (seq,))
     return [
-        Sighting(connection=c, at_ms=at, outcomes=OUTCOMES.decode(o), receipt=erase.receipt(database, seq, c))
+        DeliveryStatus(connection=c, at_ms=at, outcomes=OUTCOMES.decode(o), receipt=erase.receipt(database, seq, c))
         for c, at, o in rows.fetchall()
     ]
 
 
-def _waiting(database: sqlite3.Connection, seq: int, user: int, closed: Mapping[str, Sequence[Gate]]) -> list[Sighting]:
+def _waiting(
+    database: sqlite3.Connection, seq: int, user: int, closed: Mapping[str, Sequence[Gate]]
+) -> list[DeliveryStatus]:
     rows = database.execute(
         """
         SELECT w.connection, w.progress, coalesce(l.due_ms, w.due_ms), coalesce(l.attempts, 0), coalesce(l.reason, ''),
@@ -286,7 +288,7 @@ def _waiting(database: sqlite3.Connection, seq: int, user: int, closed: Mapping[
         {"user": user, "seq": seq},
     )
     return [
-        Sighting(
+        DeliveryStatus(
             connection=connection,
             progress=msgspec.json.decode(progress) if progress else {},
             due_ms=due_ms,

@@ -9,7 +9,17 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.replays import ABORTED, Again, Chosen, Picked, Replay, Selection, all_chosen, all_picked, cut
+from gateway.journal.replays import (
+    ABORTED,
+    Chosen,
+    Picked,
+    Replay,
+    ReplayOrigin,
+    Selection,
+    all_chosen,
+    all_picked,
+    cut,
+)
 from gateway.journal.sqlite import refs
 from gateway.journal.types import Entry, Outcome, hash_ref
 
@@ -115,7 +125,7 @@ def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[A
             database.execute(AT_ONCE, (operation.id,))
 
 
-def add(database: sqlite3.Connection, stored: Sequence[tuple[int, Entry, Again]]) -> None:
+def add(database: sqlite3.Connection, stored: Sequence[tuple[int, Entry, ReplayOrigin]]) -> None:
     """Batches have just been stored again: of which ones they are is noted."""
     rows = [(seq, again.of, entry.scope, again.replay, entry.facts) for seq, entry, again in stored]
     database.execute(REPLAYED, (_json(rows),))
@@ -146,7 +156,7 @@ def replays(database: sqlite3.Connection) -> list[Replay]:
     ]
 
 
-def withdrawn(database: sqlite3.Connection, again: Again) -> str:
+def withdrawn(database: sqlite3.Connection, again: ReplayOrigin) -> str:
     """Why what was stored again is not to be sent any more."""
     is_aborted, is_erased = database.execute(WITHDRAWN, (again.replay, again.of)).fetchone()
     return ABORTED if is_aborted else "erased" if is_erased else ""

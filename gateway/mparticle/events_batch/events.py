@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.mparticle import commerce, names
-from gateway.mparticle.event_common import Common, Happenings, Reader, location, payload
+from gateway.mparticle.event_common import Common, EventFacts, Reader, location, payload
 from gateway.mparticle.fields import (
     Fields,
     Wrong,
@@ -83,7 +83,7 @@ class Head(msgspec.Struct):
 head = msgspec.json.Decoder(Head).decode
 
 
-def happenings(raw: msgspec.Raw, index: int, batch: Batch) -> Happenings:
+def read_event(raw: msgspec.Raw, index: int, batch: Batch) -> EventFacts:
     """One entry of ``events``. Raises Wrong."""
     fields = opened(raw)
     type = required(word(fields, "event_type"), "event_type")
@@ -93,7 +93,7 @@ def happenings(raw: msgspec.Raw, index: int, batch: Batch) -> Happenings:
     return within(lambda found: _happenings(type, found, index, batch), data, "data")
 
 
-def _happenings(type: str, fields: Fields, index: int, batch: Batch) -> Happenings:
+def _happenings(type: str, fields: Fields, index: int, batch: Batch) -> EventFacts:
     if type == "user_attribute_change":
         return (_attribute_change(fields),)
     if type == "user_identity_change":
@@ -152,7 +152,7 @@ def _attribute_change(fields: Fields) -> AttributeChange:
     )
 
 
-def _identity_changes(fields: Fields) -> Happenings:
+def _identity_changes(fields: Fields) -> EventFacts:
     """An identity gained, lost or changed; of two types, one lost and one gained."""
     time_ms = time(fields, "timestamp_unixtime_ms")
     old, new = inner(fields, "old", recorded), inner(fields, "new", recorded)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.mparticle import commerce
-from gateway.mparticle.event_common import Common, Happenings, Reader, location, payload
+from gateway.mparticle.event_common import Common, EventFacts, Reader, location, payload
 from gateway.mparticle.fields import (
     Fields,
     Wrong,
@@ -61,7 +61,7 @@ class Head(msgspec.Struct):
 head = msgspec.json.Decoder(Head).decode
 
 
-def happenings(raw: msgspec.Raw, index: int, batch: Batch) -> Happenings:
+def read_event(raw: msgspec.Raw, index: int, batch: Batch) -> EventFacts:
     """One entry of ``events``. Raises Wrong."""
     fields = opened(raw)
     type = required(word(fields, "type"), "type")
@@ -88,7 +88,7 @@ def _common(fields: Fields, index: int, batch: Batch) -> Common:
     }
 
 
-def _attribute_changes(fields: Fields) -> Happenings:
+def _attribute_changes(fields: Fields) -> EventFacts:
     """Attributes lost, then attributes set; a name that is in both was set anew."""
     time_ms = time(fields, "timestamp_ms")
     added, removed = mapping(fields, "added"), mapping(fields, "removed")
@@ -105,7 +105,7 @@ def _attribute_changes(fields: Fields) -> Happenings:
     )
 
 
-def _identity_changes(fields: Fields) -> Happenings:
+def _identity_changes(fields: Fields) -> EventFacts:
     """Identities lost, then those changed or gained: of each type, the first lost became the first gained."""
     time_ms = time(fields, "timestamp_ms")
     added, removed = _by_type(listed(fields, "added")), _by_type(listed(fields, "removed"))

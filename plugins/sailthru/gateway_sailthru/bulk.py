@@ -17,7 +17,7 @@ BEGUN, ASKED = "job:begun", "job:asked"
 LARGEST_FILE = 9_000_000
 QUIET_S, LONGEST_S = 2.0, 60.0
 FIRST_LOOK_S, LONGEST_LOOK_S = 5.0, 60.0
-MOST_LOOKS = 360
+MAX_LOOKS = 360
 """Six hours, more or less: what takes longer is not waited for."""
 
 
@@ -100,6 +100,6 @@ def on_asked(call: Call, reply: Reply, settings: SailthruSettings) -> Call | Ver
         return delivered()
     if status == "error":
         return rejected("job_failed")
-    if reply.attempt >= MOST_LOOKS:
+    if reply.attempt >= MAX_LOOKS:
         return rejected("job_hangs")
     return retry("job_pending", after_s=min(LONGEST_LOOK_S, FIRST_LOOK_S * 2 ** min(reply.attempt, 10)))

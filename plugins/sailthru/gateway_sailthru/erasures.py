@@ -30,7 +30,7 @@ from gateway_sailthru.settings import SailthruSettings
 
 LOOK_UP = "erase:look_up"
 DELETE = "erase:by_sid"
-MOST_DELETIONS = 3
+MAX_DELETIONS = 3
 PAUSE_S = 60.0
 ERASED = "erased_ms"
 
@@ -64,7 +64,7 @@ def plan(
         email = address_of(user)
         yield email if isinstance(email, Skip) else Skip(reason="no_email")
     for value, key in found:
-        yield look_up(value, key, left=MOST_DELETIONS)
+        yield look_up(value, key, left=MAX_DELETIONS)
     for name in memory.user:
         if name != ERASED:
             yield Remember(key=name, value=None)

@@ -13,14 +13,14 @@ from gateway.sdk import Call, Remember, Skip
 LARGEST_FORM = 1_000_000
 CREDENTIALS = 1_000
 """Room for what signing adds."""
-MOST_GROWTH = 4
+MAX_GROWTH = 4
 """How many bytes of a form one byte of JSON may become."""
 
 
 def fits(call: Call) -> bool:
     """Whether the call's form is no larger than Sailthru is trusted to take; most are far from it."""
     room = LARGEST_FORM - CREDENTIALS
-    if MOST_GROWTH * len(msgspec.json.encode(call.json)) <= room:
+    if MAX_GROWTH * len(msgspec.json.encode(call.json)) <= room:
         return True
     return len(urlencode({"json": json.dumps(call.json)})) <= room
 

@@ -16,7 +16,7 @@ from gateway.testing import batch, custom_event, membership, plan_with, session,
 from gateway_sailthru import calls
 from gateway_sailthru.settings import SailthruSettings
 from gateway_sailthru.signing import signed
-from gateway_sailthru.sizes import MOST_GROWTH
+from gateway_sailthru.sizes import MAX_GROWTH
 
 VALUES = {"api_key": "0" * 32, "api_secret": "test-secret"}
 SETTINGS = SailthruSettings.model_validate(VALUES)
@@ -82,4 +82,4 @@ def test_updates_are_joined_as_long_as_one_call_can_carry_them():
 @given(st.recursive(st.text() | st.none() | st.floats(allow_nan=False) | st.integers(-(2**63), 2**63), st.lists))
 def test_no_value_grows_by_more_than_is_reckoned_with(value):
     payload = {"": value}
-    assert len(urlencode({"": json.dumps(payload)})) <= MOST_GROWTH * len(msgspec.json.encode(payload)) + 1
+    assert len(urlencode({"": json.dumps(payload)})) <= MAX_GROWTH * len(msgspec.json.encode(payload)) + 1

@@ -10,7 +10,7 @@ from typing import Any
 from gateway.sdk import JSON, Attribution, Batch, CustomEvent, Event, ScreenView, Skip
 from gateway_sessionm.values import as_text
 
-MOST_ATTRIBUTES = 10
+MAX_ATTRIBUTES = 10
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Happening = CustomEvent | ScreenView | Attribution
@@ -58,8 +58,8 @@ def _context(attributes: Mapping[str, JSON]) -> tuple[dict[str, str], list[Skip]
     """The first ten attributes that have a value, in the order posted."""
     valued = [name for name, value in attributes.items() if value is not None]
     skips = [Skip(reason="null_value", what=name) for name, value in attributes.items() if value is None]
-    skips.extend(Skip(reason="over_limit", what=name) for name in valued[MOST_ATTRIBUTES:])
-    return {name: as_text(attributes[name]) for name in valued[:MOST_ATTRIBUTES]}, skips
+    skips.extend(Skip(reason="over_limit", what=name) for name in valued[MAX_ATTRIBUTES:])
+    return {name: as_text(attributes[name]) for name in valued[:MAX_ATTRIBUTES]}, skips
 
 
 def _date(time_ms: int) -> str | None:

@@ -17,7 +17,7 @@ EMAIL = "email"
 KNOWN = "identifiers"
 """The key under which the plugin remembers which identifiers SessionM has confirmed."""
 
-MOST_LOOKS = 6
+MAX_LOOKS = 6
 """Ids under which a user is looked for: with the creation and what follows it that makes eight further calls."""
 
 
@@ -84,7 +84,7 @@ def identities_of(user: User, types: Mapping[str, str]) -> Identities:
         identifiers=list(identifiers),
         email=emails[0] if emails else None,
         skips=tuple(skips),
-        unlooked=tuple(dict.fromkeys(list(values.values())[MOST_LOOKS:])),
+        unlooked=tuple(dict.fromkeys(list(values.values())[MAX_LOOKS:])),
     )
 
 

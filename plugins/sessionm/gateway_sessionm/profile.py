@@ -23,7 +23,7 @@ RESERVED = {
 """mParticle's reserved attributes that have a field of their own at SessionM."""
 
 SPELLINGS = {name.lower(): name for name in RESERVED}
-MOST_ATTRIBUTES = 200
+MAX_ATTRIBUTES = 200
 CUSTOM = "user_profile"
 ODD = re.compile(r"[^A-Za-z0-9]")
 
@@ -51,10 +51,10 @@ def profile_of(attributes: Mapping[str, JSON], user_tag_value: str) -> tuple[dic
     for keys in claims.values():
         skips.extend(Skip(reason="key_collision", what=key) for key in keys if key not in chosen)
     ranked = sorted((key for key in attributes if key in chosen), key=lambda key: chosen[key][0])
-    skips.extend(Skip(reason="over_limit", what=key) for key in ranked[MOST_ATTRIBUTES:])
+    skips.extend(Skip(reason="over_limit", what=key) for key in ranked[MAX_ATTRIBUTES:])
     texts = {
         chosen[key]: user_tag_value if attributes[key] is None else as_text(attributes[key])
-        for key in ranked[:MOST_ATTRIBUTES]
+        for key in ranked[:MAX_ATTRIBUTES]
     }
     return _body(texts), skips
 

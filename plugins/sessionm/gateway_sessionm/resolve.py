@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.sdk import Call, Plan, Reply, Skip, Verdict, delivered, rejected, retry
 from gateway_sessionm import errand as errands
 from gateway_sessionm.errand import Errand, Step
-from gateway_sessionm.identities import MOST_LOOKS, confirmed, missing, shown
+from gateway_sessionm.identities import MAX_LOOKS, confirmed, missing, shown
 from gateway_sessionm.replies import NOT_THERE, Meaning, meaning, verdict
 from gateway_sessionm.settings import SessionMSettings
 
@@ -54,7 +54,7 @@ def _unknown(errand: Errand, code: str, settings: SessionMSettings) -> Verdict |
     match errand.step:
         case Step.UPDATE | Step.IDENTIFY | Step.SEND:
             looks = dict.fromkeys(identifier.external_id for identifier in errand.identifiers)
-            return _look_on(errand.at(errand.step, looks=list(looks)[:MOST_LOOKS]), settings)
+            return _look_on(errand.at(errand.step, looks=list(looks)[:MAX_LOOKS]), settings)
         case Step.LOOK:
             return _look_on(errand, settings)
         case Step.ERASE:

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.sdk import Call
 from gateway_sessionm.errand import Errand, Step, errand_of, write_profile
-from gateway_sessionm.profile import MOST_ATTRIBUTES, merged, size
+from gateway_sessionm.profile import MAX_ATTRIBUTES, merged, size
 
 
 def folded(calls: Iterable[Call]) -> list[Call]:
@@ -40,7 +40,7 @@ def _both(first: Call, second: Call) -> Call | None:
     """One call with the effect of both, the second winning, or None where there is none."""
     earlier, later = errand_of(first), errand_of(second)
     user = merged(earlier.user, later.user)
-    if size(user) > MOST_ATTRIBUTES or earlier.identifiers != later.identifiers:
+    if size(user) > MAX_ATTRIBUTES or earlier.identifiers != later.identifiers:
         return None
     both = Errand(
         step=Step.UPDATE,

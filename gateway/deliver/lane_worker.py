@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from gateway.clock import Clock
-from gateway.deliver.folding import fold
-from gateway.deliver.judging import numbered
-from gateway.deliver.making import Answer, Maker, Place, Wait
+from gateway.deliver.coalesce import fold
+from gateway.deliver.executor import Answer, CallExecutor, Place, Wait
+from gateway.deliver.judge import numbered
 from gateway.deliver.pools import Pools
-from gateway.deliver.progress import Chain, Ending, ItemProgress
-from gateway.deliver.verdicts import MOST_WAIT_S
+from gateway.deliver.progress import CallOutcome, FollowUps, ItemProgress
+from gateway.deliver.verdicts import MAX_WAIT_S
 from gateway.journal.types import Item, Lane, Memo, Settlement
 from gateway.log import logger
 from gateway.plan import FactPlan
 from gateway.sdk import Call, Remember, Reply, Verdict
 
-MOST_FOLLOW_UPS = 8
+MAX_FOLLOW_UPS = 8
 HOUR_MS = 3_600_000
-MOST_SILENCE_S = 900.0
+MAX_SILENCE_S = 900.0
 """A lane that another one asks for asks by itself after so long: the other may be gone."""
 
 
@@ -39,26 +39,26 @@ def answer_to(call_id: str) -> str:
     return f"shared {call_id}"
 
 
-def _shared_by(chain: Chain, answer: Answer) -> str:
+def _shared_by(chain: FollowUps, answer: Answer) -> str:
     """The call that was made for several lanes, and that this chain goes back to; empty where there is none."""
     return answer.by if chain.length == 0 else chain.by
 
 
-def _another_asks(chain: Chain, answer: Answer) -> bool:
+def _another_asks(chain: FollowUps, answer: Answer) -> bool:
     """Whether to leave it to another lane to ask again: all wait for the same answer."""
     judged = answer.judged
     is_for_all = bool(chain.by) and not answer.first and answer.wait is None
     return is_for_all and isinstance(judged, Verdict) and judged.word == "retry" and not judged.restart
 
 
-def _until_asked(chain: Chain, answer: Answer) -> Wait:
+def _until_asked(chain: FollowUps, answer: Answer) -> Wait:
     """How long what is under way is left alone; of many lanes one asks, and rouses the others when it has an answer."""
     if chain.by and not answer.first:
-        return Wait(seconds=MOST_SILENCE_S, reason=answer_to(chain.by))
-    return Wait(seconds=min(chain.next[0].after_s, MOST_WAIT_S), reason="under_way")
+        return Wait(seconds=MAX_SILENCE_S, reason=answer_to(chain.by))
+    return Wait(seconds=min(chain.next[0].after_s, MAX_WAIT_S), reason="under_way")
 
 
-def _answers(item: ItemProgress, chain: Chain, reply: Reply | None) -> tuple[str, ...]:
+def _answers(item: ItemProgress, chain: FollowUps, reply: Reply | None) -> tuple[str, ...]:
     """What was answered in a chain so far, of a wish to be forgotten: that has to be on record."""
     if not item.plan.erases or reply is None:
         return chain.answers
@@ -70,7 +70,7 @@ class StaleClaim(Exception):
 
 
 @dataclass(slots=True, kw_only=True)
-class Run:
+class LaneRun:
     """One claimed lane while it is worked on."""
 
     lane: Lane
@@ -89,9 +89,9 @@ class Run:
         """How many bytes the lane holds of what was posted."""
         return sum(len(item.item.body) for item in self.work)
 
-    def begin(self, call: Call) -> Chain:
+    def begin(self, call: Call) -> FollowUps:
         """What is still to be made in this call's place: itself, or what its last answer led to."""
-        return self.owners[call.id].chains.get(call.id) or Chain(next=(call,), covers=call.covers, length=0)
+        return self.owners[call.id].chains.get(call.id) or FollowUps(next=(call,), covers=call.covers, length=0)
 
     def reopen(self, call: Call) -> None:
         """Forget what a call's answers led to: it is to be made again itself."""
@@ -99,7 +99,7 @@ class Run:
         if item.chains.pop(call.id, None) is not None:
             self.changed = (item,)
 
-    def go_on(self, call: Call, chain: Chain) -> ItemProgress:
+    def go_on(self, call: Call, chain: FollowUps) -> ItemProgress:
         """Have this chain take the call's place; returns the item whose progress that is."""
         item = self.owners[call.id]
         item.chains[call.id] = chain
@@ -109,7 +109,7 @@ class Run:
         """The lane is not stuck, or no longer: what comes next has its own attempts, and its own time to fail."""
         self.attempts = self.failing_since_ms = 0
 
-    def note(self, call: Call, ending: Ending) -> Sequence[ItemProgress]:
+    def note(self, call: Call, ending: CallOutcome) -> Sequence[ItemProgress]:
         """Write the end of a call, and of those it covers, into their items; returns these.
 
         What a chain covered when it began may be planned no longer (a filter changed): that has its own word.
@@ -148,16 +148,16 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Courier:
-    """Works on one connection's lanes. ``settle`` records, ``rouse`` makes lanes due that wait for a reason.
+class LaneWorker:
+    """Works on one connection's lanes. ``settle`` records, ``wake`` makes lanes due that wait for a reason.
 
     ``refusals`` remembers, by user, the call that a lane stopped at because it was refused.
     """
 
-    maker: Maker
+    maker: CallExecutor
     pools: Pools
     settle: Callable[[Settlement], Awaitable[bool]]
-    rouse: Callable[[str], Awaitable[None]]
+    wake: Callable[[str], Awaitable[None]]
     clock: Clock
     refusals: dict[int, Refusal] = field(default_factory=dict)
 
@@ -166,7 +166,7 @@ class Courier:
 
         Raises StaleClaim.
         """
-        run = Run(lane=lane, work=work, attempts=lane.attempts, failing_since_ms=lane.failing_since_ms)
+        run = LaneRun(lane=lane, work=work, attempts=lane.attempts, failing_since_ms=lane.failing_since_ms)
         calls = self._calls(lane, work)
         for position, call in enumerate(calls):
             end = await self._make(run, call)
@@ -199,7 +199,7 @@ class Courier:
         covered = {id for item in work for chain in item.chains.values() for id in chain.covers}
         return [call for call in calls if call.id in heads or call.id not in covered]
 
-    async def _make(self, run: Run, call: Call) -> Ending | Wait:
+    async def _make(self, run: LaneRun, call: Call) -> CallOutcome | Wait:
         """Make a call and whatever its answers lead to, until it ends or has to wait."""
         chain = run.begin(call)
         while True:
@@ -209,21 +209,21 @@ class Courier:
             by = _shared_by(chain, answer)
             after = self._after(run, call, chain, answer)
             if chain.by and answer.first and not isinstance(after, Wait):
-                await self.rouse(answer_to(by))
+                await self.wake(answer_to(by))
             if isinstance(after, Wait):
-                return Wait(seconds=MOST_SILENCE_S, reason=answer_to(by)) if _another_asks(chain, answer) else after
-            if isinstance(after, Ending):
+                return Wait(seconds=MAX_SILENCE_S, reason=answer_to(by)) if _another_asks(chain, answer) else after
+            if isinstance(after, CallOutcome):
                 return replace(after, by=by) if by != call.id else after
             withdrawn = run.owners[call.id].plan.withdrawn
             if withdrawn and not after.is_under_way:  # nothing new is begun, for whom is erased above all
-                return Ending(word="skipped", reason=withdrawn)
+                return CallOutcome(word="skipped", reason=withdrawn)
             chain, item = after, run.go_on(call, after)
             if chain.is_under_way:
                 run.changed = (item,)
                 return _until_asked(chain, answer)
             await self._record(run.settlement(touched=(item,)))
 
-    async def _answer(self, run: Run, call: Call, item: Item) -> Answer | Wait:
+    async def _answer(self, run: LaneRun, call: Call, item: Item) -> Answer | Wait:
         """Make a call, with those of other lanes where it has a pool and no process has died of it."""
         attempt, at = run.attempts + 1, Place(run.lane.user, item.seq)
         if call.pool and not item.crashes:
@@ -231,14 +231,14 @@ class Courier:
             return await self.pools.make(call, attempt=attempt, weight=run.weight, at=at)
         return await self.maker.make(call, attempt=attempt, at=at)
 
-    def _after(self, run: Run, call: Call, chain: Chain, answer: Answer) -> Ending | Wait | Chain:
+    def _after(self, run: LaneRun, call: Call, chain: FollowUps, answer: Answer) -> CallOutcome | Wait | FollowUps:
         """What an answer to the next call of a chain leads to."""
         judged, by = answer.judged, _shared_by(chain, answer)
         if by and answer.is_no:  # of what many shared: now each lane makes its call by itself
             alone = chain.instead or replace(call, pool="")
-            return Chain(next=(alone,), covers=chain.covers, length=chain.length + 1)
-        ended: Ending | Wait | None
-        if isinstance(judged, Ending):
+            return FollowUps(next=(alone,), covers=chain.covers, length=chain.length + 1)
+        ended: CallOutcome | Wait | None
+        if isinstance(judged, CallOutcome):
             return judged
         if isinstance(judged, Verdict):
             ended = answer.wait or self._weigh(run, chain.next[0], answer.reply, judged)
@@ -249,15 +249,15 @@ class Courier:
             ended = self._follow(run, judged)
             rest = (*numbered(judged, call, chain.length + 1), *chain.next[1:])
         answers = _answers(run.owners[call.id], chain, answer.reply)
-        if ended is not None and not (ended == Ending(word="delivered") and rest):
-            return replace(ended, detail="; ".join(answers)) if answers and isinstance(ended, Ending) else ended
-        if chain.length == MOST_FOLLOW_UPS:
-            return Ending(word="dead", reason="endless", detail="the plugin's follow-up calls do not end")
+        if ended is not None and not (ended == CallOutcome(word="delivered") and rest):
+            return replace(ended, detail="; ".join(answers)) if answers and isinstance(ended, CallOutcome) else ended
+        if chain.length == MAX_FOLLOW_UPS:
+            return CallOutcome(word="dead", reason="endless", detail="the plugin's follow-up calls do not end")
         instead = replace(call, pool="") if by and chain.length == 0 else chain.instead
         length = chain.length + 1
-        return Chain(next=rest, covers=chain.covers, length=length, answers=answers, by=by, instead=instead)
+        return FollowUps(next=rest, covers=chain.covers, length=length, answers=answers, by=by, instead=instead)
 
-    def _weigh(self, run: Run, call: Call, reply: Reply | None, verdict: Verdict) -> Ending | Wait:
+    def _weigh(self, run: LaneRun, call: Call, reply: Reply | None, verdict: Verdict) -> CallOutcome | Wait:
         """What a verdict makes of a call."""
         if verdict.word == "refused":
             return self._refuse(run, call, verdict)
@@ -266,19 +266,19 @@ class Courier:
         run.moved_on()
         if verdict.word == "rejected":
             status = f"{call.method} was answered {reply.status if reply else None}"
-            return Ending(word="dead", reason=verdict.reason or "rejected", detail=status)
-        return Ending(word="delivered")
+            return CallOutcome(word="dead", reason=verdict.reason or "rejected", detail=status)
+        return CallOutcome(word="delivered")
 
-    def _follow(self, run: Run, planned: FactPlan) -> Ending | None:
+    def _follow(self, run: LaneRun, planned: FactPlan) -> CallOutcome | None:
         """What a plan in the place of a verdict makes of a call; None where further calls must be made."""
         run.moved_on()
         run.memories.extend(planned.memories)
         if planned.calls:
             return None
         reason = next((skip.reason for skip in planned.skips if skip.what is None), None)
-        return Ending(word="delivered") if reason is None else Ending(word="skipped", reason=reason)
+        return CallOutcome(word="delivered") if reason is None else CallOutcome(word="skipped", reason=reason)
 
-    def _refuse(self, run: Run, call: Call, verdict: Verdict) -> Ending | Wait:
+    def _refuse(self, run: LaneRun, call: Call, verdict: Verdict) -> CallOutcome | Wait:
         """Rest the whole connection: its credentials or its set-up are wrong, and no attempt is spent on that.
 
         But a call that is refused again, after others were taken, is refused for its own sake: its lane alone waits.
@@ -298,11 +298,11 @@ class Courier:
             logger.error("connection refused", connection=name, reason=verdict.reason, rest_s=rest_s)
         return Wait(seconds=rest_s, reason=reason)
 
-    def _try_later(self, run: Run, verdict: Verdict) -> Ending | Wait:
+    def _try_later(self, run: LaneRun, verdict: Verdict) -> CallOutcome | Wait:
         """Spend an attempt and have the lane wait; give up on what has failed for too long."""
         now_ms = self.clock.now_ms()
         run.failing_since_ms = min(run.failing_since_ms or now_ms, now_ms)
         if run.failing_since_ms < self.clock.ago_ms(int(self.maker.delivery.give_up_after_hours * HOUR_MS)):
-            return Ending(word="dead", reason="gave_up", detail=verdict.reason)
+            return CallOutcome(word="dead", reason="gave_up", detail=verdict.reason)
         run.attempts += 1
         return Wait(seconds=self.maker.backoff_s(run.attempts - 1, verdict), reason=verdict.reason)

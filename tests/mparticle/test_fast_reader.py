@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.mparticle.decoding import decode
-from gateway.mparticle.firehose.fast import usual
+from gateway.mparticle.firehose.fast import parse_fast
 from gateway.mparticle.json import Malformed, sound
-from gateway.mparticle.posts import careful
+from gateway.mparticle.posts import parse_full
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 EVENTS = json.loads((FIXTURES / "firehose-events.json").read_text())
@@ -34,9 +34,9 @@ def told(part):
 
 def agreed(posted):
     """The part that the quick reader makes, having been compared with the careful one's; None where it makes none."""
-    part = usual(sound(posted))
+    part = parse_fast(sound(posted))
     if part is not None:
-        (expected,) = careful(sound(posted)).parts
+        (expected,) = parse_full(sound(posted)).parts
         assert told(part) == told(expected)
         batch = decode("firehose", part.body, message=part.message, part=part.number)
         assert batch == decode("firehose", expected.body, message=part.message, part=part.number)
@@ -65,7 +65,7 @@ def test_a_usual_message_is_read_in_one_pass(spelling):
 )
 def test_nothing_of_an_account_is_left_but_its_id(account):
     posted = body({**USUAL, "account": account})
-    part = agreed(posted) or careful(sound(posted)).parts[0]
+    part = agreed(posted) or parse_full(sound(posted)).parts[0]
     assert json.loads(part.body)["account"] == {n: value for n, value in account.items() if n == "account_id"}
 
 
@@ -81,7 +81,7 @@ def test_nothing_of_an_account_is_left_but_its_id(account):
 )
 def test_an_account_spelled_otherwise_or_twice_leaves_no_settings_either(posted):
     assert agreed(posted) is None
-    (part,) = careful(sound(posted)).parts
+    (part,) = parse_full(sound(posted)).parts
     assert not any(secret in part.body.decode() for secret in SECRETS)
 
 
@@ -108,7 +108,7 @@ def test_an_account_spelled_otherwise_or_twice_leaves_no_settings_either(posted)
     ],
 )
 def test_whatever_is_unusual_is_left_to_the_careful_reader(change):
-    assert usual(sound(body({**USUAL, **change}))) is None
+    assert parse_fast(sound(body({**USUAL, **change}))) is None
 
 
 values = st.recursive(

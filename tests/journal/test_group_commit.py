@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from gateway.journal.sqlite.commit import ASIDE_S, MOST_AT_ONCE, SLOW_S, Committer
+from gateway.journal.sqlite.group_commit import ASIDE_S, MAX_AT_ONCE, SLOW_S, Committer
 
 pytestmark = pytest.mark.anyio
 
@@ -105,9 +105,9 @@ async def test_the_loop_takes_over_from_a_thread_that_is_never_done(writer, comm
 async def test_no_transaction_is_without_bound_and_none_is_forgotten(writer, committer, here):
     if here:
         committer.write_here()
-    many = [committer.submit(number) for number in range(2 * MOST_AT_ONCE + 1)]
-    assert await asyncio.gather(*many) == [f"{number} done" for number in range(2 * MOST_AT_ONCE + 1)]
-    assert max(len(operations) for _, operations in writer.ran) <= MOST_AT_ONCE
+    many = [committer.submit(number) for number in range(2 * MAX_AT_ONCE + 1)]
+    assert await asyncio.gather(*many) == [f"{number} done" for number in range(2 * MAX_AT_ONCE + 1)]
+    assert max(len(operations) for _, operations in writer.ran) <= MAX_AT_ONCE
 
 
 @pytest.mark.parametrize("here", [False, True])

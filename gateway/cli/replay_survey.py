@@ -12,8 +12,8 @@ import msgspec
 from gateway.cli.preview import Shown, shown_call
 from gateway.cli.tables import table
 from gateway.clock import Clock
-from gateway.deliver.folding import fold
-from gateway.deliver.making import Wait
+from gateway.deliver.coalesce import fold
+from gateway.deliver.executor import Wait
 from gateway.deliver.progress import ItemProgress
 from gateway.dispatch.planner import ItemPlanner, NoAccountPlanner, make_planner
 from gateway.dispatch.prepare import prepare
@@ -27,8 +27,8 @@ from gateway.plugins.watchdog import Watchdog
 from gateway.settings import ConfigurationError, Settings
 
 FIRST = 5
-MOST_PATHS = 1_000
-MOST_PLANNERS = 1_000
+MAX_PATHS = 1_000
+MAX_PLANNERS = 1_000
 OTHER = "(other paths)"
 CANNOT = {
     "not_configured": "the connection is no longer configured",
@@ -110,7 +110,7 @@ class Survey:
         calls = fold(connection, list(progress.open_calls()), joined.guard)
         for call in calls:
             key = (connection.name, call.method, connection.mask(call.path))
-            known = key in self.calls or len(self.calls) < MOST_PATHS
+            known = key in self.calls or len(self.calls) < MAX_PATHS
             self.calls[key if known else (connection.name, call.method, OTHER)] += 1
             if len(self.first) < FIRST:
                 base = {"connection": connection.name, "plugin": connection.plugin.name}
@@ -121,7 +121,7 @@ class Survey:
     async def _join(self, name: str) -> Joined | None:
         """A connection, or that of an account with the settings that are kept; None where these cannot be used."""
         if name not in self.joined:
-            if len(self.joined) >= MOST_PLANNERS:
+            if len(self.joined) >= MAX_PLANNERS:
                 self.joined.clear()
             self.joined[name] = await self._made(name)
         return self.joined[name]

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from gateway.clock import Clock
+from gateway.deliver.executor import CallExecutor
 from gateway.deliver.gates import Gates
-from gateway.deliver.lane import MOST_FOLLOW_UPS, Courier, StaleClaim
-from gateway.deliver.making import Maker
+from gateway.deliver.lane_worker import MAX_FOLLOW_UPS, LaneWorker, StaleClaim
 from gateway.deliver.pools import Pools
 from gateway.deliver.progress import ItemProgress
-from gateway.deliver.sending import Sender
+from gateway.deliver.sender import Sender
 from gateway.journal.types import Item, Lane, Outcome
 from gateway.plan import FactPlan, ItemPlan
 from gateway.plugins.watchdog import Watchdog
@@ -101,7 +101,7 @@ class Bench:
         one = connection(Plugin(), {})
         guard = Watchdog(patience_s)
         self.gates = Gates(rates={}, headers=None, clock=lambda: self.now / 1000)
-        maker = Maker(
+        maker = CallExecutor(
             connection=one,
             sender=Sender(one, httpx.MockTransport(self.partner), now_ms=lambda: self.now, guard=guard),
             gates=self.gates,
@@ -109,7 +109,7 @@ class Bench:
             stopping=lambda: self.stopping,
             guard=guard,
         )
-        self.courier = Courier(maker=maker, pools=Pools(maker), settle=self.settle, rouse=self.rouse, clock=self.clock)
+        self.courier = LaneWorker(maker=maker, pools=Pools(maker), settle=self.settle, wake=self.wake, clock=self.clock)
 
     def partner(self, request):
         self.headers.append(request.headers)
@@ -121,7 +121,7 @@ class Bench:
             return answer
         return httpx.Response(answer) if isinstance(answer, int) else httpx.Response(200, json=answer)
 
-    async def rouse(self, reason):
+    async def wake(self, reason):
         self.roused.append(reason)
 
     async def settle(self, settlement):
@@ -342,7 +342,7 @@ async def test_a_plugin_that_asks_to_wait_for_ever_is_asked_again():
     [
         ("unsigned", "test 0 sign: ValueError at line"),
         ("lost", "test 0 sign: InvalidPlan: expected a Call, got NoneType"),
-        ("slow", "test 0 sign: HookTimeout: interrupted at test_lane.py"),
+        ("slow", "test 0 sign: HookTimeout: interrupted at test_lane_worker.py"),
         ("split", "test 0 request: InvalidPlan: headers must be plain ASCII, each on one line"),
         ("x" * 70_000, "test 0 request: InvalidURL at line"),
         ("a\nb", "test 0 request: InvalidURL at line"),
@@ -415,7 +415,7 @@ async def test_a_chain_without_end_is_cut():
     bench = Bench(*[{"next": ["x"]}] * 20)
     await bench.deliver(work("a"))
     assert (len(bench.seen), bench.outcomes) == (
-        MOST_FOLLOW_UPS + 1,
+        MAX_FOLLOW_UPS + 1,
         [Outcome("a", "dead", "endless", (), "the plugin's follow-up calls do not end")],
     )
 

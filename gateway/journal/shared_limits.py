@@ -7,14 +7,14 @@ from typing import Protocol
 
 import msgspec
 
-MOST_MS = 3_660_000
+MAX_MS = 3_660_000
 """No dispatcher closes a gate for longer: what says so was written before a clock was set back."""
 OPERATOR = "operator"
 PAUSED = "paused"
 """Why an operator's gate is closed."""
 
 
-class Closing(msgspec.Struct, frozen=True, kw_only=True):
+class ClosedGate(msgspec.Struct, frozen=True, kw_only=True):
     """A rate-limit scope is closed, or the whole connection rests (``scope`` is None), for so long from now on."""
 
     scope: str | None
@@ -22,21 +22,21 @@ class Closing(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class Others(msgspec.Struct, frozen=True, kw_only=True):
+class SharedLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What a dispatcher hears of the others: how many work on a connection, itself counted, and what they told.
 
     They tell of scopes; that a connection rests, each finds out for itself. ``paused``: an operator wants it to.
     """
 
     dispatchers: int = 1
-    closings: tuple[Closing, ...] = ()
+    closings: tuple[ClosedGate, ...] = ()
     paused: bool = False
 
 
-class Closings(Protocol):
+class GateSharing(Protocol):
     """What an engine keeps of closings. All methods raise JournalUnavailable."""
 
-    async def exchange(self, connection: str, closings: Sequence[Closing]) -> Others:
+    async def exchange(self, connection: str, closings: Sequence[ClosedGate]) -> SharedLimits:
         """Tell other dispatchers what is closed, and hear what they told. Whoever does so counts as one of them."""
 
     async def pause(self, connection: str, left_ms: int | None) -> bool:

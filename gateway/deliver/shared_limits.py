@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from gateway.deliver.gates import Closed, Gates
-from gateway.journal.closings import Closing, Others
+from gateway.deliver.gates import GateClosure, Gates
+from gateway.journal.shared_limits import ClosedGate, SharedLimits
 from gateway.journal.types import JournalUnavailable
 from gateway.log import logger
 
 EVERY_S = 1.0
 
-Exchange = Callable[[Sequence[Closing]], Awaitable[Others]]
+Exchange = Callable[[Sequence[ClosedGate]], Awaitable[SharedLimits]]
 """Tell what is closed, and hear what others told. Raises JournalUnavailable."""
 
 
@@ -30,16 +30,16 @@ async def share_limits(gates: Gates, exchange: Exchange, every_s: float = EVERY_
 
 async def share(gates: Gates, exchange: Exchange) -> None:
     """Tell others what is closed here, close what the destination had closed there, share its rates, heed operators."""
-    now, untold = gates.clock(), gates.untold()
+    now, unpublished = gates.clock(), gates.unpublished()
     others = await exchange(
         [
-            Closing(scope=scope, left_ms=int(1000 * (closed.until - now)), reason=closed.reason)
-            for scope, closed in untold.items()
+            ClosedGate(scope=scope, left_ms=int(1000 * (closed.until - now)), reason=closed.reason)
+            for scope, closed in unpublished.items()
         ]
     )
     gates.dispatchers, gates.paused = others.dispatchers, others.paused
-    for scope, closed in untold.items():
+    for scope, closed in unpublished.items():
         gates.told(scope, closed.until)
     for one in others.closings:
         if one.scope is not None:
-            gates.hear(one.scope, Closed(until=gates.clock() + one.left_ms / 1000, reason=one.reason))
+            gates.apply_remote(one.scope, GateClosure(until=gates.clock() + one.left_ms / 1000, reason=one.reason))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gateway.deliver.gates import LOOK_S, SLOW, Gates
-from gateway.deliver.judging import judge
-from gateway.deliver.progress import Ending
-from gateway.deliver.sending import Sender
+from gateway.deliver.judge import judge
+from gateway.deliver.progress import CallOutcome
+from gateway.deliver.sender import Sender
 from gateway.deliver.verdicts import asked_wait_s
 from gateway.log import logger
 from gateway.plan import FactPlan, PluginFault
@@ -47,7 +47,7 @@ class Answer:
     is said to one of those whom it was made for.
     """
 
-    judged: Verdict | FactPlan | Ending
+    judged: Verdict | FactPlan | CallOutcome
     reply: Reply | None = None
     wait: Wait | None = None
     by: str = ""
@@ -56,11 +56,13 @@ class Answer:
     @property
     def is_no(self) -> bool:
         """Whether the destination will never take the call, or it cannot be made."""
-        return isinstance(self.judged, Ending) or (isinstance(self.judged, Verdict) and self.judged.word == "rejected")
+        return isinstance(self.judged, CallOutcome) or (
+            isinstance(self.judged, Verdict) and self.judged.word == "rejected"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Maker:
+class CallExecutor:
     """Makes one connection's calls. ``stopping`` says to let go, ``guard`` bounds hooks."""
 
     connection: Connection
@@ -81,7 +83,7 @@ class Maker:
             reply = await self.sender.send(call, attempt=attempt)
         except PluginFault as error:
             logger.warning("call cannot be made", connection=self.connection.name, problem=str(error))
-            return Answer(judged=Ending(word="dead", reason="plugin_error", detail=str(error)))
+            return Answer(judged=CallOutcome(word="dead", reason="plugin_error", detail=str(error)))
         finally:
             self.gates.leave(call.scope, reply)
         await self._rested()
@@ -89,7 +91,7 @@ class Maker:
         try:
             judged = judge(self.connection, call, reply, self.guard)
         except PluginFault as error:
-            return Answer(judged=Ending(word="dead", reason="plugin_error", detail=str(error)))
+            return Answer(judged=CallOutcome(word="dead", reason="plugin_error", detail=str(error)))
         return Answer(judged=judged, reply=reply, wait=self._felt(call, judged))
 
     async def _rested(self) -> None:

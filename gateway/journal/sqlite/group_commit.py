@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.journal.types import JournalUnavailable
 
-MOST_AT_ONCE = 1024
+MAX_AT_ONCE = 1024
 SLOW_S, ASIDE_S = 0.02, 0.5
 
 Transact = Callable[[Sequence[Any]], Sequence[Any]]
@@ -124,7 +124,7 @@ class Committer:
 
     def _next(self) -> Group:
         """Everything waiting, up to a bound."""
-        return [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_AT_ONCE))]
 
 
 def _call_all(tells: Sequence[Callable[[], None]]) -> None:

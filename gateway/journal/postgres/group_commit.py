@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.journal.types import JournalUnavailable
 
-MOST_AT_ONCE = 1024
+MAX_AT_ONCE = 1024
 
 Run = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
 """Carry out operations together and return a result for each.
@@ -20,7 +20,7 @@ Raises JournalUnavailable if nothing can be stored now, anything else if one of 
 Group = Sequence[tuple[Any, asyncio.Future[Any]]]
 
 
-class Grouped:
+class GroupCommit:
     """Whatever arrives while a group is under way shares the next one; nothing lingers."""
 
     def __init__(self, run: Run) -> None:
@@ -47,7 +47,7 @@ class Grouped:
 
     async def _work(self) -> None:
         while self._waiting:
-            group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_AT_ONCE))]
+            group = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_AT_ONCE))]
             await self._carry_out(group)
         self._working = None
 
