@@ -81,7 +81,7 @@ class ItemPlan:
             yield from (memory for fact in self.planned for memory in fact.memories if not memory.shared)
 
 
-def plan(  # noqa: PLR0913  # a plan is made of as much
+def plan(  # noqa: PLR0913  # planning needs all of them
     batch: Batch,
     connection: Connection,
     facts: Iterable[Fact],

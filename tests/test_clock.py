@@ -51,7 +51,7 @@ def test_a_jump_makes_nothing_older(steps, hours, said):
     assert world.ago(hours) == pytest.approx(said)
 
 
-def test_a_jump_is_seen_whoever_looks_first():
+def test_a_jump_is_seen_by_whichever_method_is_called_first():
     world = World()
     world.wrong_ms = 100 * HOUR
     assert world.ago(2) == -2
@@ -60,7 +60,7 @@ def test_a_jump_is_seen_whoever_looks_first():
     assert world.clock.backward_jumps == 1
 
 
-def test_a_clock_that_is_corrected_little_by_little_is_not_set():
+def test_a_clock_that_is_corrected_in_small_steps_has_no_jump():
     world = World()
     for _ in range(3600):
         world.passed_ms += 1_000

@@ -163,7 +163,7 @@ def test_facts_come_in_the_order_in_which_they_must_take_effect():
     ]
 
 
-def test_an_erasure_stands_alone():
+def test_an_erasure_is_the_only_fact_of_its_batch():
     said = batch(custom_event(), user=user(email="jo@example.com"), erasure=Erasure(request_id="r1"))
     assert [fact.id for fact in iter_facts(said)] == ["erasure:r1"]
 
@@ -173,7 +173,7 @@ def test_an_audience_is_a_fact_without_a_user():
     assert [(fact.id, fact.hook) for fact in iter_facts(said)] == [("audience:7", "on_audience")]
 
 
-def test_changes_alone_are_worth_asking_about():
+def test_changes_alone_are_facts():
     said = batch(user=user(), attribute_changes=(AttributeChange(name="a", removed=True),))
     assert [fact.id for fact in iter_facts(said)] == ["attributes"]
     assert [fact.id for fact in iter_facts(batch(user=user(removed=("a",))))] == ["attributes"]
@@ -207,13 +207,13 @@ def test_path_quotes_every_segment(segments, joined):
 
 
 @pytest.mark.parametrize("segment", ["", ".", ".."])
-def test_path_refuses_what_would_aim_elsewhere(segment):
+def test_path_refuses_segments_that_would_lead_elsewhere(segment):
     with pytest.raises(ValueError, match="cannot be a path segment"):
         path("users", segment)
 
 
 @pytest.mark.parametrize(("segment", "kind"), [(None, "NoneType"), (5, "int")])
-def test_a_path_of_what_is_no_text_says_which_segment(segment, kind):
+def test_path_names_the_segment_that_is_not_text(segment, kind):
     with pytest.raises(ValueError, match=f"segment 2 is {kind}, not text"):
         path("users", segment)
 

@@ -125,7 +125,7 @@ class HostedDispatcher:
         if made.trouble:
             logger.error("account unusable; its work is kept", connection=name, problem=made.trouble)
         elif before.startswith(REFUSED):
-            made.trouble = before  # until a call has been taken
+            made.trouble = before  # it stands until a call is delivered
         if made.trouble != before and made.print is not None:
             await self.journal.note_trouble(name, made.print, made.trouble)
         if known is not None and known.dispatcher is not None:

@@ -55,9 +55,9 @@ class Planner:
             rewritten = self.rewriter.rewrite(batch)
             try:
                 governed, planned = self._plan(item, rewritten, memory)
-            except HookTimeout:  # or the machine stood still for a while
+            except HookTimeout:  # once more: the machine may have stood still
                 governed, planned = self._plan(item, rewritten, memory)
-        except Exception as error:  # noqa: BLE001  # a rule or a plugin may have made anything of the batch
+        except Exception as error:  # noqa: BLE001  # rules and plugins may raise anything
             return ItemPlan(
                 item=item, settled=(*list_malformed(batch), *self._discard(item, batch, error)), batch=batch
             )

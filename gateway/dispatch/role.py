@@ -161,7 +161,7 @@ def _make_hosts(
     """Make the hosts of connections whose accounts bring their own settings."""
     if not settings.hosted:
         return []
-    from gateway.dispatch import hosting  # noqa: PLC0415  # heavy, and of use only here
+    from gateway.dispatch import hosting  # noqa: PLC0415  # heavy, and needed by hosted connections alone
     from gateway.sealing import Sealer  # noqa: PLC0415
 
     def make(connection: Connection, planner: ItemPlanner | None) -> Dispatcher:

@@ -53,7 +53,7 @@ class Rewriter:
         try:
             try:
                 changed = self._call(hook, batch)
-            except HookTimeout:  # or the machine stood still for a while
+            except HookTimeout:  # once more: the machine may have stood still
                 changed = self._call(hook, batch)
         except HookTimeout:
             raise RewriteFault(f"{name} rewrite: took too long, twice") from None

@@ -31,12 +31,12 @@ MAX_SUSPECTS_BYTES = 65_536 + 9 * 4 * MAX_MEMBERS
 SIZE_BYTES = SUSPECTS_AT + 2 * MAX_SUSPECTS_BYTES + 64
 LENGTH = Struct("=I")
 MAX_READS = 100
-"""Reads of a state that changes each time before the reader gives up: hooks that end so often do not hang."""
+"""The reader gives up after so many reads that each see a change: hooks that end so often do not hang."""
 
 SHARE = 0.05
 """The part of the process's time that the slow hooks of one connection may take."""
 MAX_DEBT_S = 10.0
-"""The debt from which on a connection rests until it has paid off the rest."""
+"""The debt, in seconds, from which on a connection rests until its debt is smaller."""
 MAX_REST_S = 600.0
 
 
@@ -57,7 +57,7 @@ class RunningHook:
     members: tuple[int, ...] = ()
 
 
-class Record:
+class VersionedBytes:
     """Bytes in shared memory that are replaced as a whole, so that neither a reader nor a crash meets half of them.
 
     There is room for two versions. The new one is written beside the old one; then one byte, the version's number,
@@ -107,8 +107,8 @@ class Blackbox:
         self._is_alone = is_alone
         self._memory = mmap.mmap(descriptor, SIZE_BYTES)
         self._since = memoryview(self._memory)[SINCE_AT:ABOUT_AT].cast("d")
-        self._charges = Record(self._memory, CHARGES_AT, MAX_CHARGES_BYTES)
-        self._suspected = Record(self._memory, SUSPECTS_AT, MAX_SUSPECTS_BYTES)
+        self._charges = VersionedBytes(self._memory, CHARGES_AT, MAX_CHARGES_BYTES)
+        self._suspected = VersionedBytes(self._memory, SUSPECTS_AT, MAX_SUSPECTS_BYTES)
         self._clock = clock
         self._pid = os.getpid()
 

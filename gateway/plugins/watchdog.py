@@ -31,7 +31,7 @@ class _Interrupted(BaseException):
 
 def _interrupt(_signal: int, frame: FrameType | None) -> None:
     if frame is not None and frame.f_code in (Watchdog.__enter__.__code__, Watchdog.__exit__.__code__):
-        return  # the hook has not begun, and the timer will ring again; or it has ended
+        return  # the hook has not begun, and the timer will ring again; or the hook has ended
     raise _Interrupted
 
 
@@ -98,7 +98,7 @@ class Watchdog:
     def _charge(self, took: float) -> None:
         logger.warning("a plugin's hook was slow", connection=self._connection, took_s=round(took, 3))
         if self._box is not None:
-            self._box.charge(self._connection, min(took, self._seconds))  # more is the machine's fault
+            self._box.charge(self._connection, min(took, self._seconds))  # a longer time is the machine's fault
             rest_s = self._box.rest_s(self._connection)
             if rest_s:
                 self._rest(rest_s)

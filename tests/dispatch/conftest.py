@@ -79,6 +79,12 @@ class Post:
         return Call(method="DELETE", path="users")
 
 
+@pytest.fixture
+def post():
+    """The connection of the plugin, which is sent everything."""
+    return connection(Post(), {}, name="post", configured=ConnectionSettings(plugin="post", **EVERYTHING))
+
+
 class Bench:
     """Posts messages into the journal and works on them; ``answers`` are the partner's statuses, then 200 for ever."""
 

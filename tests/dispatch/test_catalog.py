@@ -81,7 +81,7 @@ def test_audiences_are_names_too():
     assert times(noted(said)) == {("audiences", "Gold", "", ""): 1, ("audiences", "Silver", "", ""): 1}
 
 
-def test_first_and_last_seen_and_the_inputs_name_are_told():
+def test_a_data_point_has_its_input_and_when_it_was_first_and_last_seen():
     event = batch(custom_event("Signup"), device=IOS)
     assert noted(event, replace(event, input_name="The app"), event) == [
         DataPoint("loyalty", "ios", "events", "Signup", "", "", 1_000, 1_002, 2),
@@ -89,7 +89,7 @@ def test_first_and_last_seen_and_the_inputs_name_are_told():
     ]
 
 
-def test_taking_starts_anew_and_what_is_given_back_is_counted_on():
+def test_taking_starts_again_and_counts_given_back_are_added():
     seen = Catalog()
     seen.count("loyalty", SAID, 1_000)
     first = seen.take()
@@ -101,7 +101,7 @@ def test_taking_starts_anew_and_what_is_given_back_is_counted_on():
     assert {(point.first_ms, point.last_ms) for point in both} == {(1_000, 2_000)}
 
 
-def test_names_beyond_all_measure_are_not_kept(monkeypatch):
+def test_the_catalog_is_bounded(monkeypatch):
     monkeypatch.setattr(catalog, "MAX_GROUPS", 2)
     monkeypatch.setattr(catalog, "MAX_NAMES", 3)
     many = batch(*(custom_event(f"E{n}", attributes={f"a{m}": "" for m in range(9)}) for n in range(9)))

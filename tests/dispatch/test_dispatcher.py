@@ -141,7 +141,7 @@ async def test_a_member_waits_for_the_audience_and_nobody_else_does(bench):
     assert bench.seen[2:] == ["PUT audiences/5150", "POST members/5150"]
 
 
-async def test_an_audience_is_removed_after_its_members_have_been_told(bench):
+async def test_an_audience_is_removed_after_older_memberships_have_been_sent(bench):
     bench = bench(503)
     await bench.post(membership("p1"))
     await bench.work()
@@ -197,7 +197,7 @@ async def test_what_one_message_remembers_the_next_one_finds(bench):
     assert bench.body == b'{"remembered":{"seen":0}}'
 
 
-async def test_a_message_for_all_connections_and_for_one_is_sent_as_often_as_it_came(bench):
+async def test_a_message_for_all_connections_and_again_for_one_is_sent_twice(bench):
     bench = bench()
     await bench.post(message("m1", "a"))
     await bench.post(message("m1", "a"), only="post")
@@ -227,7 +227,7 @@ async def test_an_operators_pause_keeps_the_work(bench):
     assert bench.seen == ["POST events/a"]
 
 
-async def test_it_works_until_it_is_stopped_and_lets_go_of_what_it_has_in_hand(bench):
+async def test_it_works_until_it_is_stopped_and_gives_its_lanes_back(bench):
     bench = bench()
     running = asyncio.create_task(bench.dispatcher.run())
     await bench.post(message("m1", "a"))
@@ -254,7 +254,7 @@ class LosesClaims:
         return getattr(self.journal, name)
 
 
-async def test_a_claim_that_another_has_taken_over_is_let_go(bench):
+async def test_a_lost_claim_ends_the_work_on_the_lane(bench):
     bench = bench()
     await bench.post(message("m1", "a", "b"))
     bench.dispatcher.journal = LosesClaims(bench.journal, bench.clock)

@@ -126,13 +126,13 @@ async def test_an_aborted_replay_stops_at_once(journal, dead):
     assert [(one.state, one.facts) for one in await journal.replays()] == [("aborted", 6)]
 
 
-async def test_what_has_no_connection_any_more_is_counted_and_spends_no_time(journal, dead):
+async def test_facts_without_a_connection_are_counted_and_use_none_of_the_rate(journal, dead):
     clock, told = Clock(), []
     assert await make_runner(journal, await begun(journal), clock, told=told, configured=("email",)).run()
     assert (told[-1], await waiting(journal)) == ((0.0, 0, 16, ""), [])
 
 
-async def test_a_replay_gone_on_with_from_anywhere_stores_each_once(journal, dead):
+async def test_a_replay_resumed_from_anywhere_stores_each_batch_once(journal, dead):
     replay = await begun(journal)
     assert await make_runner(journal, replay, Clock()).run()
     again = make_runner(journal, replay, Clock())  # as if nothing had been noted of how far it had come
@@ -140,7 +140,7 @@ async def test_a_replay_gone_on_with_from_anywhere_stores_each_once(journal, dea
     assert await waiting(journal) == [f"m{number}" for number in range(8)]
 
 
-def test_a_gateway_that_knows_nothing_of_replays_cannot_read_what_is_stored_again():
+def test_a_release_without_replays_cannot_read_redelivered_batches():
     again = ReplayOrigin(replay="r1", of=1, accepted_ms=1, dialect="firehose", facts=("e1",))
     with pytest.raises(KeyError, match=DIALECT):
         decode(DIALECT, wrapped(again, b"{}"), message="m1", part=0)

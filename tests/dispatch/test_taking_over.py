@@ -42,7 +42,7 @@ class Held:
     ],
     ids=["at once", "less than a minute", "two minutes", "a journal that fails meanwhile"],
 )
-async def test_why_it_waits_is_said_once_and_then_once_a_minute(monkeypatch, answers, expected):
+async def test_the_reason_of_a_wait_is_logged_once_and_then_once_a_minute(monkeypatch, answers, expected):
     monkeypatch.setattr(dispatch, "TRY_EVERY_S", 0.0)
     journal = Held(*answers)
     with structlog.testing.capture_logs() as logged:
@@ -51,7 +51,7 @@ async def test_why_it_waits_is_said_once_and_then_once_a_minute(monkeypatch, ans
     assert journal.answers == []
 
 
-async def test_it_waits_no_longer_once_it_is_told_to_stop():
+async def test_the_wait_ends_when_the_process_is_stopped():
     stop = asyncio.Event()
     stop.set()
     journal = Held(*NO)

@@ -89,7 +89,7 @@ def test_a_users_attributes_are_changed(given, change, expected, lost):
     assert lost is None or kept_back == lost
 
 
-def test_each_change_is_made_of_what_the_one_before_made():
+def test_each_change_applies_to_the_result_of_the_one_before():
     assert attributes({"Full Name": "Jo Dam"}, {"case": "lower"}, {"rename": {"full name": "name"}}) == (
         {"name": "Jo Dam"},
         (),
@@ -97,7 +97,7 @@ def test_each_change_is_made_of_what_the_one_before_made():
     assert attributes({"B": 1, "c": 2}, {"case": "lower"}, {"drop": ["b"]}) == ({"c": 2}, (off("1.drop", "b"),))
 
 
-def test_changes_and_removals_and_what_audiences_share_follow():
+def test_changes_apply_to_removals_and_to_attributes_shared_with_audiences():
     said = batch(
         user=User(attributes={"Name": "Jo Dam"}, removed_attributes=("Old", "Name")),
         attribute_changes=(
@@ -167,7 +167,7 @@ def test_attributes_of_events_are_changed_by_kind_and_by_name():
     assert result.kept_back == {"a": (off("0.drop", "secret"),)}
 
 
-def test_a_user_of_whom_nothing_is_left_to_tell_is_withheld():
+def test_a_user_without_any_attribute_left_is_withheld():
     result = changed(batch(user=user(attributes={"a": 1})), {"case": "lower"}, {"drop": ["a"]})
     assert (result.facts, [each.reason for each in result.withheld]) == ((), ["dropped"])
 
@@ -212,7 +212,7 @@ def test_an_attribute_of_a_membership_that_is_dropped_is_named():
     assert changed(said, {"drop": ["tier"]}).kept_back == {"membership:1234:add": (off("0.drop", "tier"),)}
 
 
-def test_what_becomes_of_a_renamed_attribute_never_touches_the_one_that_has_the_name():
+def test_a_renamed_attribute_never_replaces_the_owner_of_its_new_name():
     removed = AttributeChange(name="old", removed=True)
     result = changed(
         batch(user=user(attributes={"tier": "gold"}, removed_attributes=("old",)), attribute_changes=(removed,)),

@@ -126,7 +126,7 @@ def test_consent_decides_by_purpose(rule, sent_if, said):
     assert ccpa in (None, ("no_consent", 'consent.ccpa."data_sale_opt_out"'))
 
 
-def test_every_purpose_must_be_fine():
+def test_every_purpose_must_be_consented_to():
     rules = {"gdpr": {"marketing": "only_if_true"}, "ccpa": {"data_sale_opt_out": "unless_true"}}
     assert refusal(told(gdpr=True, ccpa=False), consent=rules) is None
     assert refusal(told(gdpr=True, ccpa=True), consent=rules) == ("no_consent", 'consent.ccpa."data_sale_opt_out"')
@@ -148,7 +148,7 @@ def test_every_purpose_must_be_fine():
         ("", "web", False),
     ],
 )
-def test_events_are_chosen_by_an_attributes_value_as_either_dialect_says_it(value, wanted, matches):
+def test_events_are_chosen_by_an_attributes_value_in_either_dialect(value, wanted, matches):
     said = batch(event(attributes={"channel": value}))
     only, never = ("event_rule", 'only_events_with."channel"'), ("event_rule", 'no_events_with."channel"')
     assert refusal(said, only_events_with={"channel": wanted}) == (None if matches else only)
@@ -194,7 +194,7 @@ def test_a_sample_takes_any_user_there_may_be(value):
     )
 
 
-def test_a_message_on_audiences_is_held_to_the_rules_about_users_alone():
+def test_only_the_rules_about_users_apply_to_an_audience_message():
     said = batch(memberships=(membership("Gold"),), user=user(customer_id="c-1"), environment=None, device=ANYWHERE)
     inputs = {
         "platforms": ["ios"],
@@ -215,7 +215,7 @@ def test_a_plugin_sees_no_event_that_a_rule_keeps_back():
         ]
 
 
-def test_an_opt_out_that_cannot_be_read_is_one():
+def test_a_consent_that_cannot_be_read_counts_as_an_opt_out():
     odd = Quarantined(id="m:consent_state[...]", type="message", problem="consented: expected a boolean, got string")
     said = replace(told(), quarantined=(odd,))
     rules = {"ccpa": {"data_sale_opt_out": "unless_true"}}

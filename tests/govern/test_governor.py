@@ -67,7 +67,7 @@ ALL = ["identities", "attributes", "s", "e", "v", "p"]
 OFF = Defaults(new_data_points=False)
 
 
-def test_by_default_everything_may_be_sent_as_it_is():
+def test_by_default_everything_is_sent_unchanged():
     result = govern(SAID)
     assert ([fact.id for fact in result.facts], result.withheld, result.batch) == (ALL, (), SAID)
 

@@ -63,7 +63,7 @@ def test_a_failure_discards_or_passes_unchanged_and_names_no_value(hook, problem
     assert rewriter(hook, renamed, seconds=0.1, passes=True).rewrite(SAID) == renamed(SAID)
 
 
-def test_an_erasure_is_nobodys_to_rewrite():
+def test_no_package_may_rewrite_an_erasure():
     said = replace(SAID, erasure=Erasure(request_id="r"))
     assert rewriter(raising).rewrite(said) is said
 
@@ -85,7 +85,7 @@ def planned_by(rules):
     return planner.plan_item(item, SAID, Memory(), user=1)
 
 
-def test_what_a_rule_takes_away_has_a_word_and_what_it_adds_is_sent():
+def test_what_a_rule_removes_has_an_outcome_and_what_it_adds_is_sent():
     def swapped(batch):
         events = (batch.events[0], custom_event("c", id="c"))
         return replace(batch, events=events, user=replace(batch.user, attributes={}))
@@ -98,7 +98,7 @@ def test_what_a_rule_takes_away_has_a_word_and_what_it_adds_is_sent():
     ]
 
 
-def test_what_a_rule_fails_on_is_dead_with_the_rules_name():
+def test_a_batch_on_which_a_rule_fails_is_dead_with_the_rules_name():
     done = planned_by(rewriter(raising))
     assert [(one.fact, one.word, one.reason, one.detail, one.cause) for one in done.settled] == [
         (fact.id, "dead", "rule_error", "rule0 rewrite: ValueError", "rules.packages") for fact in iter_facts(SAID)

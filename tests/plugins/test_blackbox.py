@@ -25,7 +25,7 @@ def box(clock):
     return Blackbox(allocate_memory(), clock)
 
 
-def test_it_tells_of_the_hook_that_runs_and_of_none_once_that_has_ended(box):
+def test_it_holds_the_running_hook_until_that_ends(box):
     assert box.read_running_hook() is None
     box.note_subject(b"loyalty", b"on_reply", -7, 2**60)
     assert box.read_running_hook() is None
@@ -36,7 +36,7 @@ def test_it_tells_of_the_hook_that_runs_and_of_none_once_that_has_ended(box):
     assert box.read_running_hook() is None
 
 
-def test_it_tells_of_all_whose_call_it_is(box):
+def test_it_names_every_lane_of_a_shared_call(box):
     box.note_subject(b"loyalty", b"sign", 7, 2, (7, -8, 2**62))
     box.begin_hook(1.0)
     assert box.read_running_hook().members == (7, -8, 2**62)
@@ -78,7 +78,7 @@ os._exit(1)
     assert (box.read_running_hook(), box.rest_s("email") > 0) == (said, True)
 
 
-def test_a_connection_rests_until_what_it_cost_is_the_share_that_it_may_cost(box, clock):
+def test_a_connection_rests_until_it_has_paid_off_its_debt(box, clock):
     box.charge("email", MAX_DEBT_S)
     assert box.rest_s("email") == 0
     box.charge("email", 2.0)
@@ -128,7 +128,7 @@ def looked(box, looks):
 
 
 @pytest.mark.process
-def test_what_a_plugin_has_cost_is_read_whole_while_it_is_written():
+def test_charges_and_suspects_are_read_whole_while_they_are_written():
     descriptor = allocate_memory()
     program = f"""
 from gateway.plugins.blackbox import Blackbox

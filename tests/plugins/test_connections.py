@@ -33,7 +33,7 @@ def test_a_connection_joins_plugin_and_settings():
     assert (one.base_url, one.plugin.name, one.secrets) == ("https://api.example.com/test-key", "post", ("test-key",))
 
 
-def test_secrets_are_masked_wherever_they_stand_the_longest_first():
+def test_secrets_are_masked_everywhere_the_longest_first():
     one = connected(spare=["test-key-2"])
     assert one.mask("a test-key-2 b test-key") == "a *** b ***"
 
@@ -74,7 +74,7 @@ def test_a_misspelt_hook_is_an_error():
         make_plugin("post", plugin_of(on_evnt=lambda: None), version="1")
 
 
-def test_a_plugin_that_says_nothing_of_itself_is_an_error():
+def test_a_plugin_without_a_destination_hook_is_an_error():
     with pytest.raises(PluginError, match="does not implement destination"):
         make_plugin("post", object(), version="1")
     with pytest.raises(PluginError, match="must return a Destination"):
@@ -86,7 +86,7 @@ def test_a_plugin_that_is_not_installed_is_named_with_those_that_are():
         load_plugin("nope")
 
 
-def test_a_connection_that_cannot_be_used_keeps_no_other_from_it():
+def test_a_connection_that_cannot_be_used_does_not_affect_the_others():
     def loader(name):
         if name == "broken":
             raise PluginError("plugin 'broken' cannot be imported: ImportError: no")
@@ -110,7 +110,7 @@ def raising(*_):
 
 
 @pytest.mark.parametrize("member", ["base_url", "rates", "rate_headers"])
-def test_a_plugin_that_fails_over_its_settings_spoils_no_other_connection_and_tells_no_secret(member):
+def test_a_plugin_that_fails_with_its_settings_affects_no_other_connection_and_shows_no_secret(member):
     def destination():
         fine = Destination(title="Post", settings=Keys, base_url=lambda s: s.host)
         return replace(fine, **{member: raising})
@@ -122,6 +122,6 @@ def test_a_plugin_that_fails_over_its_settings_spoils_no_other_connection_and_te
     assert problems == ["connections.bad.plugin: plugin 'bad' cannot use these settings: KeyError"]
 
 
-def test_a_plugin_that_cannot_say_what_it_is_is_an_error():
+def test_a_destination_hook_that_raises_is_an_error():
     with pytest.raises(PluginError, match=r"destination\(\) raised KeyError"):
         make_plugin("post", plugin_of(destination=raising), version="1")

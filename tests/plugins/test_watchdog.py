@@ -45,7 +45,7 @@ def takes_memory():
         taken.append(bytearray(4 << 20))
 
 
-def test_what_takes_too_much_memory_gets_no_more_and_what_follows_does():
+def test_a_hook_that_takes_too_much_memory_fails_and_the_next_one_does_not():
     with pytest.raises(MemoryError), Watchdog(20, memory_bytes=32 << 20):
         takes_memory()
     assert len(bytearray(128 << 20)) == 128 << 20
@@ -68,7 +68,7 @@ def test_what_is_interrupted_is_named():
         loops()
 
 
-def test_time_that_others_lose_is_charged_and_rested_for():
+def test_a_slow_hook_is_charged_and_its_connection_rests():
     box, rests = Blackbox(allocate_memory()), []
     box.charge("email", MAX_DEBT_S)
     watchdog = Watchdog(5, box=box, connection="email", rest=rests.append)
