@@ -25,8 +25,8 @@ class Fact:
 def iter_facts(batch: Batch) -> Iterator[Fact]:
     """Yield the facts of a batch, in the order in which they must take effect.
 
-    An erasure comes alone. Otherwise identities come first, then attributes, audiences and memberships, then events in
-    order of time. Each id occurs once: a number is appended to an id that repeats.
+    An erasure comes alone. Otherwise identities come first, then attributes, consent, audiences and memberships, then
+    events in order of time. Each id occurs once: a number is appended to an id that repeats.
     """
     seen: dict[str, int] = {}
     for fact in _iter_all(batch):
@@ -47,6 +47,10 @@ def _iter_all(batch: Batch) -> Iterator[Fact]:
         yield Fact(id="identities", hook="on_identity", arguments={"changes": batch.identity_changes})
     if batch.user.attributes or batch.attribute_changes or batch.user.removed_attributes:
         yield Fact(id="attributes", hook="on_attributes", arguments={"changes": batch.attribute_changes})
+    if batch.consent_changes:
+        yield Fact(id="consent", hook="on_consent", arguments={"changes": batch.consent_changes})
+    if batch.is_bare:
+        yield _bare_fact(batch)
     if batch.audience is not None:
         yield Fact(id=f"audience:{batch.audience.id}", hook="on_audience", arguments={"audience": batch.audience})
     for membership in batch.memberships:
@@ -57,6 +61,38 @@ def _iter_all(batch: Batch) -> Iterator[Fact]:
             yield Fact(id=event.id, hook="on_session", arguments={"session": event})
         else:
             yield Fact(id=event.id, hook="on_event", arguments={"event": event})
+
+
+def _bare_fact(batch: Batch) -> Fact:
+    """Return the one fact of a bare batch: its consent state, ids of a device or a partner, or the message itself."""
+    if batch.user.consent.gdpr or batch.user.consent.ccpa:
+        return Fact(id="consent", hook="on_consent", arguments={"changes": ()})
+    if batch.user.partner_identities or batch.device.identities:
+        return Fact(id="identities", hook="on_identity", arguments={"changes": ()})
+    return Fact(id="message", hook="", arguments={"message": batch.id})
+
+
+def is_bare(batch: Batch) -> bool:
+    """Return whether a batch names somebody, and states nothing about them that any fact would tell.
+
+    A message that names nobody either, as a keep-alive does not, is not bare but empty.
+    """
+    states = (
+        batch.user.identities,
+        batch.identity_changes,
+        batch.user.attributes,
+        batch.user.removed_attributes,
+        batch.attribute_changes,
+        batch.consent_changes,
+        batch.memberships,
+        batch.events,
+        batch.quarantined,
+    )
+    if batch.erasure is not None or batch.audience is not None or any(states):
+        return False
+    user, consent = batch.user, batch.user.consent
+    names = (user.mpid, user.partner_identities, batch.device_stamp, batch.device.identities)
+    return any((*names, consent.gdpr, consent.ccpa, batch.integration_attributes))
 
 
 def describe_fact(fact: Fact) -> str:

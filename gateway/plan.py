@@ -98,6 +98,9 @@ def plan(  # noqa: PLR0913  # planning needs all of them
     common = {"user": batch.user, "batch": batch, "memory": memory, "settings": connection.settings}
     planned = []
     for fact in facts:
+        if not fact.hook:
+            planned.append(FactPlan(fact=fact.id, skips=(Skip(reason="nothing_to_send"),)))
+            continue
         if fact.hook not in connection.plugin.hooks:
             unsupported = Skip(reason="not_supported")
             planned.append(FactPlan(fact=fact.id, skips=(unsupported,), cause=f"{connection.key}.plugin"))

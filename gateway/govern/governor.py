@@ -97,7 +97,7 @@ class Governor:
         cause = ""
         if fact.hook == "on_identity":
             off, kept = self.filter.list_identities_off(batch), seen.identity_changes
-            cause = "" if seen.user.identities or kept else off[0].cause
+            cause = "" if seen.user.identities or kept or not off else off[0].cause
         elif fact.hook == "on_attributes":
             off, kept = self.filter.list_attributes_off(batch), seen.attribute_changes
             cause = "" if seen.user.attributes or seen.user.removed_attributes or kept else off[0].cause

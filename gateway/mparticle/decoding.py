@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from gateway.facts import is_bare
 from gateway.mparticle import erasures
 from gateway.mparticle.event_common import EventFact, EventFacts
 from gateway.mparticle.events_batch import events as events_batch_events
@@ -78,6 +79,8 @@ def decode(dialect: str, body: bytes, *, message: str, part: int) -> Batch:
     except Wrong as wrong:
         return Batch(id=message, part=part, dialect=dialect, quarantined=(Quarantined(id=message, problem=str(wrong)),))
     batch = complete(batch, events, spoken) if events else batch
+    if is_bare(batch):
+        batch = msgspec.structs.replace(batch, is_bare=True)
     return _lasting(batch, body) if is_nameless else batch
 
 

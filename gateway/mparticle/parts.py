@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from gateway.facts import is_bare
 from gateway.mparticle import names
 from gateway.mparticle.decoding import Dialect, Head
 from gateway.mparticle.event_common import CHANGES
@@ -113,7 +114,8 @@ def _weighed(said: Message, dialect: Dialect) -> tuple[int, list[str]]:
             told |= kinds
     identities = bool(batch.user.identities) or IdentityChange in told
     attributes = bool(batch.user.attributes or batch.user.removed_attributes) or AttributeChange in told
-    return facts + identities + attributes, ids
+    facts += identities + attributes + bool(batch.consent_changes)
+    return facts or is_bare(batch), ids
 
 
 def _head(raw: msgspec.Raw, dialect: Dialect) -> Head | None:

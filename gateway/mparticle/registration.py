@@ -21,7 +21,7 @@ None asks for all.
 NAME = "mParticle gateway"
 LONGEST_DESCRIPTION = 229
 
-EVENT_HOOKS = frozenset({"on_identity", "on_attributes", "on_event", "on_session"})
+EVENT_HOOKS = frozenset({"on_identity", "on_attributes", "on_consent", "on_event", "on_session"})
 AUDIENCE_HOOKS = frozenset({"on_audience", "on_membership"})
 ASKED = {
     "session_start": "on_session",

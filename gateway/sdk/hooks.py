@@ -17,6 +17,7 @@ from gateway.sdk.model import (
     AttributeChange,
     Audience,
     Batch,
+    ConsentChange,
     Erasure,
     IdentityChange,
     Membership,
@@ -46,6 +47,12 @@ class Hooks:
         self, changes: tuple[AttributeChange, ...], user: User, batch: Batch, memory: Memory, settings: Any
     ) -> Plan:
         """A batch told the user's whole profile; ``changes`` are the attributes set or removed, often none."""
+
+    @hookspec(firstresult=True)
+    def on_consent(
+        self, changes: tuple[ConsentChange, ...], user: User, batch: Batch, memory: Memory, settings: Any
+    ) -> Plan:
+        """The user gave or withdrew consent; ``changes`` are none where a batch holds the consent state and no more."""
 
     @hookspec(firstresult=True)
     def on_event(self, event: Event, user: User, batch: Batch, memory: Memory, settings: Any) -> Plan:

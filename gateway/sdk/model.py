@@ -215,7 +215,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``id`` is the message's id and ``part`` this user's place in it (a message may carry many users).
     ``dialect`` is ``firehose``, ``events`` or ``opendsr``. ``events`` are in order of time; those without a time
     stay behind the one they followed. ``environment`` is development, production or None.
-    ``integration_attributes`` stay as posted: flat in Firehose, nested by module in Events batches.
+    ``integration_attributes`` stay as posted: flat in Firehose, nested by module in Events batches. ``is_bare`` is true
+    for a batch that states nothing with a hook of its own: it names a user or a device, and no more.
     """
 
     id: str
@@ -245,3 +246,4 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     integration_attributes: dict[str, JSON] = {}
     attribution: dict[str, JSON] = {}
     context: dict[str, JSON] = {}
+    is_bare: bool = False

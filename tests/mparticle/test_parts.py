@@ -278,7 +278,53 @@ def test_a_post_that_would_take_far_more_room_than_it_has_is_too_much():
         parts({**message, "user_profiles": [profile] * 40_000})
 
 
-def test_a_profile_that_says_nothing_is_no_part_and_moves_no_other():
+def test_a_profile_that_names_nobody_is_no_part_and_moves_no_other():
     said = {"mpid": "2", "audiences": [{"audience_id": 7, "action": "add"}]}
-    (one,) = parts({"type": "audience_membership_change_request", "id": "m", "user_profiles": [{"mpid": "1"}, said]})
+    (one,) = parts({"type": "audience_membership_change_request", "id": "m", "user_profiles": [{}, said]})
     assert (one.number, one.dedupe) == (1, "m/1/mpid:2")
+
+
+GIVEN = {"consented": True, "timestamp_unixtime_ms": 1}
+WITHDRAWN = {
+    "type": "gdpr_consent_state",
+    "purpose": "Email",
+    "old_gdpr_consent_state": GIVEN,
+    "new_gdpr_consent_state": {**GIVEN, "consented": False},
+}
+FIREHOSE = {"type": "event_processing_request", "id": "m-1", "mpid": MPID, "events": []}
+BATCH = {"mpid": MPID, "message_id": "m-1", "events": []}
+DEVICE_ID = [{"type": "ios_vendor_id", "encoding": "raw", "value": "v-1"}]
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (FIREHOSE, [("message", "")]),
+        (BATCH, [("message", "")]),
+        ({**FIREHOSE, "integration_attributes": {"a.b": "c"}}, [("message", "")]),
+        ({**FIREHOSE, "consent_state": {"gdpr": {"Email": GIVEN}}}, [("consent", "on_consent")]),
+        ({**BATCH, "consent_state": {"gdpr": {"Email": GIVEN}}}, [("consent", "on_consent")]),
+        ({**FIREHOSE, "system_notifications": [WITHDRAWN]}, [("consent", "on_consent")]),
+        ({**FIREHOSE, "partner_identities": DEVICE_ID}, [("identities", "on_identity")]),
+        (
+            {**FIREHOSE, "runtime_environment": {"type": "ios", "identities": DEVICE_ID}},
+            [("identities", "on_identity")],
+        ),
+        ({**FIREHOSE, "mpid": None}, []),
+        ({**BATCH, "mpid": None}, []),
+    ],
+)
+def test_a_message_that_names_a_user_has_a_fact_whatever_else_it_holds(message, told):
+    stored = parts(message)
+    dialect = "firehose" if "type" in message else "events"
+    facts = [fact for one in stored for fact in iter_facts(decode(dialect, one.body, message="m-1", part=0))]
+    assert [(fact.id, fact.hook) for fact in facts] == told
+    assert sum(one.facts for one in stored) == len(told)
+
+
+def test_a_consent_change_is_a_fact_beside_the_others():
+    (one,) = parts({**FIREHOSE, "user_attributes": {"a": "b"}, "system_notifications": [WITHDRAWN]})
+    facts = list(iter_facts(decode("firehose", one.body, message="m-1", part=0)))
+    assert ([fact.id for fact in facts], one.facts) == (["attributes", "consent"], 2)
+    (change,) = facts[1].arguments["changes"]
+    assert (change.purpose, change.old.consented, change.new.consented) == ("Email", True, False)

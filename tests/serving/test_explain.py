@@ -83,3 +83,18 @@ def test_why_something_waits_is_a_sentence(gateway, vendor, message, fault, expe
     gateway.post(message(1))
     shown = gateway.wait(lambda: found if re.search(expected, (found := told(gateway, "42")[0])) else "")
     assert "after 0 attempts" not in shown
+
+
+def test_a_message_that_holds_nothing_to_send_is_found_with_the_reason(gateway, vendor, message):
+    gateway.start()
+    withdrawn = {"type": "gdpr_consent_state", "purpose": "Email", "new_gdpr_consent_state": {"consented": False}}
+    bare = message(1, user_attributes={}, events=0)
+    consent = message(2, user_attributes={}, events=0, system_notifications=[withdrawn])
+    for body in (bare, consent):
+        assert gateway.post(body)[0] == 200
+    gateway.wait(gateway.drained)
+    outcomes = [
+        [(fact["fact"], fact["word"], fact["reason"]) for fact in gateway.explain(body["id"])[0]["facts"]]
+        for body in (bare, consent)
+    ]
+    assert outcomes == [[("message", "skipped", "nothing_to_send")], [("consent", "skipped", "not_supported")]]
