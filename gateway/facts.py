@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from gateway.sdk import Audience, Batch, Event, Membership, Session
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
+class Fact(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that a batch states, and the hook that plans it.
 
     ``id`` is its name in the ledger: an event's own id, ``identities``, ``attributes``,

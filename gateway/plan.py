@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -43,8 +42,7 @@ class PluginFault(Exception):
     """A plugin raised, or returned no valid plan. The message names plugin, version, hook and error, no value."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FactPlan:
+class FactPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The plan of one fact: its calls in order, what is deliberately not sent, and what to remember.
 
     ``cause`` is the setting that decided that there are no calls. ``kept_back`` is what the filter took out.
@@ -58,8 +56,7 @@ class FactPlan:
     kept_back: tuple[KeptBack, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ItemPlan:
+class ItemPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The plan of one item: what to do about each of its facts.
 
     ``settled`` are the outcomes of facts that nothing is planned for. ``erases``: the item is an erasure request.

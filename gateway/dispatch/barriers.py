@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ MIN_WAIT_MS = 200
 MAX_WAIT_MS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LaneLookup:
     """Answers what the journal knows about the items of a claimed lane."""
 
@@ -48,14 +48,15 @@ class LaneLookup:
 
     async def find_wait(self, item: Item, batch: Batch) -> Wait | None:
         """Return how long the item waits for work in other lanes: longer, the longer it has waited."""
-        if await self._is_first(item, batch):
+        waits_for_none = batch.erasure is None and batch.audience is None and not batch.memberships
+        if waits_for_none or await self._is_first(item, batch):
             return None
         age_ms = self.now_ms() - item.received_ms
         return Wait(seconds=min(MAX_WAIT_MS, max(MIN_WAIT_MS, age_ms // 4)) / 1000, reason=OTHER_LANES)
 
-    async def read_shared_memory(self) -> Mapping[str, Any]:
+    def read_shared_memory(self) -> Awaitable[Mapping[str, Any]]:
         """Return what the plugin remembers for its whole connection."""
-        return await self.journal.shared_memory(self.lane.connection)
+        return self.journal.shared_memory(self.lane.connection)
 
     async def _is_first(self, item: Item, batch: Batch) -> bool:
         """Return whether no work in another lane comes before the item."""

@@ -6,9 +6,12 @@ do it here, so that nothing can be shown that would not be sent. They differ in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
+from msgspec.structs import replace
 
 from gateway.deliver.executor import Wait
 from gateway.deliver.progress import ItemProgress
@@ -19,8 +22,7 @@ from gateway.plan import ItemPlan
 from gateway.sdk import Batch, Memory
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """An item that can be delivered: its batch as decoded, its plan, and how far that has come."""
 
     batch: Batch
@@ -44,7 +46,7 @@ class Lookup(Protocol):
     async def find_wait(self, item: Item, batch: Batch) -> Wait | None:
         """Return how long the item waits for work in other lanes, or None if it need not."""
 
-    async def read_shared_memory(self) -> Mapping[str, Any]:
+    def read_shared_memory(self) -> Awaitable[Mapping[str, Any]]:
         """Return what the plugin remembers for its whole connection."""
 
 

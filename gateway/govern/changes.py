@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -79,7 +78,7 @@ class Changes:
         if fact.hook == "on_attributes":
             is_left = batch.user.attributes or batch.user.removed_attributes or batch.attribute_changes
             cause = "" if is_left else next(step.cause for step in self._steps if step.of == "user_attributes")
-            return dataclasses.replace(fact, arguments={"changes": batch.attribute_changes}), cause
+            return replace(fact, arguments={"changes": batch.attribute_changes}), cause
         name, stated = next(iter(fact.arguments.items()))
         for step in self._steps:
             if isinstance(stated, Membership) and step.of == "user_attributes":
@@ -92,7 +91,7 @@ class Changes:
                 if changed is None:
                     return fact, step.cause
                 stated = changed
-        return dataclasses.replace(fact, arguments={name: stated}), ""
+        return replace(fact, arguments={name: stated}), ""
 
 
 def _note_lost(lost: dict[str, list[KeptBack]], fact: str, step: ChangeStep, values: Values) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TypeAlias
+
+import msgspec
 
 from gateway.facts import Fact
 from gateway.journal.types import KeptBack
@@ -14,8 +15,7 @@ KeptBackNames: TypeAlias = tuple[KeptBack, ...]
 """Names that the filter takes out of one fact, by the setting that decided."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WithheldFact:
+class WithheldFact(msgspec.Struct, frozen=True, kw_only=True):
     """A fact that is not sent: the reason, and the setting that decided."""
 
     fact: str
@@ -23,8 +23,7 @@ class WithheldFact:
     cause: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GovernedBatch:
+class GovernedBatch(msgspec.Struct, frozen=True, kw_only=True):
     """A batch as the plugin sees it, the facts that may be sent, and those that are withheld.
 
     ``kept_back`` has, by fact, the names of what the filter took out of it.
@@ -33,4 +32,4 @@ class GovernedBatch:
     batch: Batch
     facts: tuple[Fact, ...]
     withheld: tuple[WithheldFact, ...] = ()
-    kept_back: Mapping[str, KeptBackNames] = field(default_factory=dict)
+    kept_back: Mapping[str, KeptBackNames] = {}

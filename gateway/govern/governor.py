@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from gateway.facts import Fact
 from gateway.govern.changes import Changes
@@ -69,7 +68,7 @@ class Governor:
             return batch
         arguments = [fact.arguments for fact in allowed]
         events = (one.get("event") or one.get("session") for one in arguments)
-        return msgspec.structs.replace(
+        return replace(
             seen,
             events=tuple(event for event in events if event is not None),
             memberships=tuple(one["membership"] for one in arguments if "membership" in one),

@@ -1,11 +1,12 @@
 """A lane at work, against a partner that answers as each test says."""
 
+import dataclasses
 import time
-from dataclasses import replace
 
 import httpx
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from gateway.clock import Clock
 from gateway.deliver.executor import CallExecutor
@@ -220,7 +221,7 @@ async def test_a_call_that_failed_for_too_long_is_given_up():
 async def test_a_clock_that_jumps_gives_nothing_up():
     bench = Bench(503, 503, 503, give_up_after_hours=1)
     bench.passed_s = 0.0
-    bench.courier = replace(bench.courier, clock=Clock(lambda: bench.now, lambda: bench.passed_s))
+    bench.courier = dataclasses.replace(bench.courier, clock=Clock(lambda: bench.now, lambda: bench.passed_s))
     last = await bench.deliver(work("a"))
     bench.now += 99 * 3_600_000
     last = await bench.deliver(work("a"), attempts=1, failing_since_ms=last.failing_since_ms)

@@ -1,11 +1,11 @@
 """Calls of many lanes made as one, against a partner with jobs that take their time."""
 
 import asyncio
-from dataclasses import replace
 
 import httpx
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from gateway.clock import Clock
 from gateway.deliver.executor import CallExecutor
