@@ -159,7 +159,7 @@ def memory_mb(running):
     return sum(one.memory_full_info().pss for one in family(running)) / 2**20  # what is shared counts once
 
 
-def iter_facts(url):
+def facts(url):
     """(received, in flight) by the gateway's own count."""
     received = left = 0.0
     for line in get(url, "/metrics").decode().splitlines():
@@ -184,12 +184,12 @@ def end_to_end(count, events, delay_s):
     with partner(delay_s) as vendor, gateway(vendor) as ((running, server), url, first):
         load(url, 200, events=events, start=10**6)
         if delay_s is not None:
-            wait(lambda: iter_facts(url)[1] == 0)
+            wait(lambda: facts(url)[1] == 0)
         before, started = (cpu_s(running), cpu_s(server)), time.monotonic()
         posted = load(url, count, events=events)
         peak = memory_mb(running)
         if delay_s is not None:
-            wait(lambda: iter_facts(url)[1] == 0)
+            wait(lambda: facts(url)[1] == 0)
         taken = time.monotonic() - started
         spent, kept = cpu_s(running) - before[0], cpu_s(server) - before[1]
         peak = max(peak, memory_mb(running))
@@ -221,7 +221,7 @@ def decoding():
     from messages import message
 
     import gateway_sessionm
-    from gateway.facts import iter_facts as facts_of
+    from gateway.facts import iter_facts
     from gateway.mparticle.decoding import decode
     from gateway.mparticle.posts import read
     from gateway.plan import plan
@@ -237,7 +237,7 @@ def decoding():
         steps = {
             "read": lambda body=body: read(body),
             "decode": lambda part=part: decode("firehose", part.body, message="m", part=0),
-            "plan": lambda batch=batch: plan(batch, loyalty, facts_of(batch)),
+            "plan": lambda batch=batch: plan(batch, loyalty, iter_facts(batch)),
         }
         number = 2_000 if events == 2 else 200
         best = {name: min(timeit.repeat(step, number=number, repeat=5)) / number * 1e6 for name, step in steps.items()}

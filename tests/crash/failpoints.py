@@ -262,20 +262,20 @@ def _steps(operations: Iterable[Any], ends: Iterable[Any], when: str) -> Iterabl
 
 def _install_postgres() -> None:
     around, under_way, home = HOOKS.around, HOOKS.under_way, "gateway.journal.postgres"
-    around(f"{home}.accepting", "_store", before=always("accept.before_commit"), after=always("accept.after_commit"))
-    under_way(f"{home}.accepting", "_store", "accept.under_way")
-    around(f"{home}.settling", "settle", after=always("settle.before_commit"))
-    under_way(f"{home}.settling", "settle", "settle.under_way")
-    around(f"{home}.claiming", "claim", after=lambda lanes, *_, **__: ("claim.before_commit",) if lanes else ())
+    around(f"{home}.accept", "_store", before=always("accept.before_commit"), after=always("accept.after_commit"))
+    under_way(f"{home}.accept", "_store", "accept.under_way")
+    around(f"{home}.settle", "settle", after=always("settle.before_commit"))
+    under_way(f"{home}.settle", "settle", "settle.under_way")
+    around(f"{home}.claim", "claim", after=lambda lanes, *_, **__: ("claim.before_commit",) if lanes else ())
     around(
         f"{home}.journal:PostgresJournal",
         "_transact",
         after=lambda ends, _, __, done: _steps(done, ends, "after_commit"),
     )
-    around(f"{home}.erasing", "forget", after=always("prune.before_commit"))
-    around(f"{home}.forgetting", "prune", after=always("prune.after_commit"))
-    around(f"{home}.shelving", "shelve", after=lambda done, *_: ("index.after_commit",) if done else ())
-    around(f"{home}.shelving", "laid_out", after=always("index.before_commit"))
+    around(f"{home}.erase", "forget", after=always("prune.before_commit"))
+    around(f"{home}.prune", "prune", after=always("prune.after_commit"))
+    around(f"{home}.indexing", "shelve", after=lambda done, *_: ("index.after_commit",) if done else ())
+    around(f"{home}.indexing", "laid_out", after=always("index.before_commit"))
     around(f"{home}.schema", "migrate", before=always("migrate.before"), after=always("migrate.after_commit"))
     around("asyncpg.connection:Connection", "execute", after=_noted)
 

@@ -103,7 +103,7 @@ class Schedule:
         return (*self.messages, *self.backlog)
 
     @property
-    def iter_facts(self) -> int:
+    def facts(self) -> int:
         """How many facts have to come to a word, each on each connection."""
         return sum(len(message.words) for message in self.all_messages)
 
