@@ -1,4 +1,4 @@
-"""Garbage collection, tuned for processes that run for long and make few reference cycles."""
+"""Garbage collection: tuned for processes that run for long and make few reference cycles."""
 
 from __future__ import annotations
 

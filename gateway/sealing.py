@@ -1,4 +1,4 @@
-"""Sealing: customers' settings kept so that only who has the key can read them, or change them unnoticed.
+"""Sealing: keeps customers' settings so that nobody without the key can read them, or change them unnoticed.
 
 AES-256-GCM, bound to the connection and account that the settings are for. What is sealed begins with the name of
 its key, so that keys can be rotated: the first of several seals, and any one of them opens.

@@ -8,35 +8,12 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+from floors import FLOORS
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(path for path in (ROOT / "gateway").rglob("*.py"))
 PLUGIN_MODULES = sorted((ROOT / "plugins").glob("*/gateway_*/**/*.py"))
 
-FLOORS = {
-    "gateway.__init__": 0,
-    "gateway.sdk": 0,
-    "gateway.clock": 1,
-    "gateway.facts": 1,
-    "gateway.garbage": 1,
-    "gateway.log": 1,
-    "gateway.sealing": 1,
-    "gateway.journal": 2,
-    "gateway.mparticle": 2,
-    "gateway.settings": 2,
-    "gateway.govern": 3,
-    "gateway.plugins": 3,
-    "gateway.plan": 4,
-    "gateway.deliver": 4,
-    "gateway.admin": 5,
-    "gateway.dispatch": 5,
-    "gateway.ingest": 5,
-    "gateway.process": 6,
-    "gateway.testing": 6,
-    "gateway.demo": 7,
-    "gateway.cli": 7,
-    "gateway.__main__": 7,
-}
 ONLY_HERE = {
     "httpx": ("gateway.deliver",),
     "aiohttp": ("gateway.deliver",),

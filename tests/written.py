@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from floors import FLOORS
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -15,7 +16,7 @@ from gateway import settings
 from gateway.sdk.hooks import Hooks
 
 ROOT = Path(__file__).parent.parent
-MARK = re.compile(r"(<!-- (settings|hooks):? ?([\w.]*) -->\n)(.*?)(?=\n## |\n<!-- end -->|\Z)", re.DOTALL)
+MARK = re.compile(r"(<!-- (settings|hooks|floors):? ?([\w.]*) -->\n)(.*?)(?=\n## |\n<!-- end -->|\Z)", re.DOTALL)
 
 
 def shown(value):
@@ -46,13 +47,29 @@ def hooks_list(_):
     return "".join(parts)
 
 
+def floors_table(_):
+    """The packages and modules of the gateway by floor, with the first sentence of each."""
+    rows = []
+    for module, number in sorted(FLOORS.items(), key=lambda one: (-one[1], one[0])):
+        if module.endswith("__"):
+            continue
+        sentence = inspect.getdoc(import_module(module)).partition("\n")[0].partition(": ")[2]
+        rows.append(f"| {number} | `{module.removeprefix('gateway.')}` | {sentence or module} |")
+    return "\n".join(["", "| floor | room | what it is for |", "| --- | --- | --- |", *rows, ""])
+
+
 def written(text):
     """A page with its made parts as they should be."""
-    made = {"settings": settings_table, "hooks": hooks_list}
+    made = {"settings": settings_table, "hooks": hooks_list, "floors": floors_table}
     return MARK.sub(lambda found: found[1] + made[found[2]](found[3]), text)
 
 
-PAGES = [ROOT / "docs" / "configuration.md", ROOT / "docs" / "plugins.md", *sorted(ROOT.glob("plugins/*/README.md"))]
+PAGES = [
+    ROOT / "docs" / "architecture.md",
+    ROOT / "docs" / "configuration.md",
+    ROOT / "docs" / "plugins.md",
+    *sorted(ROOT.glob("plugins/*/README.md")),
+]
 
 if __name__ == "__main__":
     for page in PAGES:

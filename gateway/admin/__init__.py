@@ -1,1 +1,1 @@
-"""What operators see of a running gateway."""
+"""Administration: what operators see of a running gateway."""

@@ -1,4 +1,4 @@
-"""The ``gateway`` command. Each subcommand is a module of its own, imported when it is asked for."""
+"""Command line: the ``gateway`` command, with a module for each subcommand, imported when it is asked for."""
 
 from __future__ import annotations
 

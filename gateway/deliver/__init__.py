@@ -1,1 +1,1 @@
-"""Delivery: calls out, replies in, and what is made of them. The only room that talks to partners."""
+"""Delivery: sends calls to partners and judges their replies; nothing else talks to partners."""

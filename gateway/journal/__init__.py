@@ -1,1 +1,1 @@
-"""The journal: what is durable, and its answer to "what happened to this?"."""
+"""Journal: the durable store, and its answer to "what became of this?"."""

@@ -1,1 +1,1 @@
-"""mParticle's wire: what it posts, read into the canonical facts, and what it expects back."""
+"""mParticle's formats: reads what it posts into the canonical facts, and writes what it expects back."""

@@ -1,1 +1,1 @@
-"""Destination plugins: load them, join them with their settings, and guard the process against them."""
+"""Plugins: load them, join them with their settings, and guard the process against them."""

@@ -1,1 +1,1 @@
-"""The processes of a gateway: the supervisor and its children."""
+"""Processes: the supervisor and its children."""

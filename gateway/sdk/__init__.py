@@ -1,4 +1,4 @@
-"""Everything a destination plugin may import: facts, calls, hooks.
+"""The SDK: everything a destination plugin may import; facts, calls and hooks.
 
 A plugin turns facts into calls. The gateway does everything else.
 """

@@ -1,4 +1,4 @@
-"""The configuration: one TOML file, overridden by secret files and by the environment."""
+"""Configuration: one TOML file, overridden by secret files and by the environment."""
 
 from gateway.settings.load import (
     Accounts,
