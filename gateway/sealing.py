@@ -20,7 +20,7 @@ PRINT_BYTES = 16
 
 
 class Unopenable(Exception):
-    """What was sealed cannot be opened: says why, and nothing of it."""
+    """Sealed bytes cannot be opened. The message says why, and nothing of them."""
 
 
 class Sealer:
@@ -37,7 +37,7 @@ class Sealer:
         return FORM + self._first + nonce + self._keys[self._first].encrypt(nonce, plain, about.encode())
 
     def open(self, sealed: bytes, about: str) -> bytes:
-        """What was sealed about this. Raises Unopenable."""
+        """Return the plain bytes that were sealed about this. Raises Unopenable."""
         if sealed[:1] != FORM:
             raise Unopenable("sealed in a form that is not known")
         name, rest = sealed[1 : 1 + NAME_BYTES], sealed[1 + NAME_BYTES :]
@@ -50,11 +50,11 @@ class Sealer:
             raise Unopenable("changed since it was sealed, or sealed about something else") from None
 
     def is_fresh(self, sealed: bytes) -> bool:
-        """Whether something was sealed under the first key."""
+        """Return whether these bytes were sealed under the first key."""
         return sealed.startswith(FORM + self._first)
 
     def print(self, plain: bytes, about: str) -> bytes:
-        """What tells one plain text about this from another, and nothing to anybody without the first key."""
+        """Return a print that differs for each plain text about this, and is worthless without the first key."""
         return blake2b(about.encode() + b"\0" + plain, digest_size=PRINT_BYTES, key=self._secret).digest()
 
 

@@ -88,7 +88,7 @@ class _Facts:
 
 
 class _Backlog:
-    """What waits, as it was looked at for one answer or shortly before."""
+    """The backlog, as it was read for one answer or shortly before."""
 
     def __init__(self, backlog: Iterable[Backlog], now_ms: int) -> None:
         self._backlog = list(backlog)

@@ -1,4 +1,4 @@
-"""What operators ask a running gateway: whether it lives, whether it is ready, and its metrics."""
+"""Probes: whether a running gateway lives, whether it is ready, and its metrics."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def settings(file: Path | None) -> Settings:
 
 
 def readable(file: Path | None) -> tuple[Settings, list[str], frozenset[str]]:
-    """What can be read of the configuration, a line for each problem, and the sections that have one.
+    """Return as much of the configuration as can be read, a line for each problem, and the sections that have one.
 
     Where nothing can be read, that ends the command.
     """
@@ -63,7 +63,7 @@ def readable(file: Path | None) -> tuple[Settings, list[str], frozenset[str]]:
 
 
 def has(of: Settings, connection: str) -> bool:
-    """Whether a connection, or for an account's (NAME/ACCOUNT) the one that it belongs to, is configured."""
+    """Return whether a connection is configured, or for an account's (NAME/ACCOUNT) the one that it belongs to."""
     return connection.partition("/")[0] in of.connections
 
 

@@ -24,7 +24,7 @@ LOOK_AGAIN_S = 0.05
 
 @dataclass(slots=True)
 class StepResult:
-    """How one step went: the answer, how long it took, what arrived of what had to, and what nobody expected."""
+    """The result of one step: the answer, how long it took, what arrived, and what nobody expected."""
 
     step: Step
     status: int
@@ -35,7 +35,7 @@ class StepResult:
 
     @property
     def is_good(self) -> bool:
-        """Whether everything was as it should be."""
+        """True if everything was as it should be."""
         return self.status == self.step.status and not self.missing and not self.surprises
 
 
@@ -120,7 +120,7 @@ def _compare(told: StepResult, partner: str, journal: Sequence[dict[str, Any]]) 
 
 
 def _adds_up(totals: dict[str, dict[str, int]]) -> bool:
-    """Whether every fact received has its word, on both connections."""
+    """Return whether every fact received has an outcome, on both connections."""
     ended = [sum(words.get(word, 0) for word in ("delivered", "skipped", "dead")) for words in totals.values()]
     return len(totals) == len(PARTNERS) and ended == [words["received"] for words in totals.values()]
 

@@ -72,7 +72,7 @@ def _waiting(counts: Iterable[Count], connection: str) -> int:
 
 
 def given_up(lane: Lane) -> Settlement:
-    """What is recorded of a lane of a removed connection."""
+    """Return the settlement of a lane of a removed connection."""
     return Settlement(
         connection=lane.connection,
         user=lane.user,
@@ -94,7 +94,7 @@ def _given_up(item: Item, connection: str) -> Finished:
 
 
 def _word(fact: str, batch: Batch, item: Item, connection: str) -> Outcome:
-    """What a fact's calls came to where any has ended, else that it is given up."""
+    """Return the outcome of a fact's calls if any has ended, else that it is given up."""
     replay = "" if item.again is None else item.again.replay
     ids = (make_call_id(batch, connection, fact, position, replay) for position in range(MAX_CALLS))
     ends = [item.progress[id] for id in ids if "word" in item.progress.get(id, ())]

@@ -70,7 +70,7 @@ def command(id: str, file: Path | None, *, as_json: bool) -> None:
 
 
 async def _find(of: Journal, id: str) -> tuple[dict[str, str], list[tuple[Found, str]]]:
-    """How the id is called in its hashed form, by kind, and what was found, each with how it was."""
+    """Return the hashed forms of the id, by kind, and what was found, each with the form that found it."""
     if not await engines.inspect(of):
         raise JournalUnusable(f"journal.url: {engines.shown(of)} does not exist yet")
     journal = await engines.open_journal(of)
@@ -145,7 +145,7 @@ def _replayed(replayed: Replayed) -> Row:
 
 
 def _receipt(receipt: Receipt, outcomes: Sequence[Outcome]) -> Row:
-    """What an erasure did on a connection: at the partner, and here."""
+    """Return what an erasure did on a connection: at the partner, and here."""
     return {
         "answers": [answer for outcome in outcomes for answer in outcome.detail.split("; ") if answer],
         "documents_removed": receipt.documents,
@@ -163,7 +163,7 @@ def _receipt(receipt: Receipt, outcomes: Sequence[Outcome]) -> Row:
 
 
 def _titles(batch: Found) -> dict[str, str]:
-    """What people call the facts of a stored batch, by id; none are known without a document that can be read."""
+    """Return the names of the facts of a stored batch, by id; none without a document that can be read."""
     if not batch.body:
         return {}
     try:
@@ -219,7 +219,7 @@ def _detail(fact: Row) -> str:
 
 
 def waits_for(reason: str) -> str:
-    """What a reason to wait means; the reason itself, where it is a plugin's."""
+    """Return what a reason to wait means; the reason itself, if it is a plugin's."""
     return WAITS.get(reason.partition(" ")[0], reason)
 
 

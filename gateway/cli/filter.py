@@ -93,7 +93,7 @@ def copy(source: str, target: str, file: Path | None) -> None:
 
 
 def _default(connection: MutableMapping[str, Any]) -> bool:
-    """Whether a connection sends new data points where its filter does not say. Raises Uneditable."""
+    """Return whether a connection sends new data points, also if its filter does not say. Raises Uneditable."""
     try:
         return load_plugin(str(connection.get("plugin"))).destination.defaults.new_data_points
     except PluginError as error:

@@ -43,7 +43,7 @@ def span_ms(_context: click.Context, _option: click.Parameter, value: str | None
 def command(connection: str, file: Path | None, left_ms: int | None) -> None:
     """Send nothing on CONNECTION any more, on all machines, until it is resumed.
 
-    What is posted is taken and kept. A call that is under way is finished. NAME/ACCOUNT is one customer's connection.
+    Posts are accepted and kept. A call that is under way is finished. NAME/ACCOUNT is one customer's connection.
     """
     settings = configured.settings(file)
     configured.require(connection, settings)

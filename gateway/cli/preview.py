@@ -121,12 +121,12 @@ def _shown(prepared: Prepared, part: Part, connection: Connection, guard: Watchd
 
 
 def _told(said: Shown) -> Shown:
-    """What there is to say."""
+    """Return the lines to print."""
     return {name: value for name, value in said.items() if value}
 
 
 def _kept_back(fact: str, kept_back: tuple[KeptBack, ...]) -> Iterator[Shown]:
-    """What a filter took out of a fact, a line for each setting behind it."""
+    """Return a line for each setting by which a filter took something out of a fact."""
     for off in kept_back:
         names = {"names": list(off.names), **({"more": off.more} if off.more else {})}
         yield {"kind": "skip", "reason": "filtered", "what": fact, "cause": off.cause, **names}

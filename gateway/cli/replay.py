@@ -228,7 +228,7 @@ async def _run(settings: Settings, replay: Replay, progress: Progress) -> bool:
 
 
 class Progress:
-    """What has become of a replay so far, said now and then."""
+    """The progress of a replay, printed now and then."""
 
     def __init__(self, replay: Replay, *, as_json: bool) -> None:
         self._replay, self._as_json = replay, as_json

@@ -1,4 +1,4 @@
-"""What a replay would do, told without doing it: which facts, which not, and which calls they would make now."""
+"""The survey of a replay: which facts it would send, which not, and which calls they would make now."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Survey:
         await self._plan(one, joined)
 
     async def _plan(self, one: Picked, joined: Joined) -> None:
-        """What would be made of facts now, as a dispatcher would."""
+        """Return the calls that a dispatcher would make of facts now."""
         item = Item(
             seq=one.seq,
             message=one.message,

@@ -66,7 +66,7 @@ class Seen:
         return sorted({*configured, *self.backlog})
 
     def per_second(self, name: str) -> float:
-        """How many facts of a connection come to a word."""
+        """Return the number of a connection's facts with this word."""
         return (self.done[name] - self.before[name]) / self.over_s if self.over_s else 0.0
 
 
@@ -111,7 +111,7 @@ def _status(seen: Seen, name: str, settings: Settings) -> Row:
 
 
 def _unusable(name: str, settings: Settings) -> str:
-    """What keeps a configured connection from being worked on at all."""
+    """Return what keeps a configured connection from being worked on at all."""
     if name not in settings.connections:
         return ""
     return "; ".join(connect_all({name: settings.connections[name]})[1])
@@ -188,7 +188,7 @@ def _said(one: Row, row: Row, resting: Mapping[str, str]) -> tuple[Any, ...]:
 
 
 def _turn(row: Row, resting: Mapping[str, str]) -> str:
-    """What lanes wait for that nobody has begun to work on: what keeps all of them, or nothing but their turn."""
+    """Return why lanes wait that nobody has begun to work on: what keeps all of them, or their turn."""
     return row["trouble"] or _resting(row, resting) or "their turn"
 
 

@@ -21,7 +21,7 @@ from gateway.settings import Delivery
 
 
 class Place(NamedTuple):
-    """Where the batch lies that a call is made for: its user and its seq. ``riders``: the users who share the call."""
+    """The batch that a call is made for, by user and seq. ``riders``: the users who share the call."""
 
     user: int
     seq: int
@@ -55,7 +55,7 @@ class Answer:
 
     @property
     def is_no(self) -> bool:
-        """Whether the destination will never take the call, or it cannot be made."""
+        """True if the destination will never accept the call, or it cannot be made."""
         return isinstance(self.judged, CallOutcome) or (
             isinstance(self.judged, Verdict) and self.judged.word == "rejected"
         )
@@ -103,7 +103,7 @@ class CallExecutor:
             await self.gates.sleep(min(LOOK_S, closed.until - self.gates.clock()))
 
     def _felt(self, call: Call, judged: Verdict | FactPlan) -> Wait | None:
-        """What an answer means for the gates. A refusal, and what holds a lane alone, are for the lane to weigh."""
+        """Apply an answer to the gates. The lane itself decides about a refusal, and about what holds it alone."""
         word = judged.word if isinstance(judged, Verdict) else "planned"
         if word == "refused":
             return None

@@ -17,7 +17,7 @@ FAILURES_TO_CLOSE = 5
 FIRST_REST_S = 1.0
 MAX_REST_S = 30.0
 LOOK_S = 1.0
-"""Who waits for a turn looks around as often as this."""
+"""The time between two looks of a lane that waits for its turn."""
 MAX_CALLS, MAX_WINDOW_S = 1e9, 86_400.0
 """Headers that tell of more are wrong, or say it in other units."""
 ALMOST_ONE = 1 - 1e-6
@@ -37,12 +37,12 @@ class GateClosure:
 
 @dataclass(slots=True)
 class Closable:
-    """What both kinds of gate do: close until a time, and open by themselves after it."""
+    """Base of both kinds of gate: they close until a time, and open by themselves after it."""
 
     until: float = 0.0
     reason: str = ""
     known: float = 0.0
-    """Up to when it is on record that it is closed."""
+    """The time until which the journal says that it is closed."""
 
     def close(self, until: float, reason: str) -> None:
         """Stay closed until then; never shortens a longer wait."""
@@ -50,13 +50,13 @@ class Closable:
             self.until, self.reason = until, reason
 
     def closed(self, now: float) -> GateClosure | None:
-        """How it is closed now, or None."""
+        """Return how it is closed now, or None."""
         return GateClosure(until=self.until, reason=self.reason) if now < self.until else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportedLimit:
-    """What a reply told of a limit: how many calls of a window are ours, how many of them are left, and for how long.
+    """A limit that a reply reported: how many calls of a window are ours, how many of them are left, and for how long.
 
     ``reset`` is the end of the window as the destination says it, which tells one window from another.
     """
@@ -98,7 +98,7 @@ class ScopeGate(Closable):
     def take(self, now: float, dispatchers: int = 1) -> float:
         """Take a token for a call to be made now; where there is none yet, how many seconds to wait for it.
 
-        Of a rate each of so many ``dispatchers`` has its part.
+        Each of ``dispatchers`` has an equal part of a rate.
         """
         if self.window is not None:
             if now >= self.window.ends:
@@ -307,7 +307,7 @@ class Gates:
             scope.in_flight.release()
 
     def _told(self, reply: Reply | None) -> ReportedLimit | None:
-        """What a reply's headers tell of a limit, where the plugin says which headers those are and they make sense."""
+        """Return the limit in a reply's headers, if the plugin names those headers and they make sense."""
         if reply is None or self.headers is None or self.headers.limit not in reply.headers:
             return None
         try:

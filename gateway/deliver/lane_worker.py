@@ -45,21 +45,21 @@ def _shared_by(chain: FollowUps, answer: Answer) -> str:
 
 
 def _another_asks(chain: FollowUps, answer: Answer) -> bool:
-    """Whether to leave it to another lane to ask again: all wait for the same answer."""
+    """Return whether another lane asks again, since all of them wait for the same answer."""
     judged = answer.judged
     is_for_all = bool(chain.by) and not answer.first and answer.wait is None
     return is_for_all and isinstance(judged, Verdict) and judged.word == "retry" and not judged.restart
 
 
 def _until_asked(chain: FollowUps, answer: Answer) -> Wait:
-    """How long what is under way is left alone; of many lanes one asks, and rouses the others when it has an answer."""
+    """Return the wait before asking again; of many lanes one asks, and wakes the others when it has an answer."""
     if chain.by and not answer.first:
         return Wait(seconds=MAX_SILENCE_S, reason=answer_to(chain.by))
     return Wait(seconds=min(chain.next[0].after_s, MAX_WAIT_S), reason="under_way")
 
 
 def _answers(item: ItemProgress, chain: FollowUps, reply: Reply | None) -> tuple[str, ...]:
-    """What was answered in a chain so far, of a wish to be forgotten: that has to be on record."""
+    """Return the answers to an erasure's follow-ups so far, which have to be on record."""
     if not item.plan.erases or reply is None:
         return chain.answers
     return (*chain.answers, f"{chain.next[0].method} was answered {reply.status}")
@@ -86,11 +86,11 @@ class LaneRun:
 
     @property
     def weight(self) -> int:
-        """How many bytes the lane holds of what was posted."""
+        """The bytes of posted documents that the lane holds."""
         return sum(len(item.item.body) for item in self.work)
 
     def begin(self, call: Call) -> FollowUps:
-        """What is still to be made in this call's place: itself, or what its last answer led to."""
+        """Return what is still to be made in this call's place: itself, or what its last answer led to."""
         return self.owners[call.id].chains.get(call.id) or FollowUps(next=(call,), covers=call.covers, length=0)
 
     def reopen(self, call: Call) -> None:
@@ -112,7 +112,7 @@ class LaneRun:
     def note(self, call: Call, ending: CallOutcome) -> Sequence[ItemProgress]:
         """Write the end of a call, and of those it covers, into their items; returns these.
 
-        What a chain covered when it began may be planned no longer (a filter changed): that has its own word.
+        A fact that the call covered when it began may no longer be planned (a filter changed): it has its own outcome.
         """
         self.moved_on()
         touched = []
@@ -128,7 +128,7 @@ class LaneRun:
     def settlement(
         self, *, touched: Sequence[ItemProgress] = (), due_ms: int | None = None, reason: str = ""
     ) -> Settlement:
-        """What to record now; ``due_ms`` gives the lane back until then."""
+        """Return what to record now; ``due_ms`` releases the lane until then."""
         finished = [item for item in self.work if item.is_done and not item.told]
         memories = [*self.memories, *(memory for item in finished for memory in item.memories())]
         self.memories.clear()
@@ -187,7 +187,7 @@ class LaneWorker:
     def _calls(self, lane: Lane, work: Sequence[ItemProgress]) -> Sequence[Call]:
         """The calls to make. While a chain is under way nothing is folded, and what it covers is left to it.
 
-        Nor is anything folded where that has killed a process.
+        Nothing is folded for which folding has killed a process.
         """
         calls = [call for item in work for call in item.open_calls()]
         heads = {head for item in work for head in item.chains}
@@ -232,7 +232,7 @@ class LaneWorker:
         return await self.maker.make(call, attempt=attempt, at=at)
 
     def _after(self, run: LaneRun, call: Call, chain: FollowUps, answer: Answer) -> CallOutcome | Wait | FollowUps:
-        """What an answer to the next call of a chain leads to."""
+        """Return what an answer to the next follow-up leads to."""
         judged, by = answer.judged, _shared_by(chain, answer)
         if by and answer.is_no:  # of what many shared: now each lane makes its call by itself
             alone = chain.instead or replace(call, pool="")
@@ -258,7 +258,7 @@ class LaneWorker:
         return FollowUps(next=rest, covers=chain.covers, length=length, answers=answers, by=by, instead=instead)
 
     def _weigh(self, run: LaneRun, call: Call, reply: Reply | None, verdict: Verdict) -> CallOutcome | Wait:
-        """What a verdict makes of a call."""
+        """Return what a verdict makes of a call."""
         if verdict.word == "refused":
             return self._refuse(run, call, verdict)
         if verdict.word == "retry":
@@ -270,7 +270,7 @@ class LaneWorker:
         return CallOutcome(word="delivered")
 
     def _follow(self, run: LaneRun, planned: FactPlan) -> CallOutcome | None:
-        """What a plan in the place of a verdict makes of a call; None where further calls must be made."""
+        """Return what a plan in the place of a verdict makes of a call; None if further calls must be made."""
         run.moved_on()
         run.memories.extend(planned.memories)
         if planned.calls:

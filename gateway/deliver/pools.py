@@ -23,7 +23,7 @@ from gateway.plugins.blackbox import MAX_MEMBERS
 from gateway.sdk import Call, Pool
 
 LOOKS = 4
-"""So often is looked whether anybody has come, before it counts as quiet: a process that was busy sees nobody come."""
+"""Consecutive looks without a new member after which a pool is flushed: a busy process sees none arrive at first."""
 MAX_BYTES = 32 << 20
 """So much of what was posted may gather in one pool, and twice as much be held by it."""
 
@@ -40,7 +40,7 @@ class PoolMember:
 
 @dataclass(slots=True, kw_only=True)
 class MemberGroup:
-    """What gathers until it goes on."""
+    """The members that gather until the pool is flushed."""
 
     began: float
     suspected: bool
@@ -150,7 +150,7 @@ class PoolQueue:
         _tell(riders[1:], dataclasses.replace(answer, by=call.id, first=False))
 
     def _failed(self) -> Wait:
-        """What to tell those for whom something went wrong that nobody foresaw."""
+        """Return the wait of members for whom something unforeseen went wrong."""
         logger.exception("pool failed", connection=self.maker.connection.name)
         return Wait(seconds=self.maker.delivery.retry_most_s, reason="failed")
 
@@ -161,7 +161,7 @@ class PoolQueue:
 
 
 def _place(riders: Sequence[PoolMember]) -> Place:
-    """What riders share lies with the first of them; where there is but one, it is not shared."""
+    """Return the place of the members' shared call: that of the first. The call of a single member is not shared."""
     users = tuple(rider.at.user for rider in riders) if len(riders) > 1 else ()
     return riders[0].at._replace(riders=users)
 
@@ -204,7 +204,7 @@ class Pools:
 
     @property
     def held(self) -> int:
-        """How many lanes are in pools, waiting for others or for what is made of their calls."""
+        """The number of lanes in pools that wait for others or for the result of their call."""
         return sum(pool.held for pool in self.by_name.values())
 
     async def make(self, call: Call, *, attempt: int, weight: int, at: Place = NOWHERE) -> Answer | Wait:

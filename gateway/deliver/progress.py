@@ -45,13 +45,13 @@ class FollowUps(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def is_under_way(self) -> bool:
-        """Whether the destination is still at it: what becomes of it has to be waited for."""
+        """True if the destination still works on it, so that its result has to be waited for."""
         return self.next[0].after_s > 0
 
 
 @dataclass(slots=True, kw_only=True)
 class ItemProgress:
-    """How far the plan of one item has come, beginning with what the journal has recorded of it.
+    """The progress of one item's plan, beginning with what the journal has recorded of it.
 
     ``told``: the item has been finished.
     """
@@ -106,7 +106,7 @@ class ItemProgress:
 
     @property
     def is_done(self) -> bool:
-        """Whether every call has ended."""
+        """True if every call has ended."""
         return next(self.open_calls(), None) is None
 
     def state(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class ItemProgress:
         return {**msgspec.to_builtins(self.chains), **msgspec.to_builtins(self.ends)}
 
     def memories(self) -> Iterator[Remember]:
-        """What is to be remembered, once all calls have ended: of facts that did not end as dead letters."""
+        """Yield what is to be remembered once all calls have ended, for facts that are no dead letters."""
         for fact in () if self.plan.withdrawn else self.plan.planned:
             if self._outcome(fact).word != "dead":
                 yield from fact.memories

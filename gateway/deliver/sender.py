@@ -57,7 +57,7 @@ def request(connection: Connection, call: Call) -> httpx.Request:
 
 
 def _address(base_url: str, call: Call) -> dict[str, Any]:
-    """Where a request goes, as arguments; a plain path as httpx's extension ``target``, so that no URL is read."""
+    """Return a request's URL as arguments; a plain path as httpx's extension ``target``, so that no URL is parsed."""
     if not call.path:
         return {"url": base_url, "params": dict(call.params) or None}
     if call.params or not PLAIN.fullmatch(call.path):

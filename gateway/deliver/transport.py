@@ -85,7 +85,7 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 def _url(request: httpx.Request) -> URL:
-    """Where a request goes. Its extension ``target`` replaces its URL's path, as in httpx's own transports."""
+    """Return the URL of a request. Its extension ``target`` replaces the URL's path, as in httpx's own transports."""
     target = request.extensions.get("target")
     if target is None:
         return URL(str(request.url), encoded=True)

@@ -74,7 +74,7 @@ def request(url: str, method: str, path: str, body: bytes | None = None, **heade
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """What is running: the gateway's URL, the partners' by connection, and where the files are."""
+    """A running demo: the gateway's URL, the partners' by connection, and the directory of the files."""
 
     gateway: str
     partners: Mapping[str, str]
@@ -135,7 +135,7 @@ def stage(directory: Path) -> Iterator[Stage]:
 
 @dataclass(frozen=True, slots=True)
 class _Log:
-    """What a process has said so far."""
+    """Return what a process has printed so far."""
 
     file: Path
     process: subprocess.Popen[bytes]
@@ -157,7 +157,7 @@ def _process(name: str, arguments: list[str], directory: Path, environ: Mapping[
 
 
 def _awaited(log: _Log, name: str, found: Callable[[str], str], seconds: float = 30.0) -> str:
-    """What a process says once it listens. Raises StageFailure where it never does."""
+    """Return what a process prints once it listens. Raises StageFailure if it never does."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and log.process.poll() is None:
         if what := found(log.file.read_text()):

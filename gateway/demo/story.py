@@ -27,7 +27,7 @@ class Arrival:
     means: str
 
     def is_seen_in(self, entry: Mapping[str, Any]) -> bool:
-        """Whether a partner's journal entry is this call."""
+        """Return whether a partner's journal entry is this call."""
         body = entry.get("json") or entry.get("body")
         is_it = (entry["method"], entry["path"].rpartition("/apps/KEY/")[2]) == (self.method, self.path)
         return is_it and all(_at(body, place) == value for place, value in self.says)
@@ -280,4 +280,4 @@ STORY = (
         ),
     ),
 )
-"""What happens, in this order."""
+"""The steps of the demo, in this order."""

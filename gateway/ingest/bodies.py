@@ -12,7 +12,7 @@ GZIP = b"\x1f\x8b"
 JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*[\[{]")
 ANY_HEADER, RAW_DEFLATE = 47, -15  # zlib's numbers for formats
 WINDOW = 16_384
-"""How much is inflated at once; whatever follows a member of a gzip file within it is copied."""
+"""The most bytes that are inflated at once; what follows a member of a gzip file within them is copied."""
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 

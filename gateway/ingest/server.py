@@ -47,7 +47,7 @@ class Deadline:
 
     @property
     def is_set(self) -> bool:
-        """Whether the connection is idle."""
+        """True while the connection is idle."""
         return self._at != float("inf")
 
     def set(self, seconds: float) -> None:

@@ -36,7 +36,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Backlog(msgspec.Struct, frozen=True, kw_only=True):
-    """What waits on a connection: so many batches, the oldest of ``oldest_ms``, and what their lanes wait for.
+    """The backlog of a connection: the number of batches, the time of the oldest, and what their lanes wait for.
 
     ``gates`` are those that are closed now, whether a lane has come to one or not. ``trouble`` is what is wrong with
     the settings of an account's connection.
@@ -51,7 +51,7 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rest_of(connection: str, closed: Mapping[str, Sequence[Gate]]) -> Gate | None:
-    """How the whole of a connection, or of the one that an account belongs to, rests now."""
+    """Return the rest of a whole connection, or of the one that an account belongs to, or None."""
     gates = (gate for name in governing(connection) for gate in closed.get(name, ()))
     return next((gate for gate in gates if gate.scope is None), None)
 

@@ -29,7 +29,7 @@ async def prepare(of: JournalSettings) -> None:
 
 
 async def inspect(of: JournalSettings) -> bool:
-    """Whether there is a journal yet, and one can be had there. Raises JournalUnusable and JournalUnavailable."""
+    """Return whether there is a journal yet. Raises JournalUnusable if none can be made, and JournalUnavailable."""
     if _is_file(of):
         from gateway.journal.sqlite import file  # noqa: PLC0415
 

@@ -21,7 +21,7 @@ class Journal(Replays, GateSharing, Protocol):
 
     @property
     def salt(self) -> bytes:
-        """What ids are salted with before they are hashed: made with the journal, and the same for as long as it lives.
+        """The salt of ids before they are hashed: made with the journal, and the same for as long as it lives.
 
         So a hashed id may be written down elsewhere, and found again, without telling whose it is.
         """
@@ -59,13 +59,13 @@ class Journal(Replays, GateSharing, Protocol):
         """Count that a process died of a piece of work, while ``doing`` was done."""
 
     async def shared_memory(self, connection: str) -> dict[str, Any]:
-        """What a plugin remembers for its whole connection."""
+        """Return what a plugin remembers for its whole connection."""
 
     async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
-        """Whether no work older than ``before_seq`` is left in a lane."""
+        """Return whether no work older than ``before_seq`` is left in a lane."""
 
     async def is_dealt_with(self, connection: str, ref: bytes, before_seq: int) -> bool:
-        """Whether no work older than ``before_seq`` is left of batches that this hashed id was found in."""
+        """Return whether no work older than ``before_seq`` is left of batches in which this hashed id was found."""
 
     async def erase(self, connection: str, names: Sequence[str], *, everywhere: bool, seq: int) -> bool:
         """Let nothing be sent of a user that is older than their wish, the batch ``seq``; keep nothing of it either.
@@ -76,12 +76,12 @@ class Journal(Replays, GateSharing, Protocol):
         """
 
     async def erased_before(self, connection: str, names: Sequence[bytes]) -> int:
-        """Up to when whom one of these hashed names means asked to be forgotten on this connection; 0 if never."""
+        """Return the time of the newest erasure request of these hashed names on a connection; 0 if there is none."""
 
     async def take_over(self) -> bool:
         """Become a dispatcher of this journal; False while another lives and the engine allows one at a time.
 
-        What was refused may be tried at once: the settings may be others now.
+        Refused work is due at once, since the settings may have changed.
         """
 
     async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
@@ -118,16 +118,16 @@ class Journal(Replays, GateSharing, Protocol):
         """The catalog of data points, by kind, name, attribute, connection and input."""
 
     async def backlog(self) -> list[Backlog]:
-        """What waits or is closed, by connection. Looks at every lane and every piece of work, beside all else."""
+        """Return what waits or is closed, by connection. It reads every lane and every item, beside all else."""
 
     async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
-        """Of so many batches behind one, forget those finished that are older than this (the second for dead letters).
+        """Forget finished batches older than this, among the next ``limit``; ``dead_before_ms`` is for dead letters.
 
         Returns where to go on, or None once a younger one was met.
         """
 
     async def room(self) -> int | None:
-        """How many bytes can still be stored, or None where the engine cannot know."""
+        """Return the number of bytes that can still be stored, or None if the engine cannot know."""
 
     async def ping(self) -> None:
         """Return if the journal can be written now."""

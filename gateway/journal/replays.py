@@ -23,7 +23,7 @@ MAX_BYTES = 16 << 20
 
 
 class ReplayOrigin(msgspec.Struct, frozen=True, kw_only=True):
-    """What a batch is that is stored again: by which ``replay``, and for which ``facts`` of which batch ``of``.
+    """The origin of a redelivered batch: the ``replay``, the batch ``of`` which it is a copy, and the ``facts`` meant.
 
     ``accepted_ms`` is when that one was accepted, ``dialect`` that of its document.
     """
@@ -110,14 +110,14 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Replays(Protocol):
-    """What a journal does for replays. All methods raise JournalUnavailable."""
+    """The part of the journal that serves replays. All methods raise JournalUnavailable."""
 
     async def pick(
         self, selection: Selection, *, after_seq: int, upto: int, limit: int, surveys: bool = False
     ) -> tuple[list[Picked], int | None]:
-        """Of so many finished batches behind one, what a selection is about, in order; and where to go on, or None.
+        """Return the facts that a selection matches in the next finished batches, and where to go on, or None.
 
-        What was replayed has the word that came of it last; an aborted replay leaves it as it was. ``surveys``: each
+        A redelivered fact has its newest outcome; an aborted replay leaves it as it was. ``surveys``: each
         with what is remembered of its user, and whether something newer was delivered.
         """
 
@@ -146,7 +146,7 @@ def all_chosen(
     finished: Iterable[tuple[int, str, Sequence[Outcome]]],
     later: Iterable[tuple[int, str, Sequence[Outcome] | None]],
 ) -> Chosen:
-    """What a selection is about of batches with their outcomes, and with those of what was stored again of them."""
+    """Return the facts that a selection matches, given the outcomes of batches and of their redelivered copies."""
     since: dict[tuple[int, str], list[Sequence[Outcome] | None]] = {}
     for seq, connection, outcomes in later:
         since.setdefault((seq, connection), []).append(outcomes)
@@ -158,7 +158,7 @@ def all_chosen(
 
 
 def all_picked(found: Chosen, documents: Iterable[Sequence[Any]]) -> list[Picked]:
-    """What was chosen with its documents: rows of seq, user, message, part, dialect, time of acceptance, body."""
+    """Return chosen batches with their documents: rows of seq, user, message, part, dialect, acceptance time, body."""
     known = {row[0]: row for row in documents}
     return [
         Picked(

@@ -23,7 +23,7 @@ class ClosedGate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SharedLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a dispatcher hears of the others: how many work on a connection, itself counted, and what they told.
+    """The other dispatchers' limits: how many work on a connection, this one counted, and the gates that they closed.
 
     They tell of scopes; that a connection rests, each finds out for itself. ``paused``: an operator wants it to.
     """
@@ -34,7 +34,7 @@ class SharedLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GateSharing(Protocol):
-    """What an engine keeps of closings. All methods raise JournalUnavailable."""
+    """The part of the journal that keeps closed gates. All methods raise JournalUnavailable."""
 
     async def exchange(self, connection: str, closings: Sequence[ClosedGate]) -> SharedLimits:
         """Tell other dispatchers what is closed, and hear what they told. Whoever does so counts as one of them."""

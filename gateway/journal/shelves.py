@@ -24,7 +24,7 @@ class Run:
 
 
 def places(hashes: bytes, wanted: bytes) -> Iterator[int]:
-    """Where a hash begins among hashes end to end."""
+    """Return the offset of a hash among hashes end to end."""
     place = hashes.find(wanted)
     while place >= 0:
         if place % 8 == 0:

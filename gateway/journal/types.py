@@ -179,7 +179,7 @@ class Memo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a claimed lane. Everything in it is stored together, or (under an old fence) not at all.
+    """The result of work on a claimed lane. All of it is stored together, or, under an old fence, none of it.
 
     ``progress`` maps an item's seq to all that is known of its calls. ``release`` gives the lane back: it is
     claimable again from ``due_ms`` on, or gone if nothing is left in it; otherwise the lease goes on.
@@ -208,7 +208,7 @@ class ErasedBatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What an erasure did here on one connection, besides what its partner answered.
+    """The record of what an erasure did here on one connection, besides what its partner answered.
 
     ``documents`` are those removed, ``memories`` the values that the plugin remembered of the user. ``touched`` are the
     batches of the user's that the journal still knows.
@@ -220,7 +220,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeliveryStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What the journal knows of a stored batch on one connection.
+    """The state of a stored batch on one connection.
 
     ``at_ms`` and ``outcomes`` where it is finished; else how it waits: until ``due_ms``, after so many
     ``attempts``, for what ``reason``. ``rest`` is how the whole connection rests, if it does, ``trouble`` what is wrong
@@ -254,7 +254,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
-    """How many facts of a connection met a word (``received``, ``delivered``, ``skipped``, ``dead``) for a reason."""
+    """A count of a connection's facts by word (``received``, ``delivered``, ``skipped``, ``dead``) and reason."""
 
     connection: str
     word: str

@@ -28,7 +28,7 @@ SOURCE_FEED = "mParticle Source Feed"
 
 
 class Head(Protocol):
-    """What is read of an event where only its type and ids matter."""
+    """An event's head: its type and its ids, and nothing else of it."""
 
     @property
     def type(self) -> Any:
@@ -48,7 +48,7 @@ class MessageReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a dialect is read: its message, an entry of its events, and the head of one."""
+    """A dialect's readers: of a message, of one of its events, and of an event's head."""
 
     message: MessageReader
     read_event: Callable[[msgspec.Raw, int, Batch], EventFacts]
@@ -65,7 +65,7 @@ DIALECTS = {
 def decode(dialect: str, body: bytes, *, message: str, part: int) -> Batch:
     """The batch of a part that ``read`` accepted: ``dialect`` is its post's, ``message`` and ``part`` name it.
 
-    What cannot be read is quarantined in the batch: an event, a whole batch that came with others, or a message that
+    Unreadable parts are quarantined in the batch: an event, a whole batch that came with others, or a message that
     nobody looked at so closely when it was accepted.
     """
     if body.startswith(b"["):
@@ -87,7 +87,7 @@ def decode(dialect: str, body: bytes, *, message: str, part: int) -> Batch:
 def _lasting(batch: Batch, body: bytes) -> Batch:
     """The batch of a message without an id; its events without one have an id that is equal if it is posted again.
 
-    Of those that say when they happened. Others may have happened twice, though what was posted is equal.
+    This concerns events with a time. Others may have happened twice, though what was posted is equal.
     """
     known, made_up = blake2b(body, digest_size=16).hexdigest(), f"{batch.id}:"
     events = (
@@ -118,7 +118,7 @@ def complete(batch: Batch, events: Sequence[msgspec.Raw], dialect: Dialect) -> B
 def _in_order(
     batch: Batch, events: Sequence[msgspec.Raw], dialect: Dialect
 ) -> tuple[list[EventFact], list[Quarantined]]:
-    """What the events tell, sorted by time; what has none stays behind what it followed."""
+    """Return what the events state, sorted by time; one without a time stays behind the one it followed."""
     timed: list[tuple[float, EventFacts]] = []
     quarantined = []
     latest = -inf

@@ -31,7 +31,7 @@ EXTENSION = "opendsr.mparticle.com"
 
 
 def message(members: Members, *, id: str, part: int) -> Message:
-    """What an OpenDSR request says. Raises Wrong."""
+    """Read an OpenDSR request. Raises Wrong."""
     batch = Batch(id=id, part=part, dialect="opendsr")
     return Message(tolerant(partial(erasure, batch), partial(plain, members)))
 
@@ -61,7 +61,7 @@ def erasure(batch: Batch, fields: Fields) -> Batch:
 
 
 def _extension(fields: Fields) -> Identities:
-    """What mParticle adds of its own: identities that OpenDSR has no names for, and MPIDs."""
+    """Read mParticle's own extension: MPIDs, and identities that OpenDSR has no names for."""
     mpids = (named("mpid", as_token(mpid, "mpids", index)) for index, mpid in enumerate(items(fields, "mpids")) if mpid)
     return (
         *of_subject(fields, "subject_identities"),

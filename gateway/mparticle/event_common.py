@@ -23,7 +23,7 @@ CHANGES = frozenset({"user_attribute_change", "user_identity_change"})
 
 
 def location(fields: Fields) -> Location:
-    """Where something happened."""
+    """Read the place of an event."""
     return Location(
         latitude=number(fields, "latitude"),
         longitude=number(fields, "longitude"),

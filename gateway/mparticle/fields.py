@@ -17,7 +17,7 @@ from gateway.mparticle.json import kind
 T = TypeVar("T")
 Fields = dict[str, Any]
 Path: TypeAlias = tuple[str | int, ...]
-"""Where a value lies within another: the names of members and the numbers of elements that lead to it."""
+"""The path to a value within another: names of members and numbers of elements."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
@@ -112,7 +112,7 @@ def scalar(value: Any, *path: str | int) -> str:
 
 
 def token(fields: Fields, name: str) -> str | None:
-    """What somebody is known by, in whatever letters; a number as ``as_token`` spells it."""
+    """Return an id of somebody, as it was spelled; a number as ``as_token`` spells it."""
     value = fields.pop(name, None)
     if value is None or type(value) is str:
         return value or None
@@ -291,7 +291,7 @@ def each(fields: Fields, name: str, read: Callable[[Fields], T | None]) -> tuple
 
 
 def within(read: Callable[[Fields], T], value: Fields, *path: str | int) -> T:
-    """What ``read`` makes of an object, its complaints seen from outside."""
+    """Return what ``read`` makes of an object; the path of an error begins outside of the object."""
     try:
         return read(value)
     except Wrong as wrong:

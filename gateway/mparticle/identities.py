@@ -25,7 +25,7 @@ from gateway.sdk import Identity
 Identities = tuple[Identity, ...]
 
 NO_DEVICE = frozenset({"00000000-0000-0000-0000-000000000000", "0" * 32})
-"""How mParticle writes the id of no device."""
+"""The values that mParticle writes for the id of no device."""
 
 
 def mpid(fields: Fields) -> str | None:

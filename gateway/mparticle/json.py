@@ -64,7 +64,7 @@ BYTE = re.compile(r" \(byte (\d+)\)$")
 
 
 class Malformed(Exception):
-    """What was posted cannot be read: the ``problem``, and ``where`` it is. Neither holds a value of a user's."""
+    """A body cannot be read: the ``problem``, and ``where`` it is. Neither holds a value of a user's."""
 
     def __init__(self, problem: str, where: str) -> None:
         super().__init__(f"{problem} ({where})")
@@ -73,7 +73,7 @@ class Malformed(Exception):
 
 
 class TooMuch(Malformed):
-    """What was posted can be read, but would take far more room than it has itself."""
+    """A body can be read, but its parts would take far more room than it has itself."""
 
 
 def sound(body: bytes) -> bytes:
@@ -114,7 +114,7 @@ def _open(body: bytes) -> Members | list[msgspec.Raw]:
 
 
 def is_deep(body: bytes) -> bool:
-    """Whether a JSON document is nested more than DEEPEST levels deep.
+    """Return whether a JSON document is nested more than DEEPEST levels deep.
 
     Told from the brackets alone, level by level, which takes a tenth of the time that parsing would. Those
     inside strings do not count: where a string has any, its quotes do not meet once all else is gone.
@@ -170,7 +170,7 @@ STARTS = {b"{": "object", b"[": "array", b'"': "string", b"t": "boolean", b"f": 
 
 
 def kind_of(body: bytes | msgspec.Raw) -> str:
-    """What JSON calls the type of a value that is still bytes."""
+    """Return JSON's name for the type of a value that is still bytes."""
     return STARTS.get(bytes(body).lstrip(SPACE)[:1], "number")
 
 
@@ -186,5 +186,5 @@ KINDS = {
 
 
 def kind(value: Any) -> str:
-    """What JSON calls a value's type."""
+    """Return JSON's name for a value's type."""
     return KINDS.get(type(value), "object")

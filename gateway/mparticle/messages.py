@@ -14,7 +14,7 @@ from gateway.sdk import Batch
 
 
 class Message(NamedTuple):
-    """What was said of one user: a batch complete but for its events, and those, unread."""
+    """A message about one user: its batch, complete but for the events, and the events, undecoded."""
 
     batch: Batch
     events: Sequence[msgspec.Raw] = ()
@@ -81,7 +81,7 @@ def _remove(fields: Fields, path: Path) -> None:
 
 
 def _out_of_range(value: Any) -> Path | None:
-    """Where in a value the first number lies that is out of range."""
+    """Return the path in a value to the first number that is out of range."""
     if value is OUT_OF_RANGE:
         return ()
     inside = value.items() if type(value) is dict else enumerate(value) if type(value) is list else ()

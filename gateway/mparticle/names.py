@@ -68,7 +68,7 @@ PUSH_TOKENS: Mapping[str | None, str] = MappingProxyType(
         "android": "google_cloud_messaging_token",
     }
 )
-"""What the push token of a device on this platform is called."""
+"""The names of push tokens, by platform."""
 
 FIREHOSE_PLATFORMS: Mapping[str, str] = MappingProxyType(
     {
@@ -144,7 +144,7 @@ COMMERCE = frozenset(
         *("promotion_view", "promotion_click", "promotion_unknown", "impression"),
     }
 )
-"""What commerce events are called in a filter: the actions of products and of promotions, and impressions."""
+"""The names of commerce events in a filter: the actions of products and of promotions, and impressions."""
 
 ENCODINGS: Mapping[str | None, str] = MappingProxyType(
     {None: "raw", "": "raw", "none": "raw", "raw": "raw", "md5": "md5", "sha1": "sha1", "sha256": "sha256"}

@@ -96,7 +96,7 @@ def made(  # noqa: PLR0913  # a part says as much
 
 
 def _weighed(said: Message, dialect: Dialect) -> tuple[int, list[str]]:
-    """How many facts decoding will find, and the ids of what they are about."""
+    """Return the number of facts that decoding will find, and the ids of what they are about."""
     batch, events = said
     if batch.erasure is not None:
         return 1 + len(batch.quarantined), [batch.erasure.request_id]

@@ -23,7 +23,7 @@ __all__ = ["Malformed", "Part", "Post", "parse_full", "read"]
 
 
 TOLD = 20
-"""How many of an array's batches that cannot be read are told of one by one."""
+"""The most unreadable batches of an array that are listed one by one."""
 
 MAX_TIMES = 8
 SMALL = 65_536
@@ -135,7 +135,7 @@ def _firehose(kind: str, document: Members, body: bytes) -> Post:
 def _without_settings(document: Members, body: bytes) -> tuple[Members, bytes]:
     """The message with nothing but its id in ``account``. All else keeps its order and its bytes.
 
-    Whatever is stored is built from the members as they were read: however a name was spelled, and if it
+    The stored body is built from the members as they were read: however a name was spelled, and if it
     occurred twice, nothing of the customer's settings can remain.
     """
     if "account" not in document:
@@ -157,11 +157,11 @@ def _id_alone(account: msgspec.Raw) -> msgspec.Raw:
 
 
 BLANK = {"object": msgspec.Raw(b"{}"), "array": msgspec.Raw(b"[]"), "string": msgspec.Raw(b'""')}
-"""What is left of values that may hold anything."""
+"""Empty values that replace values which may hold anything."""
 
 
 def _firehose_users(kind: str, stored: Members, body: bytes, message: str) -> Iterator[tuple[Message, bytes]]:
-    """What a message says of each user, and the body that says no more. Raises Wrong."""
+    """Yield the message about each user, and a body that holds no more than that. Raises Wrong."""
     if kind == "module_registration_request":
         return
     if kind != "audience_membership_change_request":
@@ -217,7 +217,7 @@ def _set_aside(unreadable: list[msgspec.Raw], wrong: list[Wrong]) -> Part:
 
 
 def _storable(raw: msgspec.Raw) -> msgspec.Raw:
-    """What was posted as a batch, without the customer's settings."""
+    """Return what was posted as a batch, without the customer's settings."""
     if kind_of(raw) != "object":
         return BLANK.get(kind_of(raw), raw)  # no batch: it may hold anything
     _, kept = _without_settings(members(raw), bytes(raw))

@@ -74,7 +74,7 @@ def registration(
 
 
 def _offered(destinations: Sequence[Declared]) -> Offered:
-    """What any of a plugin's connections asks for."""
+    """Return the settings that any of a plugin's connections asks for."""
     offered: dict[str, frozenset[str] | None] = {}
     for name, _, _, _, wanted in destinations:
         before = offered.get(name, frozenset())

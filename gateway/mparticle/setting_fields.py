@@ -41,7 +41,7 @@ def settings(models: Mapping[str, tuple[str, type[BaseModel]]], offered: Offered
 def texts(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as mParticle sends them, all of them text, as the model takes them; blank ones are not given at all.
 
-    What is no scalar comes as JSON text. Raises ValueError, naming the setting, where it is not.
+    A value that is no scalar comes as JSON text. Raises ValueError, naming the setting, if it is not.
     """
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     fields |= dict(model.model_fields)

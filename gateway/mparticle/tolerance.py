@@ -29,10 +29,10 @@ TYPE = "message"
 """The type of what is quarantined here: it is of the message, and no event."""
 
 SINGLE = 10
-"""How many values are set aside one by one; beyond them it is whole members of the message."""
+"""The most values that are quarantined one by one; beyond them, whole members of the message are."""
 
 MOST = 20
-"""How many parts are set aside before the message counts as unreadable."""
+"""The most parts that are quarantined before the message counts as unreadable."""
 
 
 class Opening(Protocol):

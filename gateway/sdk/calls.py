@@ -1,4 +1,4 @@
-"""What a plugin answers with: calls to make, facts to skip, and verdicts on replies."""
+"""Calls: what a plugin's hooks return; calls to make, facts to skip, and verdicts on replies."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ class Remember(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """What this plugin remembered: ``user`` for the user at hand, ``shared`` for the connection.
+    """The memory of a plugin: ``user`` for the user at hand, ``shared`` for the connection.
 
-    Of several messages that are planned together, a later one finds what the earlier ones meant to remember.
+    If several messages are planned together, a later one finds what the earlier ones mean to remember.
     """
 
     user: Mapping[str, Any] = {}
@@ -92,11 +92,11 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
 PlanItem: TypeAlias = Call | Skip | Remember
 Plan: TypeAlias = Iterable[PlanItem] | PlanItem | None
-"""What a planning hook may return: nothing, one item, or many in order (a generator will do)."""
+"""The values that a planning hook may return: nothing, one item, or many in order (a generator will do)."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a reply means for its call. Build it with ``delivered``, ``retry``, ``rejected`` or ``refused``."""
+    """The meaning of a reply for its call. Build it with ``delivered``, ``retry``, ``rejected`` or ``refused``."""
 
     word: Literal["delivered", "retry", "rejected", "refused"]
     reason: str = ""
@@ -140,7 +140,7 @@ def refused(reason: str) -> Verdict:
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What came back for a call.
+    """A partner's answer to a call.
 
     ``status`` is None where no answer came; ``failure`` then says how (``connect``, ``connect_timeout``, ``timeout``,
     ``closed``, ``garbage``, ``bad_url``) and ``sent`` whether the destination may have seen the call. Header names

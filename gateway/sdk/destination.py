@@ -1,4 +1,4 @@
-"""What a plugin says of itself at start: title, settings, capabilities, defaults, rate limits."""
+"""Destination: what a plugin declares at start; title, settings, capabilities, defaults and rate limits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Settings(BaseModel):
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):
-    """What a connection does where its configuration says nothing.
+    """The defaults of a connection, for what its configuration does not say.
 
     ``new_data_points``: whether data points that no filter names are sent. ``login_identities``: a user
     without any of these is not sent; empty sends everyone. ``max_age_hours``: older events are not sent.
@@ -53,7 +53,7 @@ class RateHeaders(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
-    """Where calls of many lanes gather, for ``coalesce`` to make fewer of them.
+    """A pool: calls of many lanes gather in it, for ``coalesce`` to make fewer of them.
 
     They go on when there are ``most`` of them, when none has come for ``quiet_s`` seconds, and at the latest
     ``longest_s`` seconds after the first.

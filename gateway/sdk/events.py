@@ -13,7 +13,7 @@ import msgspec
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where an event happened; degrees and metres. ``details`` holds what else was posted (city, region, …)."""
+    """The place of an event, in degrees and metres. ``details`` holds what else was posted (city, region, …)."""
 
     latitude: float | None = None
     longitude: float | None = None
@@ -22,7 +22,7 @@ class Location(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What all kinds have in common.
+    """The members that all kinds of events have.
 
     ``id`` identifies the event: a UUID from Firehose; from Events batches a 64-bit decimal, or else the
     ``message_id`` beside it. An event posted without one gets ``<batch id>:<position>``, equal on every

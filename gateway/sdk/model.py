@@ -33,7 +33,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def is_raw(self) -> bool:
-        """Whether the value is the identifier itself and not a hash of it."""
+        """True if the value is the identifier itself and not a hash of it."""
         return self.encoding == "raw"
 
 
@@ -62,7 +62,7 @@ class AttributeChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 class ConsentRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a user decided about one purpose. For CCPA, ``consented`` means: opted out of sale."""
+    """A user's decision about one purpose. For CCPA, ``consented`` means: opted out of sale."""
 
     consented: bool
     document: str | None = None
@@ -136,7 +136,7 @@ class App(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Workspace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where in mParticle the data came from (Firehose ``platform_fields``)."""
+    """The mParticle workspace that the data came from (Firehose ``platform_fields``)."""
 
     account_id: str | None = None
     account_name: str | None = None

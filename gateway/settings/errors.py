@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pydantic import ValidationError
 
 OF_KEY = "[key]"
-"""Where pydantic says that it is the name of an entry that is wrong, and not what it holds."""
+"""Pydantic's mark for an entry whose name is wrong, and not its value."""
 WORDS = {
     "extra_forbidden": "no such setting",
     "bool_type": "must be true or false",
@@ -17,7 +17,7 @@ SHAPES = {
     **dict.fromkeys(("tuple_type", "list_type", "set_type", "frozen_set_type"), ("list", '["…"]', '["…"]')),
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), ("table", "{ … = … }", '{"…": …}')),
 }
-"""What is wanted, an example of it in TOML, and one in JSON."""
+"""The expected value, an example of it in TOML, and one in JSON."""
 
 Place = tuple[str | int, ...]
 
@@ -27,7 +27,7 @@ def problems(
 ) -> list[str]:
     """One line for each problem of a validation, with the dotted key and never the value.
 
-    What is ``missing`` may be no problem. ``given_by`` tells what gives a value as text, which then has to be JSON.
+    A ``missing`` value may be no problem. ``given_by`` tells what gives a value as text, which then has to be JSON.
     """
     lines = []
     for item in error.errors(include_url=False, include_context=False, include_input=False):

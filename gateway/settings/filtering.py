@@ -106,7 +106,7 @@ Scalar = str | bool | int | float
 
 
 class Split(Section):
-    """How the text of an attribute is taken apart."""
+    """A rule that splits the text of an attribute."""
 
     by: str = Field(min_length=1, description="What stands between the parts.")
     into: tuple[str, ...] = Field((), description="The attributes that the parts become; without any, a list.")

@@ -339,6 +339,6 @@ ABOUT_PLUGIN = ("plugin", "credentials", "settings")
 
 
 def _is_misspelt(name: str) -> bool:
-    """Whether a variable means a setting that does not exist. Others with our prefix may be somebody else's."""
+    """Return whether a variable means a setting that does not exist. Others with our prefix may be somebody else's."""
     top, levels, _ = name.removeprefix("GATEWAY_").partition("__")
     return name.startswith("GATEWAY_") and bool(levels) and top.lower() not in Settings.model_fields

@@ -1,4 +1,4 @@
-"""Where settings come from: the environment before secret files, and those before a TOML file."""
+"""Sources of settings: the environment before secret files, and those before a TOML file."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Match(msgspec.Struct, frozen=True):
 
 
 class Action(msgspec.Struct, frozen=True):
-    """What a fault does. ``after``: the request takes effect first, and only its answer is spoilt.
+    """The effect of a fault. ``after``: the request takes effect first, and only its answer is spoilt.
 
     ``hang`` never answers. ``truncate`` breaks off in the middle of the body and closes; ``half_close`` breaks off and
     goes on listening. ``drip_ms`` sends an answer that is fine, a byte every so many milliseconds.
@@ -101,7 +101,7 @@ class Fault(msgspec.Struct):
     seen: int = 0
 
     def hits(self, request: Request) -> bool:
-        """Whether this request is to be spoilt; counts it."""
+        """Return whether this request is to be spoilt, and count it."""
         if self.match.method not in (None, request.method):
             return False
         if self.match.path_regex is not None and not re.search(self.match.path_regex, request.path):

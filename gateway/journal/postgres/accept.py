@@ -132,6 +132,6 @@ def _columns(entries: Sequence[Entry]) -> tuple[list[object], ...]:
 
 
 def _index(entries: Sequence[Entry]) -> tuple[int, bytes, bytes]:
-    """What makes batches findable by their ids: the last one's place, the ids, and the place of each one's batch."""
+    """Return the index of these batches: the last one's place, the ids, and the place of the batch of each id."""
     refs = [(place, ref) for place, entry in enumerate(entries) for ref in entry.refs]
     return len(entries) - 1, b"".join(ref for _, ref in refs), array("Q", [place for place, _ in refs]).tobytes()

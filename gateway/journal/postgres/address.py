@@ -1,4 +1,4 @@
-"""Where the server is."""
+"""Address: where the PostgreSQL server is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where the server is. ``password``, where given, is used instead of the URL's."""
+    """The URL of a server. ``password`` is used instead of the URL's, if there is one."""
 
     url: str = field(repr=False)
     password: str | None = field(default=None, repr=False)

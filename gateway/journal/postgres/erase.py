@@ -88,7 +88,7 @@ TOUCHED = """
 """
 
 Place = tuple[int, int]
-"""Where a batch is: the hash of its user, its seq."""
+"""The key of a batch: the hash of its user, its seq."""
 
 
 async def begin(connection: Connection, wishing: Sequence[tuple[int, Entry]], connections: Sequence[str]) -> None:
@@ -148,7 +148,7 @@ async def forget(connection: Connection, seqs: Sequence[int], before_ms: int) ->
 
 
 async def receipt(connection: Connection, seq: int, name: str) -> Receipt | None:
-    """What the erasure that is this batch did on a connection; None where it is none, or has not begun."""
+    """Return what the erasure in this batch did on a connection; None if it holds none, or it has not begun."""
     row = await connection.fetchrow(RECEIPT, seq, name)
     if row is None:
         return None

@@ -1,4 +1,4 @@
-"""What dispatchers tell each other: that they are there, and what a destination said of its limits."""
+"""Gates shared between dispatchers: each publishes that it is there, and what a destination said of its limits."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ Group = Sequence[tuple[Any, asyncio.Future[Any]]]
 
 
 class GroupCommit:
-    """Whatever arrives while a group is under way shares the next one; nothing lingers."""
+    """Collects operations into groups: those that arrive while one group is under way share the next."""
 
     def __init__(self, run: Run) -> None:
         self._run = run

@@ -56,7 +56,7 @@ async def prepare(address: Address) -> None:
 
 
 async def inspect(address: Address) -> bool:
-    """Whether there is a journal yet, and one can be made otherwise. Raises as ``prepare`` does."""
+    """Return whether there is a journal yet. Raises as ``prepare`` does if none can be made."""
     return await _at(address, schema.version) > 0
 
 
@@ -106,7 +106,7 @@ class PostgresJournal:
 
     @property
     def salt(self) -> bytes:
-        """What ids are salted with; see the port. Raises JournalUnavailable until the server was reached once."""
+        """Return the salt of ids; see the port. Raises JournalUnavailable until the server was reached once."""
         if self._salt is None:
             self._go_on(self._learn)
             raise JournalUnavailable("the journal has not been reached yet")
@@ -157,7 +157,7 @@ class PostgresJournal:
         return await self._aside.run(claim.reschedule_after_clock_jump, after_ms, now_ms, limit, self._lease_ms)
 
     async def is_dealt_with(self, connection: str, ref: bytes, before_seq: int) -> bool:
-        """Whether nothing older is left of what an id was found in; see the port."""
+        """Return whether nothing older is left of batches in which an id was found; see the port."""
         return await self._aside.run(lookup.is_dealt_with, connection, ref, before_seq)
 
     async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
@@ -171,7 +171,7 @@ class PostgresJournal:
         return await self._aside.run(erase.erase, order)
 
     async def erased_before(self, connection: str, names: Sequence[bytes]) -> int:
-        """Up to when one of these asked to be forgotten; see the port."""
+        """Return the time of the newest erasure request of any of these names; see the port."""
         before_ms: int = await self._looks.submit(lookup.ErasedBefore(connection, tuple(names)))
         return before_ms
 
@@ -180,11 +180,11 @@ class PostgresJournal:
         await self._aside.run(_execute, CRASHED, user, connection, seq, doing)
 
     async def backlog(self) -> list[Backlog]:
-        """What waits, by connection; see the port."""
+        """Return what waits, by connection; see the port."""
         return await self._aside.run(lookup.backlog)
 
     async def room(self) -> int | None:
-        """What is left of its disk is the server's own affair; see the port."""
+        """Return None: the room on its disk is the server's own affair; see the port."""
         return None
 
     async def ping(self) -> None:
@@ -192,12 +192,12 @@ class PostgresJournal:
         await self._aside.run(_execute, PING, str(_now_ms()))
 
     async def shared_memory(self, connection: str) -> dict[str, Any]:
-        """What a plugin remembers for its connection; see the port."""
+        """Return what a plugin remembers for its connection; see the port."""
         memory: dict[str, Any] = await self._looks.submit(lookup.SharedMemory(connection))
         return memory
 
     async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
-        """Whether nothing older is left in a lane; see the port."""
+        """Return whether nothing older is left in a lane; see the port."""
         is_empty: bool = await self._looks.submit(lookup.LaneIsEmpty(user, connection, before_seq))
         return is_empty
 
@@ -222,7 +222,7 @@ class PostgresJournal:
         await self._aside.run(accounts.reseal, print, sealed)
 
     async def due(self, connection: str, now_ms: int) -> list[tuple[str, bytes | None]]:
-        """Where something is due; see the port."""
+        """Return the connections on which something is due; see the port."""
         return await self._reading.run(accounts.due, connection, now_ms)
 
     async def counts(self) -> list[Count]:
@@ -241,7 +241,7 @@ class PostgresJournal:
     async def pick(
         self, selection: Selection, *, after_seq: int, upto: int, limit: int, surveys: bool = False
     ) -> tuple[list[Picked], int | None]:
-        """What a selection is about; see the port."""
+        """Return the facts that a selection matches; see the port."""
         return await self._aside.run(replay.pick, selection, self.salt, (after_seq, upto, limit), surveys)
 
     async def begin_replay(self, new: Replay) -> None:

@@ -41,7 +41,7 @@ DURABLE = """
 
 
 def described(error: BaseException) -> str:
-    """What an error says, without the rows that PostgreSQL quotes in its details."""
+    """Return the text of an error, without the rows that PostgreSQL quotes in its details."""
     return str(getattr(error, "message", None) or error) or type(error).__name__
 
 

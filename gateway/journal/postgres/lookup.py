@@ -21,14 +21,14 @@ OUTCOMES = msgspec.json.Decoder(tuple[Outcome, ...])
 
 @dataclass(frozen=True, slots=True)
 class SharedMemory:
-    """What a plugin remembers for its whole connection."""
+    """Ask what a plugin remembers for its whole connection."""
 
     connection: str
 
 
 @dataclass(frozen=True, slots=True)
 class LaneIsEmpty:
-    """Whether no work older than ``before_seq`` is left in a lane."""
+    """Ask whether no work older than ``before_seq`` is left in a lane."""
 
     user: int
     connection: str
@@ -37,7 +37,7 @@ class LaneIsEmpty:
 
 @dataclass(frozen=True, slots=True)
 class ErasedBefore:
-    """Up to when one of these asked to be forgotten."""
+    """Ask for the time of the newest erasure request of any of these names."""
 
     connection: str
     names: tuple[bytes, ...]
@@ -133,7 +133,7 @@ async def _erased_before(connection: Connection, looks: list[ErasedBefore]) -> l
 
 
 async def salt(connection: Connection) -> bytes:
-    """What this journal's ids are salted with."""
+    """Return the salt of this journal's ids."""
     found: bytes = await connection.fetchval("SELECT salt FROM origin")
     return found
 
@@ -145,7 +145,7 @@ async def next_due_ms(connection: Connection, connections: Sequence[str]) -> int
 
 
 async def backlog(connection: Connection) -> list[Backlog]:
-    """What waits or is closed, by connection."""
+    """Return what waits or is closed, by connection."""
     waiting: dict[str, list[Waiting]] = {}
     for name, reason, claimed, lanes, due_ms, attempts, since_ms in await connection.fetch(LANES):
         one = Waiting(
@@ -168,7 +168,7 @@ async def counts(connection: Connection) -> list[Count]:
 
 
 async def is_dealt_with(connection: Connection, name: str, ref: bytes, before_seq: int) -> bool:
-    """Whether no older work is left, on the connection of that name, of what this hashed id was found in."""
+    """Return whether no older work is left on this connection of batches in which this hashed id was found."""
     found = await seqs(connection, [ref])
     ((is_left,),) = await connection.fetch(LEFT_OF, name, found, before_seq)
     return not is_left

@@ -98,7 +98,7 @@ FORGET = """
 """
 
 Place = tuple[int, int]
-"""Where a batch is: the hash of its user, its seq."""
+"""The key of a batch: the hash of its user, its seq."""
 
 
 async def begin(connection: Connection, one: Replay) -> None:
@@ -162,7 +162,7 @@ async def pick(
     place: tuple[int, int, int],
     surveys: bool,  # noqa: FBT001  # handed on by a link
 ) -> tuple[list[Picked], int | None]:
-    """What a selection is about, of so many batches between two: ``place`` is (after, up to, how many)."""
+    """Return the facts that a selection matches in a range of batches; ``place`` is (after, up to, how many)."""
     places = await _window(connection, selection, salt, place)
     reached = places[-1][1] if len(places) == place[2] else None
     found = await _chosen(connection, selection, places)
@@ -208,6 +208,6 @@ async def _surveyed(connection: Connection, one: Picked) -> Picked:
 
 
 async def _at(connection: Connection, statement: str, places: Sequence[Place], *given: Any) -> list[Any]:
-    """What a statement finds at these places."""
+    """Return the rows that a statement finds for these keys."""
     users, seqs = [user for user, _ in places], [seq for _, seq in places]
     return list(await connection.fetch(statement, users, seqs, *given)) if places else []

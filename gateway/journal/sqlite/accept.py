@@ -20,7 +20,7 @@ from gateway.journal.sqlite.settle import Settle
 from gateway.journal.types import Entry, Sealed
 
 MAX_ROWS = 64
-"""How much a statement takes in; one is prepared for each number of rows."""
+"""The most rows that a statement takes in; one statement is prepared for each number of rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Accept:
 
     @property
     def is_plain(self) -> bool:
-        """Whether there is nothing to do but to store batches."""
+        """True if the operation does nothing but store batches."""
         return not self.sealed and all(entry.wish is None and entry.again is None for entry in self.entries)
 
 

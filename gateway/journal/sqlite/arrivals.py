@@ -48,11 +48,11 @@ def put(database: sqlite3.Connection) -> None:
 
 
 def any_left(database: sqlite3.Connection, before_seq: int | None = None) -> bool:
-    """Whether anything, or anything older than that, has yet to be put into lanes."""
+    """Return whether any batch, or any older than that, has yet to be put into lanes."""
     (oldest,) = database.execute(OLDEST).fetchone()
     return oldest is not None and (before_seq is None or oldest < before_seq)
 
 
 def any_left_for(database: sqlite3.Connection, connection: str) -> bool:
-    """Whether anything has, that a connection may have to be sent."""
+    """Return whether any batch that is not in its lane yet is addressed to this connection."""
     return database.execute(FOR_ONE, (connection,)).fetchone() is not None

@@ -15,9 +15,9 @@ from gateway.journal.sqlite import mark
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How often to look at the log, how long it must be to be folded, and how long before writers must wait for it.
+    """The bounds of the log: how often it is looked at, and the sizes from which it is folded or emptied.
 
-    Nor does it keep anything for longer than ``oldest_s``: what was erased is in it, and in what it is to replace.
+    It keeps nothing for longer than ``oldest_s``: what was erased is in it, and in what it is to replace.
     """
 
     every_s: float = 0.5

@@ -1,6 +1,6 @@
 """Claiming lanes: whole users, each with its oldest work in order.
 
-What is claimed is read afterwards, by who claimed it: with every row that is read the interpreter's lock changes hands,
+The claimant reads the claimed items afterwards: with every row that is read the interpreter's lock changes hands,
 and so long nobody else could write.
 """
 

@@ -65,7 +65,7 @@ WAITS = """EXISTS (
         )
         SELECT 1 FROM names JOIN lanes w ON w.user = b.user AND w.connection = name AND w.seq = b.seq
     )"""
-"""Whether a batch ``b`` waits on any connection, found without looking at all that waits for its user."""
+"""A condition: a batch ``b`` waits on any connection. It does not look at everything that waits for its user."""
 REMOVE = f"""
     UPDATE batches AS b SET body = x'' WHERE seq IN (SELECT value FROM json_each(?)) AND body != x''
     AND NOT {WAITS}
@@ -167,7 +167,7 @@ def forget(database: sqlite3.Connection, seqs: Sequence[int], before_ms: int) ->
 
 
 def before_ms(database: sqlite3.Connection, connection: str, names: Sequence[bytes]) -> int:
-    """Up to when one of these asked to be forgotten on a connection; 0 if never."""
+    """Return the time of the newest erasure request of any of these names on a connection; 0 if there is none."""
     places = ",".join("?" * len(names))
     query = f"SELECT max(before_ms) FROM wishes WHERE connection = ? AND name IN ({places})"  # noqa: S608
     found: int | None = database.execute(query, (connection, *names)).fetchone()[0]
@@ -175,7 +175,7 @@ def before_ms(database: sqlite3.Connection, connection: str, names: Sequence[byt
 
 
 def receipt(database: sqlite3.Connection, seq: int, connection: str) -> Receipt | None:
-    """What the erasure that is this batch did on a connection; None where it is none, or has not begun."""
+    """Return what the erasure in this batch did on a connection; None if it holds none, or it has not begun."""
     row = database.execute(RECEIPT, (seq, connection)).fetchone()
     if row is None:
         return None

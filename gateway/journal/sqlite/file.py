@@ -131,7 +131,7 @@ def faults(url: str) -> list[str]:
 
 
 def inspect(url: str) -> bool:
-    """Whether there is a journal yet, which is then brought up to date, and one can be made otherwise."""
+    """Return whether there is a journal yet, and bring it up to date. Raises JournalUnusable if none can be made."""
     path = path_of(url)
     parent = path.resolve().parent
     if not parent.is_dir():

@@ -97,7 +97,7 @@ def _tell(database: sqlite3.Connection, told: PublishGates) -> None:
 
 
 def apply_remote(database: sqlite3.Connection, connection: str, owner: str, now_ms: int) -> SharedLimits:
-    """What another dispatcher told of a connection before, and what an operator wants."""
+    """Return what another dispatcher published of a connection before, and what an operator wants."""
     names = msgspec.json.encode(governing(connection)).decode()
     given = {"connection": connection, "owner": owner, "names": names, **_now(now_ms)}
     told = database.execute(HEAR, given).fetchall()

@@ -25,7 +25,7 @@ Group = Sequence[tuple[Any, asyncio.Future[Any]]]
 
 
 class Committer:
-    """Whatever arrives while a commit is under way shares the next one; nothing lingers.
+    """Collects operations into commits: those that arrive while one commit is under way share the next.
 
     A thread writes, and the event loop goes on meanwhile. But for every statement that thread must have the
     interpreter back from a busy loop, and so long it keeps others from writing. Where that costs more than it brings,
@@ -50,7 +50,7 @@ class Committer:
 
     @property
     def waiting(self) -> int:
-        """How many operations wait for the next commit."""
+        """The number of operations that wait for the next commit."""
         return len(self._waiting)
 
     def write_here(self) -> None:
@@ -111,7 +111,7 @@ class Committer:
         return partial(_call_all, tells)
 
     def _take(self) -> Group:
-        """What the thread is to commit; empty when there is nothing and nothing will come."""
+        """Wait for operations, and return those to commit; none once the journal is closed."""
         with self._awake:
             self._busy = False
             if self._waiting and not self._closing and self._clock() >= self._here_from:

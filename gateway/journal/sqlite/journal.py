@@ -132,7 +132,7 @@ class SqliteJournal:
         return recalled
 
     async def is_dealt_with(self, connection: str, ref: bytes, before_seq: int) -> bool:
-        """Whether nothing older is left of what an id was found in; see the port."""
+        """Return whether nothing older is left of batches in which an id was found; see the port."""
         is_done: bool = await self._do(lookup.IsDealtWith(connection, ref, before_seq))
         return is_done
 
@@ -149,7 +149,7 @@ class SqliteJournal:
         return gone
 
     async def erased_before(self, connection: str, names: Sequence[bytes]) -> int:
-        """Up to when one of these asked to be forgotten; see the port."""
+        """Return the time of the newest erasure request of any of these names; see the port."""
         return self._read(erase.before_ms, connection, names)
 
     async def crashed(self, connection: str, user: int, seq: int, doing: str) -> None:
@@ -157,11 +157,11 @@ class SqliteJournal:
         await self._do(lookup.Crashed(connection, user, seq, doing))
 
     async def backlog(self) -> list[Backlog]:
-        """What waits, by connection; see the port."""
+        """Return what waits, by connection; see the port."""
         return await asyncio.to_thread(self._look_aside, lookup.backlog, _now_ms())
 
     async def room(self) -> int | None:
-        """What is free on the disk, and inside the file; see the port."""
+        """Return the free bytes on the disk and inside the file; see the port."""
         try:
             disk = os.statvfs(self._path.parent)
         except OSError as error:
@@ -173,7 +173,7 @@ class SqliteJournal:
         await self._do(lookup.Ping(_now_ms()))
 
     async def shared_memory(self, connection: str) -> dict[str, Any]:
-        """What a plugin remembers for its connection; see the port."""
+        """Return what a plugin remembers for its connection; see the port."""
         if self._owner is None or self._sharing[connection]:
             return self._read(lookup.shared_memory, connection)
         if connection not in self._shared:
@@ -182,7 +182,7 @@ class SqliteJournal:
         return shared
 
     async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
-        """Whether nothing older is left in a lane; see the port."""
+        """Return whether nothing older is left in a lane; see the port."""
         await self._put_away(before_seq)
         return self._read(lookup.lane_is_empty, connection, user, before_seq)
 
@@ -207,7 +207,7 @@ class SqliteJournal:
         await self._do(accounts.Reseal(print, sealed))
 
     async def due(self, connection: str, now_ms: int) -> list[tuple[str, bytes | None]]:
-        """Where something is due; see the port."""
+        """Return the connections on which something is due; see the port."""
         await self._let_go()
         await self._put_away()
         return self._read(accounts.due, connection, now_ms)
@@ -227,7 +227,7 @@ class SqliteJournal:
     async def pick(
         self, selection: Selection, *, after_seq: int, upto: int, limit: int, surveys: bool = False
     ) -> tuple[list[Picked], int | None]:
-        """What a selection is about; see the port. What a survey needs is put together once, beside the file."""
+        """Return the facts that a selection matches; see the port. A survey's tables are made once, beside the file."""
         if self._aside is None:
             self._aside = connect(self._path)
         look = partial(replay.pick, surveys=surveys)
@@ -316,7 +316,7 @@ class SqliteJournal:
 
     @property
     def waiting(self) -> int:
-        """How many operations wait for the next commit."""
+        """The number of operations that wait for the next commit."""
         return self._committer.waiting
 
     def _turn_of_its_own(self) -> Any:

@@ -63,7 +63,7 @@ class Crashed:
 
 @dataclass(frozen=True, slots=True)
 class IsDealtWith:
-    """Whether no work older than ``before_seq`` is left of batches that this hashed id was found in."""
+    """Ask whether no work older than ``before_seq`` is left of batches in which this hashed id was found."""
 
     connection: str
     ref: bytes
@@ -184,7 +184,7 @@ def _prune(database: sqlite3.Connection, prune: Prune) -> int | None:
 
 
 def any_due(database: sqlite3.Connection, connections: Sequence[str], now_ms: int) -> bool:
-    """Whether one of these connections has a lane that is due, or may have one."""
+    """Return whether one of these connections has a lane that is due, or may have one."""
     return any(
         arrivals.any_left_for(database, name) or database.execute(ANY_DUE, (name, now_ms)).fetchone()
         for name in connections
@@ -192,18 +192,18 @@ def any_due(database: sqlite3.Connection, connections: Sequence[str], now_ms: in
 
 
 def shared_memory(database: sqlite3.Connection, connection: str) -> dict[str, Any]:
-    """What a plugin remembers for its whole connection."""
+    """Return what a plugin remembers for its whole connection."""
     rows = database.execute("SELECT key, value FROM memory WHERE user = ? AND connection = ?", (SHARED, connection))
     return {plain_key(key): msgspec.json.decode(value) for key, value in rows.fetchall()}
 
 
 def lane_is_empty(database: sqlite3.Connection, connection: str, user: int, before_seq: int) -> bool:
-    """Whether no work older than ``before_seq`` is left in a lane."""
+    """Return whether no work older than ``before_seq`` is left in a lane."""
     return database.execute(OLDER, (user, connection, before_seq)).fetchone() is None
 
 
 def backlog(database: sqlite3.Connection, now_ms: int) -> list[Backlog]:
-    """What waits or is closed, by connection."""
+    """Return what waits or is closed, by connection."""
     waiting: dict[str, list[Waiting]] = {}
     for connection, *row in database.execute(WAITING):
         waiting.setdefault(connection, []).append(_waiting_lanes(row))
@@ -225,7 +225,7 @@ def _waiting_lanes(row: Sequence[Any]) -> Waiting:
 
 
 def free_bytes(database: sqlite3.Connection) -> int:
-    """How much of the file is free."""
+    """Return the free bytes inside the file."""
     pages, size = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
     return int(pages * size)
 

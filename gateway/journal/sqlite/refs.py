@@ -34,7 +34,7 @@ ADD = "INSERT INTO refs (first_seq, last_seq, hashes, offsets) VALUES (?, ?, ?, 
 
 
 def salt(database: sqlite3.Connection) -> bytes:
-    """What this journal's ids are salted with."""
+    """Return the salt of this journal's ids."""
     found: bytes = database.execute("SELECT salt FROM origin").fetchone()[0]
     return found
 

@@ -170,7 +170,7 @@ def pick(
     *,
     surveys: bool,
 ) -> tuple[list[Picked], int | None]:
-    """What a selection is about, of so many batches between two: ``place`` is (after, up to, how many)."""
+    """Return the facts that a selection matches in a range of batches; ``place`` is (after, up to, how many)."""
     seqs = _window(database, selection, salt, place)
     reached = seqs[-1] if len(seqs) == place[2] else None
     found = _chosen(database, selection, seqs)

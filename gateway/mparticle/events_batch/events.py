@@ -59,7 +59,7 @@ class DataHead(msgspec.Struct):
 
 
 class Head(msgspec.Struct):
-    """What is read of an event where only its type and ids matter."""
+    """An event's head: its type and ids, and nothing else of it."""
 
     event_type: Any = None
     message_id: Any = None

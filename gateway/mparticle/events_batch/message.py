@@ -34,7 +34,7 @@ MARKS = frozenset({"events", "user_identities", "mpid", "batch_id", "device_info
 
 
 class Ids(NamedTuple):
-    """What a batch is called. Only ``message`` names one post: mParticle may split a batch into several."""
+    """The ids of a batch. Only ``message`` names one post: mParticle may split a batch into several."""
 
     message: str | None
     batch: str | None
@@ -49,7 +49,7 @@ def ids(members: Members) -> Ids:
 
 
 def message(members: Members, *, id: str, part: int) -> Message:
-    """What a batch says. Raises Wrong."""
+    """Read a batch. Raises Wrong."""
     events = array(members, "events")
     opening = partial(plain, members, but=("events",))
     return Message(tolerant(partial(_batch, id=id, part=part), opening, beside=events), events)

@@ -33,7 +33,7 @@ def answer(post: Post, now_ms: int, *, suspended: bool = False) -> tuple[int, by
 
 
 def envelope(kind: str, request_id: str | None, now_ms: int) -> dict[str, Any]:
-    """What every response to a message of this kind begins with; it goes by the id of what it answers."""
+    """Return the members that every response to a message of this kind begins with, under the id of its request."""
     return {
         "type": f"{kind.removesuffix('_request')}_response",
         "id": request_id or str(uuid4()),

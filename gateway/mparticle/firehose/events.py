@@ -47,7 +47,7 @@ from gateway.sdk import (
 
 
 class Head(msgspec.Struct):
-    """What is read of an event where only its type and id matter."""
+    """An event's head: its type and id, and nothing else of it."""
 
     type: Any = None
     id: Any = None

@@ -23,7 +23,7 @@ from gateway.sdk import User
 MARK = b"event_processing_request"
 ACCOUNT = b'"account"'
 ESCAPES = (b"\\u006", b"\\u007")
-"""How each way begins in which one of its letters can be spelled otherwise."""
+"""The beginnings of escapes in which one of its letters can be spelled."""
 
 NO_ACCOUNT = msgspec.Raw(b"")
 
@@ -73,7 +73,7 @@ class Origin(msgspec.Struct, gc=False):
 
 
 class Record(msgspec.Struct, gc=False):
-    """What was decided about one purpose."""
+    """A consent record: the decision about one purpose."""
 
     consented: bool | None = None
     document: str | None = None
@@ -95,7 +95,7 @@ class Consents(msgspec.Struct, gc=False):
 
 
 class Event(msgspec.Struct, gc=False):
-    """What is read of an event."""
+    """An event's head: its type and id."""
 
     type: str
     id: str | int | None = None

@@ -30,7 +30,7 @@ ENVELOPE = frozenset({"type", "id", "timestamp_ms", "firehose_version", "account
 
 
 def message(members: Members, *, id: str, part: int) -> Message:
-    """What a message for one user says. Raises Wrong."""
+    """Read a message about one user. Raises Wrong."""
     batch, entries = said(members, id=id, part=part)
     if word_of(members, "type") != "audience_membership_change_request":
         return Message(batch, entries)
@@ -39,7 +39,7 @@ def message(members: Members, *, id: str, part: int) -> Message:
 
 
 def said(members: Members, *, id: str, part: int) -> Message:
-    """What a message says, with its events, or the profiles of all its users, still as bytes. Raises Wrong."""
+    """Read a message; its events, or the profiles of all its users, stay as bytes. Raises Wrong."""
     read, name = READERS.get(word_of(members, "type"), (_profile, "events"))
     entries = array(members, name) if name else []
     opening = partial(plain, members, but=("events", "user_profiles"))
@@ -51,11 +51,11 @@ READERS: dict[str, tuple[Callable[[Batch, Fields], Batch], str]] = {
     "audience_subscription_request": (audiences.subscription, ""),
     "dsr_processing_request": (erasures.erasure, ""),
 }
-"""What reads a message that tells of no events, and the member that holds its users' profiles."""
+"""The readers of messages without events, and the member that holds their users' profiles."""
 
 
 def _envelope(fields: Fields, id: str, part: int) -> Batch:
-    """What all messages have in common."""
+    """Read what all messages have in common."""
     return Batch(
         id=id,
         part=part,
