@@ -55,11 +55,11 @@ ACCEPTED = {
         "firehose/segment-dynamicyield-audience-membership-1.json": [2],
     },
     "event_processing_request": {
-        "firehose/iterable-240-EventProcessingRequest_ios.json": [4],
+        "firehose/iterable-240-EventProcessingRequest_ios.json": [5],
         "firehose/sdk-v1-EventProcessingRequest-product-action.json": [10],
-        "firehose/sdk-v250-EventProcessingRequest-ios.json": [4],
-        "firehose/sdk320-EventProcessingRequest_android.json": [4],
-        "firehose/sdk320-EventProcessingRequest_ios.json": [4],
+        "firehose/sdk-v250-EventProcessingRequest-ios.json": [5],
+        "firehose/sdk320-EventProcessingRequest_android.json": [5],
+        "firehose/sdk320-EventProcessingRequest_ios.json": [5],
     },
     "audience_subscription_request": {
         "firehose/sdk-v151-AudienceSubscriptionRequest.json": [1],
