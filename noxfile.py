@@ -21,7 +21,8 @@ QUICK = ("-m", "not process and not reference and not crash and not postgres and
 AT_ONCE = ("-n", "auto", "--maxprocesses", "8", "--dist", "worksteal")  # most of a test's time is waiting
 LAST_RELEASE = "70163d16dbdd"  # the commit; a journal of its code must be taken over, see `nox -s upgrade`
 LOCKED = ("-c", "constraints.txt")  # `nox -s lock` writes it
-COVERAGE = ("--cov", "--cov-append", "--cov-report=", "--cov-fail-under=0")  # sessions add up; `nox -s coverage` reports
+# Sessions add up; `nox -s coverage` reports and fails below the bound.
+COVERAGE = ("--cov", "--cov-append", "--cov-report=", "--cov-fail-under=0")
 MEASURED = COVERAGE if os.environ.get("MEASURE_COVERAGE") else ()
 PLUGINS = sorted(path.parent for path in Path("plugins").glob("*/pyproject.toml"))
 
