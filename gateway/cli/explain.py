@@ -20,6 +20,8 @@ from gateway.journal.backlog import Gate
 from gateway.journal.replays import Replayed
 from gateway.journal.types import DeliveryStatus, Found, JournalUnavailable, JournalUnusable, Outcome, Receipt, hash_ref
 from gateway.mparticle.decoding import decode
+from gateway.mparticle.identities import identity_key
+from gateway.sdk import Identity
 from gateway.settings import Journal, Settings
 
 Row = dict[str, Any]
@@ -91,8 +93,7 @@ def _refs(id: str, salt: bytes) -> dict[str, bytes]:
     hashed = HASHED.fullmatch(id)
     if hashed is not None:
         return {hashed[1]: bytes.fromhex(hashed[2])}
-    value = id.strip()
-    users = {kind: f"{kind}:{value.lower() if kind == 'email' else value}" for kind in USERS}
+    users = {kind: identity_key(Identity(type=kind, value=id)) for kind in USERS}
     return {kind: hash_ref(name, salt) for kind, name in {"id": id, **users}.items()}
 
 

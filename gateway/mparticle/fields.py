@@ -1,8 +1,9 @@
 """Fields: values taken out of a JSON object, each with its type checked and its place known.
 
 Every reader removes what it reads, so that what remains are the fields nobody asked for. Absent, null and
-empty are the same: None, or an empty container. mParticle writes numbers and booleans as strings here and
-there, and partners the other way round; both are taken.
+empty are the same: None, or an empty container. Some languages write an empty object as ``[]`` or an empty array
+as ``{}``; each is read as the empty container that is expected. mParticle writes numbers and booleans as strings
+here and there, and partners the other way round; both are taken.
 """
 
 from __future__ import annotations
@@ -246,23 +247,39 @@ def flag(fields: Fields, name: str) -> bool | None:
 
 
 def mapping(fields: Fields, name: str) -> Fields:
-    """An object."""
+    """Return an object; an empty one where the field is absent, null or an empty array."""
     value = fields.pop(name, None)
-    if value is None:
-        return {}
     if type(value) is dict:
         return value
+    if value is None or value == []:
+        return {}
     raise expected("an object", value, name)
 
 
 def items(fields: Fields, name: str) -> list[Any]:
-    """An array."""
+    """Return an array; an empty one where the field is absent, null or an empty object."""
     value = fields.pop(name, None)
-    if value is None:
-        return []
     if type(value) is list:
         return value
+    if value is None or value == {}:
+        return []
     raise expected("an array", value, name)
+
+
+def attributes(fields: Fields, name: str) -> Fields:
+    """Return an object of attributes, whose lists hold no nulls."""
+    found = mapping(fields, name)
+    for key, value in found.items():
+        if type(value) is list:
+            found[key] = without_nulls(value)
+    return found
+
+
+def without_nulls(value: Any) -> Any:
+    """Return an attribute's value; a list without the nulls that were posted in it."""
+    if type(value) is list and None in value:
+        return [one for one in value if one is not None]
+    return value
 
 
 def inner(fields: Fields, name: str, read: Callable[[Fields], T]) -> T | None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unicodedata import category
+
+from msgspec.structs import replace
 
 from gateway.mparticle import names
 from gateway.mparticle.fields import (
@@ -35,10 +38,37 @@ def mpid(fields: Fields) -> str | None:
 
 
 def named(type: str, value: str | None, encoding: str = "raw") -> Identity | None:
-    """An identity, unless its value is blank or stands for no device."""
-    if value is None or not value.strip() or (value in NO_DEVICE and type in names.DEVICE_IDENTITIES):
+    """Return an identity, or None where its value is blank or stands for no device; see `trimmed` for its value."""
+    value = value and trimmed(value)
+    if not value or (value in NO_DEVICE and type in names.DEVICE_IDENTITIES):
         return None
     return Identity(type=type, value=value, encoding=encoding)
+
+
+def trimmed(value: str) -> str:
+    """Return a value without white space, control and format characters at its ends.
+
+    Forms and copied texts bring them along unseen: a zero-width space, a byte order mark, a direction mark.
+    """
+    value = value.strip()
+    if value.isprintable():
+        return value
+    start, end = 0, len(value)
+    while start < end and _is_unseen(value[start]):
+        start += 1
+    while start < end and _is_unseen(value[end - 1]):
+        end -= 1
+    return value[start:end]
+
+
+def _is_unseen(character: str) -> bool:
+    return character.isspace() or category(character) in ("Cc", "Cf")
+
+
+def identity_key(identity: Identity) -> str:
+    """Return the one key of an identity, in whatever letters it was posted: addresses of e-mail are in lower case."""
+    value = trimmed(identity.value)
+    return f"{identity.type}:{value.lower() if identity.type == 'email' else value}"
 
 
 def listed(fields: Fields, name: str, rename: Callable[[str], str] = names.identity) -> Identities:
@@ -66,7 +96,7 @@ def batched(fields: Fields, name: str) -> Identities:
 def mapped(fields: Fields, name: str, rename: Callable[[str], str] = str) -> Identities:
     """An object of identity types and values."""
     posted = fields.pop(name, None)
-    if posted is None:
+    if posted is None or posted == []:
         return ()
     if type(posted) is not dict:
         raise expected("an object or an array", posted, name)
@@ -83,9 +113,8 @@ def recorded(fields: Fields) -> Identity | None:
     value = token(fields, "identity")
     since_ms = time(fields, "timestamp_unixtime_ms")
     created = flag(fields, "created_this_batch")
-    if named(type, value) is None:
-        return None
-    return Identity(type=type, value=value or "", since_ms=since_ms, created_this_batch=created)
+    found = named(type, value)
+    return found and replace(found, since_ms=since_ms, created_this_batch=created)
 
 
 def of_device(fields: Fields, platform: str | None) -> Identities:

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.mparticle.fields import Fields, Own, Path, Wrong, expected, text
 from gateway.mparticle.identities import NO_DEVICE
-from gateway.mparticle.json import OUT_OF_RANGE, Members, decode, elements, kind_of, unbounded
+from gateway.mparticle.json import OUT_OF_RANGE, SPACE, Members, decode, elements, kind_of, unbounded
 from gateway.sdk import Batch
 
 
@@ -93,13 +93,18 @@ def _out_of_range(value: Any) -> Path | None:
 
 
 def array(members: Members, name: str) -> list[msgspec.Raw]:
-    """A member's elements, as bytes; none where it is absent or null. Raises Wrong where it is no array."""
+    """Return a member's elements, as bytes; none where it is absent, null or an empty object.
+
+    Raises Wrong where it is no array.
+    """
     raw = members.get(name)
     if raw is None:
         return []
     try:
         return elements(raw) or []
     except msgspec.DecodeError:
+        if bytes(raw).translate(None, SPACE) == b"{}":
+            return []
         raise Wrong(f"expected an array, got {kind_of(raw)}", name) from None
 
 

@@ -11,6 +11,7 @@ from gateway.mparticle import names
 from gateway.mparticle.decoding import Dialect, Head
 from gateway.mparticle.event_common import CHANGES
 from gateway.mparticle.fields import Wrong
+from gateway.mparticle.identities import identity_key
 from gateway.mparticle.messages import Message
 from gateway.sdk import AttributeChange, Batch, Identity, IdentityChange, User
 
@@ -173,11 +174,6 @@ def _wish(batch: Batch) -> AskedErasure | None:
     return AskedErasure(names=tuple(names), asked_ms=max(told, default=None))
 
 
-def identity_key(identity: Identity) -> str:
-    """A raw identity as one word; addresses of e-mail in lower case."""
-    return f"{identity.type}:{identity.value.lower() if identity.type == 'email' else identity.value}"
-
-
 def user_key(user: User, device_stamp: str | None) -> str | None:
     """Whose lane it is: equal for all posts about one user, as far as they can be told to be; None for nobody's."""
     if user.mpid:
@@ -191,4 +187,4 @@ def user_key(user: User, device_stamp: str | None) -> str | None:
 
 
 def _rank(identity: Identity) -> tuple[bool, int, str, str]:
-    return not identity.is_raw, LANE_ORDER.get(identity.type, len(LANE_ORDER)), identity.type, identity.value
+    return not identity.is_raw, LANE_ORDER.get(identity.type, len(LANE_ORDER)), identity.type, identity_key(identity)

@@ -333,7 +333,7 @@ def test_odd_events_are_taken(firehose, posted, expected):
             ),
         ),
         (
-            event("product_action", action="purchase", products=[{}, {"attributes": []}]),
+            event("product_action", action="purchase", products=[{}, {"attributes": [1]}]),
             Quarantined(
                 id="e", type="product_action", problem="events[0].products[1].attributes: expected an object, got array"
             ),

@@ -87,7 +87,12 @@ def without(message, path):
             "runtime_environment.identities[0].type: missing",
         ),
         (FIREHOSE, {"device_application_stamp": []}, ["device_application_stamp"], ": expected a string, got array"),
-        (FIREHOSE, {"user_identities": {}}, ["user_identities"], "user_identities: expected an array, got object"),
+        (
+            FIREHOSE,
+            {"user_identities": {"a": 1}},
+            ["user_identities"],
+            "user_identities: expected an array, got object",
+        ),
         (
             FIREHOSE,
             {"user_identities": [{"type": "customer", "value": "c"}, {"value": "x"}, {"type": "email", "value": "y"}]},
@@ -100,7 +105,7 @@ def without(message, path):
             ["user_identities", 0],
             "user_identities[0].encoding: expected a string, got array",
         ),
-        (FIREHOSE, {"user_attributes": []}, ["user_attributes"], "user_attributes: expected an object, got array"),
+        (FIREHOSE, {"user_attributes": [1]}, ["user_attributes"], "user_attributes: expected an object, got array"),
         (
             FIREHOSE,
             {"user_attributes": {"a": "b", "c": HUGE, "d": 1.5}},
@@ -119,8 +124,8 @@ def without(message, path):
             ["consent_state", "gdpr_consent_state", "ads"],
             "consent_state.gdpr_consent_state[...].consented: expected a boolean, got string",
         ),
-        (FIREHOSE, {"system_notifications": {}}, ["system_notifications"], ": expected an array, got object"),
-        (FIREHOSE, {"integration_attributes": []}, ["integration_attributes"], ": expected an object, got array"),
+        (FIREHOSE, {"system_notifications": {"a": 1}}, ["system_notifications"], ": expected an array, got object"),
+        (FIREHOSE, {"integration_attributes": [1]}, ["integration_attributes"], ": expected an object, got array"),
         (FIREHOSE, {"never heard of": [{"a": HUGE}]}, ["never heard of"], "[...][0][...]: a number out of range"),
         (BATCH, {"timestamp_unixtime_ms": []}, ["timestamp_unixtime_ms"], ": expected a time, got array"),
         (BATCH, {"device_info": ""}, ["device_info"], "device_info: expected an object, got string"),
@@ -138,7 +143,7 @@ def without(message, path):
             "user_identities[...]: expected a string, got array",
         ),
         (BATCH, {"deleted_user_attributes": "a"}, ["deleted_user_attributes"], ": expected an array, got string"),
-        (BATCH, {"attribution_info": []}, ["attribution_info"], ": expected an object, got array"),
+        (BATCH, {"attribution_info": [1]}, ["attribution_info"], ": expected an object, got array"),
         (
             BATCH,
             {"consent_state": {"ccpa": True, "gdpr": {"ads": {"consented": True}}}},

@@ -12,6 +12,7 @@ from gateway.mparticle.event_common import Common, EventFacts, Reader, location,
 from gateway.mparticle.fields import (
     Fields,
     Wrong,
+    attributes,
     flag,
     identifier,
     inner,
@@ -26,6 +27,7 @@ from gateway.mparticle.fields import (
     time,
     token,
     within,
+    without_nulls,
     word,
 )
 from gateway.mparticle.identities import recorded
@@ -116,7 +118,7 @@ def _common(fields: Fields, index: int, batch: Batch) -> Common:
         "session_id": identifier(fields, "session_id"),
         "session_uuid": text(fields, "session_uuid"),
         "location": inner(fields, "location", location),
-        "attributes": mapping(fields, "custom_attributes"),
+        "attributes": attributes(fields, "custom_attributes"),
         "custom_flags": mapping(fields, "custom_flags"),
     }
 
@@ -144,9 +146,9 @@ def _attribute_change(fields: Fields) -> AttributeChange:
     removed = flag(fields, "deleted") or False
     return AttributeChange(
         name=required(text(fields, "user_attribute_name"), "user_attribute_name"),
-        value=None if removed else fields.get("new"),
+        value=None if removed else without_nulls(fields.get("new")),
         removed=removed,
-        old=fields.get("old"),
+        old=without_nulls(fields.get("old")),
         is_new=flag(fields, "is_new_attribute"),
         time_ms=time(fields, "timestamp_unixtime_ms"),
     )

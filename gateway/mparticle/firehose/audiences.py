@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from gateway.mparticle.fields import Fields, Wrong, each, identifier, mapping, required, text, word
+from gateway.mparticle.fields import Fields, Wrong, each, identifier, mapping, required, text, without_nulls, word
 from gateway.mparticle.identities import listed, mpid, partners
 from gateway.mparticle.messages import opened
 from gateway.mparticle.tolerance import tolerant
@@ -68,4 +68,6 @@ def _attribute(fields: Fields) -> AudienceAttribute | None:
         return None
     removed = word(fields, "action") == "delete"
     value = fields.get("list_value")
-    return AudienceAttribute(name=name, value=fields.get("value") if value is None else value, removed=removed)
+    return AudienceAttribute(
+        name=name, value=fields.get("value") if value is None else without_nulls(value), removed=removed
+    )

@@ -12,6 +12,7 @@ from gateway.mparticle.event_common import Common, EventFacts, Reader, location,
 from gateway.mparticle.fields import (
     Fields,
     Wrong,
+    attributes,
     flag,
     identifier,
     inner,
@@ -83,7 +84,7 @@ def _common(fields: Fields, index: int, batch: Batch) -> Common:
         "time_ms": time(fields, "timestamp_ms"),
         "session_id": identifier(fields, "session_id"),
         "location": inner(fields, "location", location),
-        "attributes": mapping(fields, "attributes"),
+        "attributes": attributes(fields, "attributes"),
         "custom_flags": mapping(fields, "custom_flags"),
     }
 
@@ -91,7 +92,7 @@ def _common(fields: Fields, index: int, batch: Batch) -> Common:
 def _attribute_changes(fields: Fields) -> EventFacts:
     """Attributes lost, then attributes set; a name that is in both was set anew."""
     time_ms = time(fields, "timestamp_ms")
-    added, removed = mapping(fields, "added"), mapping(fields, "removed")
+    added, removed = attributes(fields, "added"), attributes(fields, "removed")
     return (
         *(
             AttributeChange(name=name, removed=True, old=old, time_ms=time_ms)

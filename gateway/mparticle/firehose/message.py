@@ -6,7 +6,19 @@ from collections.abc import Callable
 from functools import partial
 
 from gateway.mparticle import consents, erasures, names
-from gateway.mparticle.fields import Fields, flag, identifier, inner, integer, known_id, mapping, text, time, word
+from gateway.mparticle.fields import (
+    Fields,
+    attributes,
+    flag,
+    identifier,
+    inner,
+    integer,
+    known_id,
+    mapping,
+    text,
+    time,
+    word,
+)
 from gateway.mparticle.firehose import audiences
 from gateway.mparticle.identities import listed, mpid, partners
 from gateway.mparticle.json import Members
@@ -98,11 +110,11 @@ def _profile(batch: Batch, fields: Fields) -> Batch:
 
 def _attributes(fields: Fields) -> Fields:
     """The user's attributes, then those that are lists; a list posted as null is an empty one."""
-    attributes = mapping(fields, "user_attributes")
-    lists = mapping(fields, "user_attribute_lists")
+    found = attributes(fields, "user_attributes")
+    lists = attributes(fields, "user_attribute_lists")
     if not lists:
-        return attributes
-    return {**attributes, **{name: [] if value is None else value for name, value in lists.items()}}
+        return found
+    return {**found, **{name: [] if value is None else value for name, value in lists.items()}}
 
 
 def _device(fields: Fields, channel: str | None) -> tuple[Device, App]:
