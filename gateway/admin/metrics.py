@@ -67,8 +67,8 @@ class _Facts:
     def __init__(self, counts: Iterable[Count]) -> None:
         facts: Counter[tuple[str, str, str]] = Counter()
         for count in counts:  # a customer's account counts as its connection
-            facts[count.connection.partition("/")[0], count.word, count.reason] += count.facts
-        self._counts = [Count(connection=c, word=w, reason=r, facts=n) for (c, w, r), n in facts.items()]
+            facts[count.connection.partition("/")[0], count.state, count.reason] += count.facts
+        self._counts = [Count(connection=c, state=w, reason=r, facts=n) for (c, w, r), n in facts.items()]
 
     def collect(self) -> Iterator[Metric]:
         received = CounterMetricFamily("gateway_facts_received", "Facts accepted.", labels=["connection"])
@@ -76,11 +76,11 @@ class _Facts:
         in_flight = GaugeMetricFamily("gateway_facts_in_flight", "Facts without a word yet.", labels=["connection"])
         left: Counter[str] = Counter()
         for count in self._counts:
-            if count.word == "received":
+            if count.state == "received":
                 received.add_metric([count.connection], count.facts)
                 left[count.connection] += count.facts
             else:
-                done.add_metric([count.connection, count.word, count.reason], count.facts)
+                done.add_metric([count.connection, count.state, count.reason], count.facts)
                 left[count.connection] -= count.facts
         for connection, facts in left.items():
             in_flight.add_metric([connection], facts)

@@ -55,7 +55,7 @@ def _rows(sealed: list[Sealed], counts: list[Count]) -> list[dict[str, Any]]:
     facts: dict[str, Counter[str]] = {one.connection: Counter() for one in sealed}
     for count in counts:
         if "/" in count.connection:
-            facts.setdefault(count.connection, Counter())[count.word] += count.facts
+            facts.setdefault(count.connection, Counter())[count.state] += count.facts
     kept = {one.connection: one for one in sealed}
     return [_row(name, facts[name], kept.get(name)) for name in sorted(facts)]
 

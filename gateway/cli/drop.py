@@ -68,7 +68,7 @@ async def _drop(settings: Settings, connection: str, *, does: bool) -> int:
 
 def _waiting(counts: Iterable[Count], connection: str) -> int:
     own = [count for count in counts if count.connection == connection]
-    return sum(count.facts if count.word == "received" else -count.facts for count in own)
+    return sum(count.facts if count.state == "received" else -count.facts for count in own)
 
 
 def given_up(lane: Lane) -> Settlement:
@@ -85,7 +85,7 @@ def given_up(lane: Lane) -> Settlement:
 def _given_up(item: Item, connection: str) -> Finished:
     batch = decode(item.dialect, item.body, message=item.message, part=item.part)
     words = [_word(fact.id, batch, item, connection) for fact in iter_facts(batch)]
-    unread = [Outcome(fact=q.id, word="dead", reason="malformed", detail=q.problem) for q in batch.quarantined]
+    unread = [Outcome(fact=q.id, state="dead", reason="malformed", detail=q.problem) for q in batch.quarantined]
     told = [*unread, *words]
     if item.again is not None:
         known = {word.fact: word for word in told}
@@ -99,12 +99,12 @@ def _word(fact: str, batch: Batch, item: Item, connection: str) -> Outcome:
     ids = (make_call_id(batch, connection, fact, position, replay) for position in range(MAX_CALLS))
     ends = [item.progress[id] for id in ids if "word" in item.progress.get(id, ())]
     for end in sorted(ends, key=lambda end: ("dead", "delivered", "skipped").index(end["word"])):
-        return Outcome(fact=fact, word=end["word"], reason=end.get("reason", ""), detail=end.get("detail", ""))
+        return Outcome(fact=fact, state=end["word"], reason=end.get("reason", ""), detail=end.get("detail", ""))
     return _removed(fact)
 
 
 def _removed(fact: str) -> Outcome:
-    return Outcome(fact=fact, word="skipped", reason="connection_removed")
+    return Outcome(fact=fact, state="skipped", reason="connection_removed")
 
 
 def _latest_ms() -> int:

@@ -113,7 +113,7 @@ def _row(batch: Found, sighting: DeliveryStatus, found_by: str, settings: Settin
             {
                 "fact": outcome.fact,
                 "title": titles.get(outcome.fact, ""),
-                "word": outcome.word,
+                "word": outcome.state,
                 "reason": outcome.reason,
                 "cause": outcome.cause,
                 "left_out": [{"what": what, "reason": reason} for what, reason in outcome.left_out],

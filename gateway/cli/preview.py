@@ -104,7 +104,7 @@ def _shown(prepared: Prepared, part: Part, connection: Connection, guard: Watchd
         yield {**base, **shown_call(call, connection, lane=part.user_key)}
     titles = {fact.id: describe_fact(fact) for fact in iter_facts(prepared.batch)}
     for outcome in prepared.plan.settled:
-        kind = {"skipped": "skip", "dead": "dead"}[outcome.word]
+        kind = {"skipped": "skip", "dead": "dead"}[outcome.state]
         said = {
             "what": outcome.fact,
             "title": titles.get(outcome.fact),

@@ -80,7 +80,7 @@ class Survey:
 
     async def _count(self, one: Picked, unable: str) -> None:
         for outcome in one.outcomes:
-            self.selected[one.connection, outcome.word, outcome.reason] += 1
+            self.selected[one.connection, outcome.state, outcome.reason] += 1
         joined = None if unable else await self._join(one.connection)
         if joined is None:
             self.cannot[one.connection, unable or "settings_unusable"] += len(one.outcomes)
@@ -116,7 +116,7 @@ class Survey:
                 base = {"connection": connection.name, "plugin": connection.plugin.name}
                 self.first.append({**base, **shown_call(call, connection, lane=lane)})
         for outcome in progress.unsent():
-            self.unsent[connection.name, outcome.word, outcome.reason] += 1
+            self.unsent[connection.name, outcome.state, outcome.reason] += 1
 
     async def _join(self, name: str) -> Joined | None:
         """A connection, or that of an account with the settings that are kept; None where these cannot be used."""

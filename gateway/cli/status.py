@@ -81,7 +81,7 @@ async def _look(of: JournalSettings, over_s: float) -> Seen:
         return Seen(
             before=_done(before),
             done=_done(after),
-            received=Counter({count.connection: count.facts for count in after if count.word == "received"}),
+            received=Counter({count.connection: count.facts for count in after if count.state == "received"}),
             over_s=over_s,
             backlog={one.connection: one for one in await journal.backlog()},
             now_ms=time.time_ns() // 1_000_000,
@@ -136,7 +136,7 @@ def _wait(one: Waiting, now_ms: int) -> Row:
 def _done(counts: Iterable[Count]) -> Counter[str]:
     done: Counter[str] = Counter()
     for count in counts:
-        if count.word != "received":
+        if count.state != "received":
             done[count.connection] += count.facts
     return done
 

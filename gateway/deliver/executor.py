@@ -83,7 +83,7 @@ class CallExecutor:
             reply = await self.sender.send(call, attempt=attempt)
         except PluginFault as error:
             logger.warning("call cannot be made", connection=self.connection.name, problem=str(error))
-            return Answer(judged=CallOutcome(word="dead", reason="plugin_error", detail=str(error)))
+            return Answer(judged=CallOutcome(state="dead", reason="plugin_error", detail=str(error)))
         finally:
             self.gates.leave(call.scope, reply)
         await self._rested()
@@ -91,7 +91,7 @@ class CallExecutor:
         try:
             judged = judge(self.connection, call, reply, self.guard)
         except PluginFault as error:
-            return Answer(judged=CallOutcome(word="dead", reason="plugin_error", detail=str(error)))
+            return Answer(judged=CallOutcome(state="dead", reason="plugin_error", detail=str(error)))
         return Answer(judged=judged, reply=reply, wait=self._felt(call, judged))
 
     async def _rested(self) -> None:

@@ -216,7 +216,7 @@ class LaneWorker:
                 return replace(after, by=by) if by != call.id else after
             withdrawn = run.owners[call.id].plan.withdrawn
             if withdrawn and not after.is_under_way:  # nothing new is begun, for whom is erased above all
-                return CallOutcome(word="skipped", reason=withdrawn)
+                return CallOutcome(state="skipped", reason=withdrawn)
             chain, item = after, run.go_on(call, after)
             if chain.is_under_way:
                 run.changed = (item,)
@@ -249,10 +249,10 @@ class LaneWorker:
             ended = self._follow(run, judged)
             rest = (*numbered(judged, call, chain.length + 1), *chain.next[1:])
         answers = _answers(run.owners[call.id], chain, answer.reply)
-        if ended is not None and not (ended == CallOutcome(word="delivered") and rest):
+        if ended is not None and not (ended == CallOutcome(state="delivered") and rest):
             return replace(ended, detail="; ".join(answers)) if answers and isinstance(ended, CallOutcome) else ended
         if chain.length == MAX_FOLLOW_UPS:
-            return CallOutcome(word="dead", reason="endless", detail="the plugin's follow-up calls do not end")
+            return CallOutcome(state="dead", reason="endless", detail="the plugin's follow-up calls do not end")
         instead = replace(call, pool="") if by and chain.length == 0 else chain.instead
         length = chain.length + 1
         return FollowUps(next=rest, covers=chain.covers, length=length, answers=answers, by=by, instead=instead)
@@ -266,8 +266,8 @@ class LaneWorker:
         run.moved_on()
         if verdict.word == "rejected":
             status = f"{call.method} was answered {reply.status if reply else None}"
-            return CallOutcome(word="dead", reason=verdict.reason or "rejected", detail=status)
-        return CallOutcome(word="delivered")
+            return CallOutcome(state="dead", reason=verdict.reason or "rejected", detail=status)
+        return CallOutcome(state="delivered")
 
     def _follow(self, run: LaneRun, planned: FactPlan) -> CallOutcome | None:
         """Return what a plan in the place of a verdict makes of a call; None if further calls must be made."""
@@ -276,7 +276,7 @@ class LaneWorker:
         if planned.calls:
             return None
         reason = next((skip.reason for skip in planned.skips if skip.what is None), None)
-        return CallOutcome(word="delivered") if reason is None else CallOutcome(word="skipped", reason=reason)
+        return CallOutcome(state="delivered") if reason is None else CallOutcome(state="skipped", reason=reason)
 
     def _refuse(self, run: LaneRun, call: Call, verdict: Verdict) -> CallOutcome | Wait:
         """Rest the whole connection: its credentials or its set-up are wrong, and no attempt is spent on that.
@@ -303,6 +303,6 @@ class LaneWorker:
         now_ms = self.clock.now_ms()
         run.failing_since_ms = min(run.failing_since_ms or now_ms, now_ms)
         if run.failing_since_ms < self.clock.ago_ms(int(self.maker.delivery.give_up_after_hours * HOUR_MS)):
-            return CallOutcome(word="dead", reason="gave_up", detail=verdict.reason)
+            return CallOutcome(state="dead", reason="gave_up", detail=verdict.reason)
         run.attempts += 1
         return Wait(seconds=self.maker.backoff_s(run.attempts - 1, verdict), reason=verdict.reason)

@@ -18,7 +18,7 @@ from gateway.sdk import Call, Remember
 class CallOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The end of one call: ``delivered``, ``skipped`` or ``dead``, and why; ``by`` is a call that stood for it."""
 
-    word: str
+    state: str = msgspec.field(name="word")  # the name that journals have
     reason: str = ""
     detail: str = ""
     by: str = ""
@@ -84,12 +84,12 @@ class ItemProgress:
         """Begin nothing that is left: the user asked to be forgotten, or a replay was aborted."""
         self.chains = {head: chain for head, chain in self.chains.items() if chain.is_under_way}
         going_on = {id for head, chain in self.chains.items() for id in (head, *chain.covers)}
-        ended = CallOutcome(word="skipped", reason=reason)
+        ended = CallOutcome(state="skipped", reason=reason)
         self.ends |= {call.id: ended for call in self.open_calls() if call.id not in going_on}
 
     def _abandon(self, detail: str) -> None:
         """Make none of the calls that are left: they are dead letters."""
-        self.ends |= {call.id: CallOutcome(word="dead", reason="crashed", detail=detail) for call in self.open_calls()}
+        self.ends |= {call.id: CallOutcome(state="dead", reason="crashed", detail=detail) for call in self.open_calls()}
         self.chains.clear()
 
     @property
@@ -116,7 +116,7 @@ class ItemProgress:
     def memories(self) -> Iterator[Remember]:
         """Yield what is to be remembered once all calls have ended, for facts that are no dead letters."""
         for fact in () if self.plan.withdrawn else self.plan.planned:
-            if self._outcome(fact).word != "dead":
+            if self._outcome(fact).state != "dead":
                 yield from fact.memories
 
     def finish(self, connection: str) -> Finished:
@@ -124,15 +124,15 @@ class ItemProgress:
         self.told = True
         made = [self._outcome(fact) for fact in self.plan.planned]
         outcomes = (*self.plan.settled, *made)
-        words = Counter(outcome.word for outcome in outcomes)
+        words = Counter(outcome.state for outcome in outcomes)
         logger.info("finished", connection=connection, message=self.item.message, part=self.item.part, **words)
         is_open = self.plan.erases and not self.plan.withdrawn
-        is_wish = is_open and bool(made) and all(outcome.word != "dead" for outcome in made)
+        is_wish = is_open and bool(made) and all(outcome.state != "dead" for outcome in made)
         return Finished(
             seq=self.item.seq,
             facts=self.item.facts,
             outcomes=outcomes,
-            erased=is_wish and any(outcome.word == "delivered" for outcome in made),
+            erased=is_wish and any(outcome.state == "delivered" for outcome in made),
             is_wish=is_wish,
             unkept=is_wish or bool(self.plan.withdrawn),
         )
@@ -147,15 +147,15 @@ class ItemProgress:
     def _outcome(self, fact: FactPlan) -> Outcome:
         """One fact's word: dead if any of its calls is, else delivered if any is, else skipped."""
         ends = [self.ends[call.id] for call in fact.calls]
-        worst = min(ends, key=lambda end: ("dead", "delivered", "skipped").index(end.word), default=None)
+        worst = min(ends, key=lambda end: ("dead", "delivered", "skipped").index(end.state), default=None)
         left_out = tuple((skip.what, skip.reason) for skip in fact.skips if skip.what is not None)
         if worst is None:
             reason = next((skip.reason for skip in fact.skips if skip.what is None), "nothing_to_send")
-            worst = CallOutcome(word="skipped", reason=reason)
+            worst = CallOutcome(state="skipped", reason=reason)
         told = [end.told for end in ends if end.told] if self.plan.erases else [worst.told]
         return Outcome(
             fact=fact.fact,
-            word=worst.word,
+            state=worst.state,
             reason=worst.reason,
             left_out=left_out,
             detail="; ".join(told),

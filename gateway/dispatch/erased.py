@@ -31,7 +31,7 @@ async def drop_erased(
     if is_older(batch, before_ms) or (item.again is not None and item.again.accepted_ms < before_ms):
         return batch, None
     batch, dropped = drop_events(batch, before_ms)
-    return batch, [Outcome(fact=event, word="skipped", reason="erased") for event in dropped]
+    return batch, [Outcome(fact=event, state="skipped", reason="erased") for event in dropped]
 
 
 def is_older(batch: Batch, before_ms: int) -> bool:

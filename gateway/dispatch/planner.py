@@ -49,7 +49,7 @@ class Planner:
         if crashed:
             logger.error("batch set aside", connection=self.connection.name, message=item.message, problem=crashed)
         if crashed and item.crashed_in == "plan":
-            dead = (Outcome(fact=fact.id, word="dead", reason="crashed", detail=crashed) for fact in iter_facts(batch))
+            dead = (Outcome(fact=fact.id, state="dead", reason="crashed", detail=crashed) for fact in iter_facts(batch))
             return ItemPlan(item=item, settled=(*list_malformed(batch), *dead), batch=batch)
         try:
             rewritten = self.rewriter.rewrite(batch)
@@ -83,7 +83,7 @@ class Planner:
         problem = self._describe_error(error)
         logger.error("plan discarded", connection=self.connection.name, message=item.message, problem=problem)
         reason, cause = ("rule_error", RULES) if isinstance(error, RewriteFault) else ("plugin_error", "")
-        return [Outcome(fact=f.id, word="dead", reason=reason, detail=problem, cause=cause) for f in iter_facts(batch)]
+        return [Outcome(fact=f.id, state="dead", reason=reason, detail=problem, cause=cause) for f in iter_facts(batch)]
 
     def _describe_error(self, error: Exception) -> str:
         """Describe an error of planning without any value of a user's."""
@@ -113,14 +113,14 @@ class NoAccountPlanner:
     def plan_item(self, item: Item, batch: Batch, memory: Memory, *, user: int) -> ItemPlan:  # noqa: ARG002  # as ItemPlanner has it
         """Return a plan without calls, with the setting that decided."""
         skipped = (
-            Outcome(fact=fact.id, word="skipped", reason="no_account", cause=self._cause) for fact in iter_facts(batch)
+            Outcome(fact=fact.id, state="skipped", reason="no_account", cause=self._cause) for fact in iter_facts(batch)
         )
         return ItemPlan(item=item, settled=(*list_malformed(batch), *skipped), erases=batch.erasure is not None)
 
 
 def list_malformed(batch: Batch) -> list[Outcome]:
     """Return a dead letter for every part of a batch that could not be read."""
-    return [Outcome(fact=one.id, word="dead", reason="malformed", detail=one.problem) for one in batch.quarantined]
+    return [Outcome(fact=one.id, state="dead", reason="malformed", detail=one.problem) for one in batch.quarantined]
 
 
 def _list_dropped(before: Batch, after: Batch) -> list[Outcome]:
@@ -129,13 +129,13 @@ def _list_dropped(before: Batch, after: Batch) -> list[Outcome]:
         return []
     left = {fact.id for fact in iter_facts(after)}
     removed = (fact.id for fact in iter_facts(before) if fact.id not in left)
-    return [Outcome(fact=fact, word="skipped", reason="dropped", cause=RULES) for fact in removed]
+    return [Outcome(fact=fact, state="skipped", reason="dropped", cause=RULES) for fact in removed]
 
 
 def _list_withheld(governed: GovernedBatch) -> list[Outcome]:
     """Return the outcomes of facts that the connection may not be sent."""
     kept_back = governed.kept_back
     return [
-        Outcome(fact=w.fact, word="skipped", reason=w.reason, cause=w.cause, kept_back=kept_back.get(w.fact, ()))
+        Outcome(fact=w.fact, state="skipped", reason=w.reason, cause=w.cause, kept_back=kept_back.get(w.fact, ()))
         for w in governed.withheld
     ]

@@ -99,5 +99,5 @@ def _keep_replayed(item: Item, plan: ItemPlan, settled: Sequence[Outcome]) -> Se
         return settled
     asked = item.again.facts
     known = {fact.fact for fact in plan.planned} | {outcome.fact for outcome in settled}
-    gone = (Outcome(fact=fact, word="skipped", reason="not_in_document") for fact in asked if fact not in known)
+    gone = (Outcome(fact=fact, state="skipped", reason="not_in_document") for fact in asked if fact not in known)
     return (*(outcome for outcome in settled if outcome.fact in asked), *gone)

@@ -128,7 +128,7 @@ async def _warn_of_stranded_work(settings: Settings, journal: Journal) -> None:
     with suppress(JournalUnavailable):
         for count in await journal.counts():
             name = count.connection.partition("/")[0]
-            waiting[name] += count.facts if count.word == "received" else -count.facts
+            waiting[name] += count.facts if count.state == "received" else -count.facts
     for name, facts in sorted(waiting.items()):
         if facts > 0 and name not in settings.connections:
             logger.warning("connection not configured; its work is kept", connection=name, facts=facts)

@@ -45,7 +45,7 @@ class Backpressure:
     async def _count_waiting(self) -> int:
         """Count the facts without an outcome, on all connections."""
         counts = await self._journal.counts()
-        return sum(count.facts if count.word == "received" else -count.facts for count in counts)
+        return sum(count.facts if count.state == "received" else -count.facts for count in counts)
 
     def _note(self, reason: str) -> None:
         if reason and not self.reason:

@@ -191,7 +191,7 @@ def chosen(
     for outcomes in later:
         waits = waits or outcomes is None
         latest.update((one.fact, one) for one in outcomes or () if one.reason != ABORTED)
-    found = (one for one in latest.values() if one.word in selection.words)
+    found = (one for one in latest.values() if one.state in selection.words)
     return tuple(one for one in found if selection.reason in (None, one.reason)), waits
 
 

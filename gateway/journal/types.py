@@ -146,7 +146,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """
 
     fact: str
-    word: str
+    state: str
     reason: str = ""
     left_out: tuple[tuple[str, str], ...] = ()
     detail: str = ""
@@ -257,7 +257,7 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     """A count of a connection's facts by word (``received``, ``delivered``, ``skipped``, ``dead``) and reason."""
 
     connection: str
-    word: str
+    state: str
     reason: str
     facts: int
 

@@ -353,7 +353,7 @@ async def test_a_plugin_that_asks_to_wait_for_ever_is_asked_again():
 async def test_a_call_that_cannot_be_made_is_dead_and_neither_its_lane_nor_its_connection_waits(path, detail):
     bench = Bench(patience_s=0.2)
     await bench.deliver(work(path, "b"))
-    assert [(one.word, one.reason) for one in bench.outcomes] == [("dead", "plugin_error"), ("delivered", "")]
+    assert [(one.state, one.reason) for one in bench.outcomes] == [("dead", "plugin_error"), ("delivered", "")]
     assert bench.outcomes[0].detail.startswith(detail)
     assert "hush" not in repr(bench.settled)
 
@@ -409,7 +409,7 @@ async def test_a_verdict_may_begin_the_chain_again():
 async def test_a_chain_ends_with_the_first_call_that_is_rejected():
     bench = Bench({"next": ["x", "y"]}, {"word": "no"})
     await bench.deliver(work("a"))
-    assert (len(bench.seen), bench.outcomes[0].word) == (2, "dead")
+    assert (len(bench.seen), bench.outcomes[0].state) == (2, "dead")
 
 
 async def test_a_chain_without_end_is_cut():
@@ -453,7 +453,7 @@ async def test_a_folded_call_that_was_answered_with_a_chain_covers_its_calls_to_
     await bench.deliver(
         work("a", method="PUT", progress=progress.get(1)), work("b", seq=2, method="PUT", progress=progress.get(2))
     )
-    assert (bench.seen, [outcome.word for outcome in bench.outcomes]) == ([("POST", "x")], ["delivered", "delivered"])
+    assert (bench.seen, [outcome.state for outcome in bench.outcomes]) == ([("POST", "x")], ["delivered", "delivered"])
 
 
 async def folded_and_under_way():

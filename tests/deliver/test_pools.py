@@ -219,7 +219,7 @@ async def test_too_few_are_made_one_by_one():
     bench = Bench()
     await bench.deliver((1, row(1)), (2, row(2)))
     assert sorted(bench.seen) == ["PUT row1", "PUT row2"]
-    assert [bench.outcomes(user)[0].word for user in (1, 2)] == ["delivered", "delivered"]
+    assert [bench.outcomes(user)[0].state for user in (1, 2)] == ["delivered", "delivered"]
 
 
 async def test_a_full_pool_goes_on_at_once_and_the_next_gathers():
@@ -233,7 +233,7 @@ async def test_calls_of_two_users_that_have_one_id_cost_neither_of_them_anything
     async with asyncio.timeout(10):
         await bench.deliver(*((user, row(user, id="same" if user < 3 else "")) for user in (1, 2, 3, 4)))
     assert sorted(bench.seen) == ["POST jobs", "PUT row2"]
-    assert bench.outcomes(2)[0].word == "delivered"
+    assert bench.outcomes(2)[0].state == "delivered"
     assert bench.pools.held == 0
 
 
@@ -265,7 +265,7 @@ async def test_what_many_shared_is_made_by_each_for_itself_if_it_is_rejected():
     bench = Bench(400, 200, 400, 200)
     await bench.deliver(*((user, row(user)) for user in (1, 2, 3)))
     assert (bench.seen[0], sorted(bench.seen[1:])) == ("POST jobs", ["PUT row1", "PUT row2", "PUT row3"])
-    assert sorted(bench.outcomes(user)[0].word for user in (1, 2, 3)) == ["dead", "delivered", "delivered"]
+    assert sorted(bench.outcomes(user)[0].state for user in (1, 2, 3)) == ["dead", "delivered", "delivered"]
 
 
 async def test_a_shared_call_that_is_refused_rests_the_connection_and_every_lane_keeps_its_work():
@@ -336,4 +336,4 @@ async def test_what_came_to_nothing_is_not_begun_anew_for_whom_is_erased():
     item = replace(item, withdrawn="erased")
     await bench.deliver((1, item))
     assert not any("row1" in str(call) for call in bench.seen)
-    assert [(one.word, one.reason) for one in bench.outcomes(1)] == [("skipped", "erased")]
+    assert [(one.state, one.reason) for one in bench.outcomes(1)] == [("skipped", "erased")]

@@ -138,7 +138,7 @@ class Bench:
 
     async def outcomes(self, id):
         """Return the outcome of each fact of a message: id, state, reason and detail."""
-        return [(one.fact, one.word, one.reason, one.detail) for one in (await self.status(id)).outcomes]
+        return [(one.fact, one.state, one.reason, one.detail) for one in (await self.status(id)).outcomes]
 
 
 @pytest.fixture

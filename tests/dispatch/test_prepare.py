@@ -68,7 +68,7 @@ def open_paths(made):
 
 
 def outcomes(made):
-    return [(one.fact, one.word, one.reason) for one in made.progress.unsent()]
+    return [(one.fact, one.state, one.reason) for one in made.progress.unsent()]
 
 
 async def test_an_item_is_planned_with_what_is_remembered(prepared):
@@ -99,12 +99,12 @@ async def test_a_withdrawn_item_waits_for_nothing_and_begins_no_call(prepared, l
 
 
 async def test_erased_events_keep_their_outcomes(prepared):
-    erased = (Outcome(fact="e7", word="skipped", reason="erased"),)
+    erased = (Outcome(fact="e7", state="skipped", reason="erased"),)
     assert ("e7", "skipped", "erased") in outcomes(await prepared(Lookup(erased=erased)))
 
 
 async def test_a_replayed_item_has_an_outcome_for_each_fact_asked_for_and_no_other(prepared):
-    made = await prepared(Lookup(erased=(Outcome(fact="e8", word="skipped", reason="erased"),)), again=ORIGIN)
+    made = await prepared(Lookup(erased=(Outcome(fact="e8", state="skipped", reason="erased"),)), again=ORIGIN)
     assert open_paths(made) == ["events/b"]
     assert outcomes(made) == [("e9", "skipped", "not_in_document"), ("e2", "skipped", "not_wanted")]
 
@@ -116,7 +116,7 @@ async def test_an_item_that_processes_died_of_is_dead_but_for_what_was_recorded(
     made = await prepared(Lookup(), crashes=3, crashed_in=crashed_in, progress=progress)
     detail = f"post 0 {crashed_in}: the process died of it 3 times{calls_made}"
     assert open_paths(made) == []
-    dead = {one.fact: one.detail for one in made.progress.unsent() if one.word == "dead"}
+    dead = {one.fact: one.detail for one in made.progress.unsent() if one.state == "dead"}
     assert dead == dict.fromkeys(["e1"] if calls_made else ["e0", "e1", "e2"], detail)
 
 

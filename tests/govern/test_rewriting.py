@@ -93,13 +93,13 @@ def test_what_a_rule_removes_has_an_outcome_and_what_it_adds_is_sent():
     done = planned_by(rewriter(swapped))
     assert [call.json for fact in done.planned for call in fact.calls] == ["a", "c"]
     assert list(done.settled) == [
-        Outcome(fact="attributes", word="skipped", reason="dropped", cause="rules.packages"),
-        Outcome(fact="b", word="skipped", reason="dropped", cause="rules.packages"),
+        Outcome(fact="attributes", state="skipped", reason="dropped", cause="rules.packages"),
+        Outcome(fact="b", state="skipped", reason="dropped", cause="rules.packages"),
     ]
 
 
 def test_a_batch_on_which_a_rule_fails_is_dead_with_the_rules_name():
     done = planned_by(rewriter(raising))
-    assert [(one.fact, one.word, one.reason, one.detail, one.cause) for one in done.settled] == [
+    assert [(one.fact, one.state, one.reason, one.detail, one.cause) for one in done.settled] == [
         (fact.id, "dead", "rule_error", "rule0 rewrite: ValueError", "rules.packages") for fact in iter_facts(SAID)
     ]

@@ -151,10 +151,10 @@ async def test_received_equals_words_and_what_is_in_flight(journal, make_entry):
     )
     await journal.settle(finish(lane, *lane.items, outcomes=outcomes, release=True, due_ms=0))
     assert await journal.counts() == [
-        Count(connection="loyalty", word="dead", reason="rejected", facts=1),
-        Count(connection="loyalty", word="delivered", reason="", facts=1),
-        Count(connection="loyalty", word="received", reason="", facts=5),
-        Count(connection="loyalty", word="skipped", reason="filtered", facts=1),
+        Count(connection="loyalty", state="dead", reason="rejected", facts=1),
+        Count(connection="loyalty", state="delivered", reason="", facts=1),
+        Count(connection="loyalty", state="received", reason="", facts=5),
+        Count(connection="loyalty", state="skipped", reason="filtered", facts=1),
     ]
 
 
@@ -163,7 +163,7 @@ async def test_facts_that_a_rewrite_added_count_as_received(journal, make_entry)
     (lane,) = await claim(journal)
     outcomes = (Outcome("a", "delivered"), Outcome("b", "delivered"))
     await journal.settle(finish(lane, *lane.items, outcomes=outcomes, release=True, due_ms=0))
-    counted = {(count.word, count.facts) for count in await journal.counts()}
+    counted = {(count.state, count.facts) for count in await journal.counts()}
     assert counted == {("received", 2), ("delivered", 2)}
 
 

@@ -88,7 +88,7 @@ async def test_what_a_dead_dispatcher_had_is_taken_over_once_its_lease_ends(othe
     assert [item.message for item in new.items] == ["m1", "m2"]
     assert await first.settle(finish(old, *old.items, release=True)) is False
     assert await second.settle(finish(new, *new.items, release=True)) is True
-    assert [count.facts for count in await first.counts() if count.word == "delivered"] == [2]
+    assert [count.facts for count in await first.counts() if count.state == "delivered"] == [2]
 
 
 SET_BACK = "UPDATE lanes SET due_ms = due_ms + 36000000 WHERE owner IS NOT NULL"
@@ -240,7 +240,7 @@ async def test_many_nodes_store_and_settle_at_once_without_waiting_in_a_circle(o
             await asyncio.gather(*(node.settle(settle(lane, release=True)) for lane in lanes))
 
     await asyncio.gather(*(busy(node, step) for step, node in enumerate(nodes)))
-    counted = {(count.connection, count.word): count.facts for count in await nodes[0].counts()}
+    counted = {(count.connection, count.state): count.facts for count in await nodes[0].counts()}
     assert counted == {(name, "received"): 40 for name in BOTH}
     assert sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == "0"
 
@@ -323,8 +323,8 @@ async def test_what_is_settled_twice_counts_once(others, make_entry):
     settlement = settle(lane, finished=(done,), memos=(Memo(key="k", value=1),))
     assert [await journal.settle(settlement) for _ in range(2)] == [True, True]
     assert await journal.counts() == [
-        Count(connection="loyalty", word="delivered", reason="", facts=1),
-        Count(connection="loyalty", word="received", reason="", facts=2),
+        Count(connection="loyalty", state="delivered", reason="", facts=1),
+        Count(connection="loyalty", state="received", reason="", facts=2),
     ]
     assert len((await find(journal, "m1"))[0].sightings) == 1
 

@@ -42,7 +42,7 @@ async def pick(journal, *, limit=100, after_seq=0, surveys=False, **selection):
 async def picked(journal, **fields):
     """What is picked, as (message, connection, fact, word)."""
     found, _ = await pick(journal, **fields)
-    return [(one.message, one.connection, outcome.fact, outcome.word) for one in found for outcome in one.outcomes]
+    return [(one.message, one.connection, outcome.fact, outcome.state) for one in found for outcome in one.outcomes]
 
 
 async def again(journal, *, replay="r1", **selection):
@@ -119,7 +119,7 @@ async def test_what_is_stored_again_is_claimed_behind_what_waits_for_its_facts_a
         ("m2", "firehose", b"m2", 1, None),
         ("m1", "firehose", b"m1", 1, mark),
     ]
-    assert Count(connection="loyalty", word="received", reason="", facts=4) in await journal.counts()
+    assert Count(connection="loyalty", state="received", reason="", facts=4) in await journal.counts()
 
 
 async def test_one_replay_stores_a_batch_once_and_another_once_more(accepted, journal):

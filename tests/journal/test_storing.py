@@ -90,7 +90,7 @@ def expected(posts_at_once):
             lanes.setdefault((connection, user(name)), []).append(name)
             facts[connection] += len(ids(name))
     found = {id: sorted(name for name in known if id in ids(name)) for id in {*known, "vowel"}}
-    counts = [Count(connection=one, word="received", reason="", facts=n) for one, n in sorted(facts.items())]
+    counts = [Count(connection=one, state="received", reason="", facts=n) for one, n in sorted(facts.items())]
     return new, lanes, found, counts, came
 
 

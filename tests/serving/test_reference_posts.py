@@ -51,7 +51,7 @@ def test_each_is_answered_as_it_should_be_and_every_fact_of_it_gets_a_word(both)
     for batch in (batch for batches in found.values() for batch in batches):
         assert [sighting.connection for sighting in batch.sightings] == ["email", "loyalty"]
         for sighting in batch.sightings:
-            assert {outcome.word for outcome in sighting.outcomes} <= {"delivered", "skipped", "dead"}
+            assert {outcome.state for outcome in sighting.outcomes} <= {"delivered", "skipped", "dead"}
             assert sighting.outcomes
     kept = {batch.seq for batches in found.values() for batch in batches}
     assert len(kept) == stored(both)

@@ -164,7 +164,7 @@ async def backlog(connection: Connection) -> list[Backlog]:
 
 async def counts(connection: Connection) -> list[Count]:
     """Counts of facts by connection, word and reason."""
-    return [Count(connection=c, word=w, reason=r, facts=n) for c, w, r, n in await connection.fetch(COUNTS)]
+    return [Count(connection=c, state=w, reason=r, facts=n) for c, w, r, n in await connection.fetch(COUNTS)]
 
 
 async def is_dealt_with(connection: Connection, name: str, ref: bytes, before_seq: int) -> bool:

@@ -150,7 +150,7 @@ def _key(one: Settle) -> tuple[int, str]:
 
 
 def _done_row(one: Settle, finished: Finished) -> tuple[Any, ...]:
-    dead = sum(outcome.word == "dead" for outcome in finished.outcomes)
+    dead = sum(outcome.state == "dead" for outcome in finished.outcomes)
     return *_key(one), finished.seq, one.now_ms, dead, _json(finished.outcomes)
 
 
@@ -168,5 +168,5 @@ def _counted(news: Iterable[tuple[str, Finished]]) -> list[tuple[str, str, str, 
     for connection, finished in news:
         counts[connection, "received", ""] += len(finished.outcomes) - finished.facts
         for outcome in finished.outcomes:
-            counts[connection, outcome.word, _text(outcome.reason)] += 1
+            counts[connection, outcome.state, _text(outcome.reason)] += 1
     return [(*key, facts) for key, facts in counts.items() if facts]

@@ -233,7 +233,7 @@ def free_bytes(database: sqlite3.Connection) -> int:
 def counts(database: sqlite3.Connection) -> list[Count]:
     """Counts of facts by connection, word and reason."""
     rows = database.execute("SELECT connection, word, reason, facts FROM counts ORDER BY connection, word, reason")
-    return [Count(connection=c, word=w, reason=r, facts=n) for c, w, r, n in rows.fetchall()]
+    return [Count(connection=c, state=w, reason=r, facts=n) for c, w, r, n in rows.fetchall()]
 
 
 def find(database: sqlite3.Connection, wanted: Sequence[bytes], limit: int) -> list[Found]:

@@ -139,7 +139,7 @@ def _key(settle: Settle) -> tuple[int, str]:
 
 
 def _ledger_row(settle: Settle, finished: Any) -> tuple[Any, ...]:
-    dead = sum(outcome.word == "dead" for outcome in finished.outcomes)
+    dead = sum(outcome.state == "dead" for outcome in finished.outcomes)
     return finished.seq, settle.settlement.connection, settle.now_ms, dead, finished.outcomes
 
 
@@ -182,5 +182,5 @@ def _counted(settles: Sequence[Settle]) -> list[tuple[str, str, str, int]]:
         for finished in settle.settlement.finished:
             counts[connection, "received", ""] += len(finished.outcomes) - finished.facts
             for outcome in finished.outcomes:
-                counts[connection, outcome.word, outcome.reason] += 1
+                counts[connection, outcome.state, outcome.reason] += 1
     return [(*key, facts) for key, facts in counts.items() if facts]
