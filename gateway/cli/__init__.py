@@ -1,4 +1,4 @@
-"""Command line: the ``gateway`` command, with a module for each subcommand, imported when it is asked for."""
+"""Command line: the ``gateway`` command, with a module for each subcommand, imported when it is run."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ COMMANDS = {
     "check": "Validate the configuration; name every problem.",
     "demo": "Run everything against fake partners and show what arrives.",
     "preview": "Show what each connection would be sent for a message; send nothing.",
-    "explain": "Say what became of a message, an event or a user.",
-    "datapoints": "List the data points that were seen, and what each connection does with them.",
+    "explain": "Show the outcomes of a message, an event or a user's messages.",
+    "datapoints": "List every data point seen, and whether each connection sends it.",
     "filter": "Switch data points on and off in the configuration file.",
-    "accounts": "List the customers of a hosted gateway, and whether their settings work.",
-    "status": "Say what waits on each connection, and when it will be caught up.",
-    "replay": "Send again what has had its word: dead letters, above all.",
-    "pause": "Send nothing on a connection for a while; what is posted is kept.",
-    "resume": "Send again what waits on a connection that was paused.",
-    "drop": "Give up what waits for a connection that is no longer configured.",
+    "accounts": "List the accounts of hosted connections, and the problems of their settings.",
+    "status": "Show the backlog of each connection, and when it will be empty.",
+    "replay": "Redeliver finished facts (dead letters by default).",
+    "pause": "Pause the deliveries of a connection; new posts are stored.",
+    "resume": "Resume the deliveries of a paused connection.",
+    "drop": "Drop the backlog of a connection that is no longer configured.",
     "registration": "Print the registration that mParticle imports.",
     "plugins": "List installed destination plugins.",
 }
 
 
-class Lazy(click.Group):
-    """Knows its subcommands by name, and imports the one that is run."""
+class LazyGroup(click.Group):
+    """A group of commands that imports only the subcommand that is run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """In the order in which a newcomer needs them."""
+        """Return the subcommands in the order in which a newcomer needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
@@ -47,7 +47,7 @@ class Lazy(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="gateway")
 def main() -> None:
-    """Takes what mParticle posts, durably, and delivers it to destination plugins."""
+    """Store what mParticle posts durably, and deliver it through destination plugins."""

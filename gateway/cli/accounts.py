@@ -1,4 +1,4 @@
-"""``gateway accounts``: the customers of hosted connections, and whether their settings work."""
+"""``gateway accounts``: the accounts of hosted connections, and the problems of their settings."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from typing import Any
 
 import click
 
-from gateway.cli import configured
-from gateway.cli.tables import table
+from gateway.cli import configuration
+from gateway.cli.tables import print_table
 from gateway.journal import engines
 from gateway.journal.types import Count, JournalUnavailable, JournalUnusable, Sealed
 from gateway.settings import Journal
 
-WORDS = ("received", "delivered", "skipped", "dead")
+STATES = ("received", "delivered", "skipped", "dead")
 
 
 @click.command("accounts")
-@configured.option
+@configuration.config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(file: Path | None, *, as_json: bool) -> None:
-    """List the accounts of connections with credentials = "account"; exit 1 if one is in trouble."""
-    settings = configured.settings(file)
+    """List the accounts of connections with credentials = "account"; exit 1 if one has a problem."""
+    settings = configuration.load_settings(file)
     try:
         sealed, counts = asyncio.run(_read(settings.journal))
     except (JournalUnavailable, JournalUnusable) as error:
-        configured.fail(str(error))
+        configuration.fail(str(error))
     rows = _rows(sealed, counts)
     if as_json:
         for row in rows:
             click.echo(json.dumps(row))
     else:
         shown = [(f"{row['connection']}/{row['account']}", *list(row.values())[2:]) for row in rows]
-        table(("account", "settings of", *WORDS, "in flight", "trouble"), shown)
+        print_table(("account", "settings of", *STATES, "in flight", "problem"), shown)
     if any(row["trouble"] for row in rows):
         raise SystemExit(1)
 
@@ -62,14 +62,16 @@ def _rows(sealed: list[Sealed], counts: list[Count]) -> list[dict[str, Any]]:
 
 def _row(name: str, facts: Counter[str], kept: Sealed | None) -> dict[str, Any]:
     connection, _, account = name.partition("/")
-    told = None if kept is None else datetime.fromtimestamp(kept.told_ms / 1000, UTC).isoformat(timespec="seconds")
-    words = {word: facts[word] for word in WORDS}
-    in_flight = facts["received"] - sum(facts[word] for word in WORDS[1:])
+    settings_time = (
+        None if kept is None else datetime.fromtimestamp(kept.told_ms / 1000, UTC).isoformat(timespec="seconds")
+    )
+    states = {state: facts[state] for state in STATES}
+    in_flight = facts["received"] - sum(facts[state] for state in STATES[1:])
     return {
         "connection": connection,
         "account": account,
-        "settings_of": told,
-        **words,
+        "settings_of": settings_time,
+        **states,
         "in_flight": in_flight,
         "trouble": "" if kept is None else kept.trouble,
     }

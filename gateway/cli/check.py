@@ -1,4 +1,4 @@
-"""``gateway check``: validate everything that can be validated without sending anything."""
+"""``gateway check``: validate the configuration, the plugins' settings and the journal, without sending anything."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli import configured
+from gateway.cli import configuration
 from gateway.govern.rewrite import load_rewriter
 from gateway.journal import engines
 from gateway.journal.types import JournalUnavailable, JournalUnusable
@@ -17,19 +17,19 @@ from gateway.settings import ConfigurationError, Settings
 
 
 @click.command("check")
-@configured.option
-@click.option("--deep", is_flag=True, help="Read the whole of a journal in SQLite, and name every fault in it.")
+@configuration.config_option
+@click.option("--deep", is_flag=True, help="Read the whole journal (SQLite only) and name every fault in it.")
 def command(file: Path | None, *, deep: bool) -> None:
     """Validate the configuration, every plugin's settings, and the journal; name every problem."""
-    settings, problems, doubtful = configured.readable(file)
-    usable, of_plugins = connect_all(settings.connections)
-    problems.extend((*of_plugins, *_beyond_plugins(settings, doubtful, deep=deep)))
+    settings, problems, doubtful = configuration.load_readable(file)
+    usable, plugin_problems = connect_all(settings.connections)
+    problems.extend((*plugin_problems, *_check_other_sections(settings, doubtful, deep=deep)))
     if problems:
-        configured.fail(problems)
+        configuration.fail(problems)
     for name, connection in usable.items():
         plugin = connection.plugin
         click.echo(f"{name}: {plugin.destination.title} ({plugin.name} {plugin.version})")
-        for doubt in configured.doubts(name, connection.configured.filter):
+        for doubt in configuration.list_doubts(name, connection.configured.filter):
             click.echo(f"  {doubt}")
         if isinstance(connection, HostedConnection):
             click.echo(f"  each account brings: {', '.join(sorted(connection.offered)) or 'nothing'}")
@@ -38,10 +38,10 @@ def command(file: Path | None, *, deep: bool) -> None:
     click.echo("fine")
 
 
-def _beyond_plugins(settings: Settings, doubtful: frozenset[str], *, deep: bool) -> Iterator[str]:
-    """A line for each problem of other sections; those that are doubtful are passed over."""
+def _check_other_sections(settings: Settings, doubtful: frozenset[str], *, deep: bool) -> Iterator[str]:
+    """Yield a line for each problem of the sections beside the connections; skip the ``doubtful`` sections."""
     if not settings.connections and "connections" not in doubtful:
-        yield "connections: none is configured, so every post would be answered 503"
+        yield "connections: none is configured, so every post would be answered 503; add [connections.NAME]"
     try:
         if "accounts" not in doubtful:
             settings.require_sealing_key()
@@ -53,20 +53,20 @@ def _beyond_plugins(settings: Settings, doubtful: frozenset[str], *, deep: bool)
         yield from error.problems
     try:
         if "journal" not in doubtful:
-            yield from asyncio.run(_of_journal(settings))
+            yield from asyncio.run(_check_journal(settings))
             yield from engines.faults(settings.journal) if deep else ()
     except (JournalUnusable, JournalUnavailable) as error:
         yield f"journal.url: {error}"
 
 
-async def _of_journal(settings: Settings) -> list[str]:
-    """A line for each account whose settings cannot be opened with the keys that are configured.
+async def _check_journal(settings: Settings) -> list[str]:
+    """Return a line for each account whose settings the configured keys cannot open.
 
     Raises JournalUnusable and JournalUnavailable.
     """
     if not await engines.inspect(settings.journal) or not settings.hosted or not settings.accounts.sealing_keys:
         return []
-    from gateway.sealing import Sealer, Unopenable  # noqa: PLC0415  # heavy, and of use only here
+    from gateway.sealing import Sealer, Unopenable  # noqa: PLC0415  # slow to import, and used only here
 
     sealer, problems = Sealer(settings.accounts.keys()), []
     journal = await engines.open_journal(settings.journal)

@@ -1,4 +1,4 @@
-"""``gateway datapoints``: which names were seen, and what each connection does with them."""
+"""``gateway datapoints``: the names that were seen, and whether each connection sends them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
-from gateway.cli import configured
-from gateway.cli.filter_blocks import block
-from gateway.cli.tables import table
+from gateway.cli import configuration
+from gateway.cli.filter_blocks import render_filter
+from gateway.cli.tables import print_table
 from gateway.govern.filter import DataFilter, Decision
 from gateway.govern.governor import Governor
 from gateway.journal import engines
@@ -26,40 +26,44 @@ Row = dict[str, Any]
 
 
 @click.command("datapoints")
-@configured.option
+@configuration.config_option
 @click.option("--connection", "only", help="Only this connection.")
-@click.option("--undecided", is_flag=True, help="Only those on which some connection's filter has no word.")
-@click.option("--block", "as_block", is_flag=True, help="The whole filter of one connection, ready to be pasted.")
+@click.option("--undecided", is_flag=True, help="Only those that a connection's filter does not list.")
+@click.option(
+    "--block",
+    "as_block",
+    is_flag=True,
+    help="Print the whole filter of one connection, ready to paste into the configuration.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(file: Path | None, only: str | None, *, undecided: bool, as_block: bool, as_json: bool) -> None:
-    """List every event, screen, attribute, identity and audience that was seen, and what becomes of it.
+    """List every event, screen, attribute, identity and audience that was seen, and whether it is sent.
 
-    A question mark stands where no entry of a connection's filter speaks of a data point, so that its
-    new_data_points decides.
+    A question mark marks a data point that a connection's filter does not list: new_data_points decides on it.
     """
-    settings = configured.settings(file)
-    connections = configured.connections(settings)
+    settings = configuration.load_settings(file)
+    connections = configuration.load_connections(settings)
     if only is not None and only not in connections:
-        configured.fail(f"no connection named {only!r} is configured")
+        configuration.fail(f"no connection named {only!r} is configured")
     if as_block and only is None:
-        raise click.UsageError("--block is of one connection: name it with --connection")
+        raise click.UsageError("--block prints the filter of one connection: name it with --connection")
     joined = {
         name: one.without_account() if isinstance(one, HostedConnection) else one for name, one in connections.items()
     }
     filters = {name: Governor(one).filter for name, one in joined.items() if only in (None, name)}
-    points = [point for point in _seen(settings) if only in (None, point.connection)]
+    points = [point for point in _read_data_points(settings) if only in (None, point.connection)]
     if as_block and only is not None:
-        click.echo(block(only, connections[only].configured.filter, points, filters[only]), nl=False)
+        click.echo(render_filter(only, connections[only].configured.filter, points, filters[only]), nl=False)
         return
     rows = [row for row in _rows(points, filters) if not undecided or _is_undecided(row)]
     _print(rows, list(filters), as_json=as_json)
 
 
-def _seen(settings: Settings) -> list[DataPoint]:
+def _read_data_points(settings: Settings) -> list[DataPoint]:
     try:
         return asyncio.run(_read(settings.journal))
     except (JournalUnavailable, JournalUnusable) as error:
-        configured.fail(str(error))
+        configuration.fail(str(error))
 
 
 async def _read(of: Journal) -> list[DataPoint]:
@@ -73,7 +77,7 @@ async def _read(of: Journal) -> list[DataPoint]:
 
 
 def _rows(points: Iterable[DataPoint], filters: Mapping[str, DataFilter]) -> list[Row]:
-    """A row for each data point, whichever inputs and connections saw it."""
+    """Return a row for each data point, with the inputs and connections that saw it."""
     by_name: dict[tuple[str, str, str], list[DataPoint]] = {}
     for point in points:
         by_name.setdefault((point.kind, point.name, point.attribute), []).append(point)
@@ -87,9 +91,9 @@ def _row(name: tuple[str, str, str], found: list[DataPoint], filters: Mapping[st
         "name": event,
         "attribute": attribute,
         "type": max(found, key=lambda point: point.last_ms).type,
-        **_seen_of(found),
-        "inputs": {input: _seen_of([one for one in found if one.input == input]) for input in _inputs(found)},
-        "connections": {one: _told(filter.decide(*name)) for one, filter in filters.items()},
+        **_summarize(found),
+        "inputs": {input: _summarize([one for one in found if one.input == input]) for input in _inputs(found)},
+        "connections": {one: _decision_row(filter.decide(*name)) for one, filter in filters.items()},
     }
 
 
@@ -97,8 +101,8 @@ def _inputs(found: list[DataPoint]) -> list[str]:
     return sorted({point.input for point in found})
 
 
-def _seen_of(found: list[DataPoint]) -> Row:
-    """When a data point was seen, and how often: each connection counts what was for it, so the most is told."""
+def _summarize(found: list[DataPoint]) -> Row:
+    """Return when a data point was seen, and how often: the highest count of a connection, as each counts its own."""
     times: Counter[str] = Counter()
     for point in found:
         times[point.connection] += point.times
@@ -109,12 +113,12 @@ def _seen_of(found: list[DataPoint]) -> Row:
     }
 
 
-def _told(decision: Decision) -> Row:
+def _decision_row(decision: Decision) -> Row:
     return {"sent": decision.is_sent, "decided": decision.is_decided, "setting": decision.cause}
 
 
 def _is_undecided(row: Row) -> bool:
-    return any(not told["decided"] for told in row["connections"].values())
+    return any(not one["decided"] for one in row["connections"].values())
 
 
 def _time(ms: int) -> str:
@@ -127,7 +131,9 @@ def _print(rows: list[Row], connections: list[str], *, as_json: bool) -> None:
             click.echo(json.dumps(row, ensure_ascii=False))
         return
     if not rows:
-        click.echo("gateway: no data points yet; they appear some seconds after messages are dealt with", err=True)
+        click.echo(
+            "gateway: no data points yet; they appear a few seconds after the first messages are delivered", err=True
+        )
         return
     shown = [
         (
@@ -141,8 +147,8 @@ def _print(rows: list[Row], connections: list[str], *, as_json: bool) -> None:
         )
         for row in rows
     ]
-    table(("kind", "name", "type", "inputs", "times", "last seen (UTC)", *connections), shown)
+    print_table(("kind", "name", "type", "inputs", "times", "last seen (UTC)", *connections), shown)
 
 
-def _cell(told: Row) -> str:
-    return ("sent" if told["sent"] else "off") + ("" if told["decided"] else " ?")
+def _cell(row: Row) -> str:
+    return ("sent" if row["sent"] else "off") + ("" if row["decided"] else " ?")

@@ -1,4 +1,4 @@
-"""``gateway drop``: give up what waits for a connection that is no longer configured."""
+"""``gateway drop``: drop the backlog of a connection that is no longer configured."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from gateway.cli import configured
-from gateway.cli.tables import counted
+from gateway.cli import configuration
+from gateway.cli.tables import count_text
 from gateway.facts import iter_facts
 from gateway.journal.engines import inspect, open_journal
 from gateway.journal.types import Count, Finished, Item, JournalUnavailable, JournalUnusable, Lane, Outcome, Settlement
@@ -21,44 +21,46 @@ from gateway.settings import Settings
 
 AT_ONCE = 100
 MAX_CALLS = 32
-LATEST_MS = 2 * 3600 * 1000  # nothing waits for longer at a time, and no lease of a living process ends so early
+LATEST_MS = 2 * 3600 * 1000  # longer than any wait, and than the lease of a living process
 
 
 @click.command("drop")
 @click.argument("connection")
-@configured.option
-@click.option("--yes", is_flag=True, help="Do it; without this it is only said what would be dropped.")
+@configuration.config_option
+@click.option("--yes", is_flag=True, help="Drop it. Without this option the command only says what it would drop.")
 def command(connection: str, file: Path | None, *, yes: bool) -> None:
-    """Give up what waits for CONNECTION, which must not be configured any more.
+    """Drop the backlog of CONNECTION, which must no longer be configured.
 
-    Each of its facts gets the word skipped in the ledger, with the reason connection_removed. Wishes to be forgotten
-    are dropped too: the connection's partner is told nothing any more.
+    The ledger shows each of its facts as skipped, with the reason connection_removed. Erasures are dropped too: the
+    partner of this connection never receives them.
     """
-    settings = configured.settings(file)
-    if configured.has(settings, connection):
-        configured.fail(f"{connection!r} is configured, so its work is not dropped; remove it from the configuration")
+    settings = configuration.load_settings(file)
+    if configuration.is_configured(settings, connection):
+        configuration.fail(
+            f"{connection!r} is configured, so its work is not dropped; remove it from the configuration"
+        )
     try:
-        dropped = asyncio.run(_drop(settings, connection, does=yes))
+        dropped = asyncio.run(_drop(settings, connection, confirmed=yes))
     except (JournalUnavailable, JournalUnusable) as error:
-        configured.fail(str(error))
-    hint = "; do it with --yes" if dropped and not yes else ""
-    click.echo(f"{counted(dropped, 'fact')} {'dropped' if yes else 'would be dropped'}{hint}")
+        configuration.fail(str(error))
+    hint = "; run it again with --yes to drop them" if dropped and not yes else ""
+    click.echo(f"{count_text(dropped, 'fact')} {'dropped' if yes else 'would be dropped'}{hint}")
 
 
-async def _drop(settings: Settings, connection: str, *, does: bool) -> int:
+async def _drop(settings: Settings, connection: str, *, confirmed: bool) -> int:
     if not await inspect(settings.journal):
         raise JournalUnusable("there is no journal yet")
     journal = await open_journal(settings.journal)
     try:
         counts = await journal.counts()
-        configured.require(connection, settings, {count.connection for count in counts})
-        if not does:
+        configuration.require_known(connection, settings, {count.connection for count in counts})
+        if not confirmed:
             return _waiting(counts, connection)
-        await journal.take_over()  # where no gateway runs, what a dead one held is free again
+        await journal.take_over()  # if no gateway runs, the claims of a dead one end
         dropped = 0
         while lanes := await journal.claim(connection, now_ms=_latest_ms(), lanes=AT_ONCE, items=AT_ONCE):
             for lane in lanes:
-                settlement = given_up(lane)
+                settlement = drop_lane(lane)
                 if await journal.settle(settlement):
                     dropped += sum(len(finished.outcomes) for finished in settlement.finished)
         return dropped
@@ -71,30 +73,30 @@ def _waiting(counts: Iterable[Count], connection: str) -> int:
     return sum(count.facts if count.state == "received" else -count.facts for count in own)
 
 
-def given_up(lane: Lane) -> Settlement:
-    """Return the settlement of a lane of a removed connection."""
+def drop_lane(lane: Lane) -> Settlement:
+    """Return the settlement that drops a lane of a removed connection."""
     return Settlement(
         connection=lane.connection,
         user=lane.user,
         fence=lane.fence,
-        finished=tuple(_given_up(item, lane.connection) for item in lane.items),
+        finished=tuple(_drop_item(item, lane.connection) for item in lane.items),
         release=True,
     )
 
 
-def _given_up(item: Item, connection: str) -> Finished:
+def _drop_item(item: Item, connection: str) -> Finished:
     batch = decode(item.dialect, item.body, message=item.message, part=item.part)
-    words = [_word(fact.id, batch, item, connection) for fact in iter_facts(batch)]
+    outcomes = [_outcome(fact.id, batch, item, connection) for fact in iter_facts(batch)]
     unread = [Outcome(fact=q.id, state="dead", reason="malformed", detail=q.problem) for q in batch.quarantined]
-    told = [*unread, *words]
+    outcomes = [*unread, *outcomes]
     if item.again is not None:
-        known = {word.fact: word for word in told}
-        told = [known.get(fact) or _removed(fact) for fact in item.again.facts]
-    return Finished(seq=item.seq, facts=item.facts, outcomes=tuple(told))
+        known = {outcome.fact: outcome for outcome in outcomes}
+        outcomes = [known.get(fact) or _removed(fact) for fact in item.again.facts]
+    return Finished(seq=item.seq, facts=item.facts, outcomes=tuple(outcomes))
 
 
-def _word(fact: str, batch: Batch, item: Item, connection: str) -> Outcome:
-    """Return the outcome of a fact's calls if any has ended, else that it is given up."""
+def _outcome(fact: str, batch: Batch, item: Item, connection: str) -> Outcome:
+    """Return the outcome of a fact's calls if one has ended, else that the connection was removed."""
     replay = "" if item.again is None else item.again.replay
     ids = (make_call_id(batch, connection, fact, position, replay) for position in range(MAX_CALLS))
     ends = [item.progress[id] for id in ids if "word" in item.progress.get(id, ())]

@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from gateway.cli import configured
-from gateway.cli.tables import explained, table
+from gateway.cli import configuration
+from gateway.cli.tables import describe_skip, print_table
 from gateway.facts import describe_fact, iter_facts
 from gateway.journal import engines
 from gateway.journal.backlog import Gate
@@ -45,7 +45,7 @@ WAITS = {
 
 @click.command("explain")
 @click.argument("id")
-@configured.option
+@configuration.config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: a batch on a connection.")
 def command(id: str, file: Path | None, *, as_json: bool) -> None:
     """Say what became of ID.
@@ -53,14 +53,14 @@ def command(id: str, file: Path | None, *, as_json: bool) -> None:
     ID is that of a message or an event, or a user's MPID, customer_id or e-mail address. An address is hashed before
     it is looked for; its hash, as it is shown, finds the same.
     """
-    settings = configured.settings(file)
+    settings = configuration.load_settings(file)
     try:
         names, found = asyncio.run(_find(settings.journal, id))
     except (JournalUnavailable, JournalUnusable) as error:
-        configured.fail(str(error))
+        configuration.fail(str(error))
     if not found:
         known_as = f" ({names['email']})" if "@" in id else ""
-        configured.fail(f"nothing is known of {id!r}{known_as}, or it is older than journal.retention_hours")
+        configuration.fail(f"nothing is known of {id!r}{known_as}, or it is older than journal.retention_hours")
     rows = [_row(batch, sighting, by, settings) for batch, by in found for sighting in batch.sightings]
     for row in rows:
         if as_json:
@@ -99,7 +99,7 @@ def _refs(id: str, salt: bytes) -> dict[str, bytes]:
 
 def _row(batch: Found, sighting: DeliveryStatus, found_by: str, settings: Settings) -> Row:
     state = "finished" if sighting.at_ms is not None else "in_hand" if sighting.claimed else "waiting"
-    titles, is_configured = _titles(batch), configured.has(settings, sighting.connection)
+    titles, is_configured = _titles(batch), configuration.is_configured(settings, sighting.connection)
     return {
         "message": batch.message,
         "part": batch.part,
@@ -190,7 +190,7 @@ def _show(row: Row) -> None:
     if "#" in row["found_by"]:
         title += f", found by {row['found_by']}"
     shown = [(_fact(fact), fact["word"], fact["reason"], _detail(fact)) for fact in row["facts"]]
-    table(
+    print_table(
         ("fact", "word", "reason", "detail"),
         shown or [("all", row["state"].replace("_", " "), row["reason"], waiting(row))],
         title=title,
@@ -209,12 +209,12 @@ def _show_receipt(connection: str, receipt: Row) -> None:
         (one["message"], one["part"], "withheld" if one["withheld"] else "already finished", one["document"])
         for one in receipt["touched"]
     ]
-    table(("message", "part", "had been", "document"), rows, title=title)
+    print_table(("message", "part", "had been", "document"), rows, title=title)
 
 
 def _detail(fact: Row) -> str:
     left_out = [f"{one['what']}: {one['reason']}" for one in fact["left_out"]]
-    kept_back = [explained({"what": "filtered", "reason": "not sent", **off}) for off in fact["kept_back"]]
+    kept_back = [describe_skip({"what": "filtered", "reason": "not sent", **off}) for off in fact["kept_back"]]
     cause = [f"by {fact['cause']}"] if fact["cause"] else []
     return "\n".join([*([fact["detail"]] if fact["detail"] else []), *cause, *left_out, *kept_back])
 
@@ -229,7 +229,7 @@ def waiting(row: Row) -> str:
     if row["state"] != "waiting":
         return "being worked on now"
     if not row["configured"]:
-        return f"{row['connection']} is {configured.REMOVED}"
+        return f"{row['connection']} is {configuration.REMOVED}"
     if row["trouble"] and not row["trouble"].startswith("refused"):
         return f"{row['trouble']}; goes on once a message brings other settings"
     if row["rests"]:

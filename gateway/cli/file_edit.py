@@ -1,4 +1,4 @@
-"""Editing the configuration file in place: what is not meant to change does not, or nothing does."""
+"""Edits of the configuration file in place, which keep its comments and order or change nothing."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from gateway.settings import Settings, load
 
 
 class Uneditable(Exception):
-    """The file is not changed; says why."""
+    """The file was not changed; the message says why."""
 
 
 def edit(path: Path, change: Callable[[MutableMapping[str, Any]], None]) -> Settings:
-    """Change a TOML file: its data as ``change`` says, its comments and its order not at all. Returns what it says now.
+    """Apply ``change`` to the data of a TOML file, keep its comments and order, and return the new settings.
 
-    Raises Uneditable where that cannot be had, or ``change`` does; ConfigurationError for what would be no
-    configuration of a gateway.
+    Raises Uneditable if that is impossible or ``change`` raises it; ConfigurationError if the result would be no valid
+    configuration.
     """
     try:
-        before = path.read_bytes().decode()  # its line endings are to stay as well
-        document, meant = tomlkit.parse(before), tomllib.loads(before)
+        before = path.read_bytes().decode()  # bytes, to keep the line endings
+        document, expected = tomlkit.parse(before), tomllib.loads(before)
     except (OSError, ValueError) as error:
         raise Uneditable(str(error)) from error
-    change(meant)
+    change(expected)
     try:
         change(document)
         after = tomlkit.dumps(document)
-        is_faithful = tomllib.loads(after) == meant and _comments(before) == _comments(after)
+        is_faithful = tomllib.loads(after) == expected and _comments(before) == _comments(after)
     except (TOMLKitError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Uneditable(f"cannot be edited without disturbing it ({type(error).__name__}); edit it by hand") from error
     if not is_faithful:
@@ -45,17 +45,17 @@ def edit(path: Path, change: Callable[[MutableMapping[str, Any]], None]) -> Sett
 
 
 def empty_beside(others: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """An empty table, on one line where other tables of its place are."""
+    """Return an empty table, written on one line if one of the ``others`` beside it is."""
     return tomlkit.inline_table() if any(isinstance(one, InlineTable) for one in others.values()) else {}
 
 
 def _comments(text: str) -> list[str]:
-    """The lines that are comments, in order."""
+    """Return the lines that are comments, in order."""
     return [line.strip() for line in text.splitlines() if line.lstrip().startswith("#")]
 
 
 def _replace(path: Path, text: str) -> Settings:
-    """Write the file whole or not at all, its permissions kept, once it is seen to be a configuration."""
+    """Replace the file atomically, with its permissions, after loading the new text as a configuration."""
     target = path.resolve()
     with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", suffix=".toml", delete=False) as written:
         new = Path(written.name)

@@ -1,4 +1,4 @@
-"""``gateway filter``: switches of the data filter, set in the configuration file without disturbing the rest of it."""
+"""``gateway filter``: set switches of a data filter in the configuration file, and keep the rest of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gateway.cli import configured
+from gateway.cli import configuration
 from gateway.cli.file_edit import Uneditable, edit, empty_beside
 from gateway.govern.kinds import ATTRIBUTES
 from gateway.plugins.connections import PluginError, load_plugin
@@ -24,7 +24,7 @@ OF_ATTRIBUTES = frozenset(ATTRIBUTES.values())
 
 @click.group("filter")
 def command() -> None:
-    """Switch data points on and off in the configuration file; its comments and its order stay as they are."""
+    """Switch data points on and off in the configuration file, keeping its comments and order."""
 
 
 @command.command("set")
@@ -32,12 +32,11 @@ def command() -> None:
 @click.argument("table", metavar="TABLE", type=click.Choice(["new_data_points", *TABLES]))
 @click.argument("names", nargs=-1)
 @click.argument("value", type=click.Choice(["on", "off"]))
-@configured.option
+@configuration.config_option
 def set_(connection: str, table: str, names: tuple[str, ...], value: str, file: Path | None) -> None:
-    """Switch NAMES of a TABLE of the filter on or off; "*" is every name not listed.
+    """Switch NAMES of a TABLE of the filter on or off; "*" is every name that is not listed.
 
-    For attributes, the first of NAMES is that of the event, screen or action whose attributes the others are. For
-    new_data_points there are no names.
+    For attributes, the first of NAMES is the event, screen or action that has them. new_data_points takes no names.
     """
     switched = value == "on"
 
@@ -52,9 +51,9 @@ def set_(connection: str, table: str, names: tuple[str, ...], value: str, file: 
 @click.argument("connection")
 @click.argument("table", metavar="TABLE", type=click.Choice(["new_data_points", *TABLES]))
 @click.argument("names", nargs=-1)
-@configured.option
+@configuration.config_option
 def unset(connection: str, table: str, names: tuple[str, ...], file: Path | None) -> None:
-    """Take NAMES out of a TABLE of the filter, so that "*" or new_data_points decides on them again."""
+    """Remove NAMES from a TABLE of the filter; "*" or new_data_points decides on them again."""
 
     def change(document: Document) -> None:
         for tables, name in _places(table, names):
@@ -69,11 +68,11 @@ def unset(connection: str, table: str, names: tuple[str, ...], file: Path | None
 @command.command("copy")
 @click.argument("source")
 @click.argument("target")
-@configured.option
+@configuration.config_option
 def copy(source: str, target: str, file: Path | None) -> None:
-    """Give the connection TARGET the filter of SOURCE, in the place of its own.
+    """Replace the filter of connection TARGET by that of SOURCE.
 
-    Where their plugins have other defaults for new_data_points, that of SOURCE is written down: both send the same.
+    If their plugins have different defaults for new_data_points, the default of SOURCE is written too.
     """
 
     def change(document: Document) -> None:
@@ -93,7 +92,7 @@ def copy(source: str, target: str, file: Path | None) -> None:
 
 
 def _default(connection: MutableMapping[str, Any]) -> bool:
-    """Return whether a connection sends new data points, also if its filter does not say. Raises Uneditable."""
+    """Return the default of a connection's plugin for new_data_points. Raises Uneditable."""
     try:
         return load_plugin(str(connection.get("plugin"))).destination.defaults.new_data_points
     except PluginError as error:
@@ -101,23 +100,25 @@ def _default(connection: MutableMapping[str, Any]) -> bool:
 
 
 def _places(table: str, names: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """The table, and the key there, of each switch that is meant."""
+    """Yield the table and the key of each switch that NAMES mean. Raises UsageError."""
     if table == "new_data_points":
         if names:
-            raise click.UsageError("new_data_points has no names")
+            raise click.UsageError("new_data_points takes no names")
         yield (), table
     elif table in OF_ATTRIBUTES:
         if len(names) < 2:
-            raise click.UsageError(f"{table} needs the name of what has the attributes, then those of attributes")
+            raise click.UsageError(
+                f"{table} needs the name of an event, screen or action, then names of its attributes"
+            )
         yield from (((table, names[0]), attribute) for attribute in names[1:])
     elif names:
         yield from (((table,), name) for name in names)
     else:
-        raise click.UsageError(f"{table} needs names")
+        raise click.UsageError(f"{table} needs at least one name")
 
 
 def _filter(document: Document, connection: str, tables: Sequence[str], *, create: bool) -> Document:
-    """A table of a connection's filter in a document; where it may be created, an empty one if there is none."""
+    """Return a table of a connection's filter, an empty one if it is missing; add it to the document if ``create``."""
     found = document.get("connections", {}).get(connection)
     if found is None:
         raise Uneditable(f"connections.{connection} is not in the file")
@@ -132,22 +133,22 @@ def _filter(document: Document, connection: str, tables: Sequence[str], *, creat
 
 
 def _plain(value: Any) -> Any:
-    """Switches without the file's own layout, and without tables that are empty."""
+    """Return switches as plain values, without empty tables."""
     if isinstance(value, MutableMapping):
         return {str(name): plain for name, each in value.items() if (plain := _plain(each)) != {}}
-    return str(value).lower() == "true"  # which may be given as text
+    return str(value).lower() == "true"  # a switch may be written as text
 
 
 def _edit(file: Path | None, connection: str, change: Change) -> None:
-    path = configured.file_or_default(file)
+    path = configuration.find_file(file)
     if path is None:
-        configured.fail(f"there is no {configured.DEFAULT} here; name a file with -c, or in GATEWAY_CONFIG")
+        configuration.fail(f"there is no {configuration.DEFAULT} here; name a file with -c, or in GATEWAY_CONFIG")
     try:
         changed = edit(path, change)
     except ConfigurationError as error:
-        configured.fail(error.problems)
+        configuration.fail(error.problems)
     except Uneditable as error:
-        configured.fail(f"{path}: {error}")
-    for doubt in configured.doubts(connection, changed.connections[connection].filter):
+        configuration.fail(f"{path}: {error}")
+    for doubt in configuration.list_doubts(connection, changed.connections[connection].filter):
         click.echo(f"gateway: {doubt}", err=True)
-    click.echo(f"{path}: connections.{connection}.filter is changed; it takes effect when the gateway is started anew")
+    click.echo(f"{path}: connections.{connection}.filter is changed; restart the gateway to apply it")

@@ -1,4 +1,4 @@
-"""Filters as they are written in the configuration file."""
+"""Filters rendered as TOML for the configuration file."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from gateway.journal.types import DataPoint
 from gateway.mparticle import names
 from gateway.settings.filtering import Filter
 
-UNDECIDED = "  # not decided so far"
+UNDECIDED = "  # not listed so far"
 UNSEEN = "  # never seen"
 CLOSED = {"event_types": names.EVENTS, "commerce": names.COMMERCE}
-"""The tables in which only names may stand that the gateway knows."""
+"""Tables that take only the names that the gateway knows."""
 
 
-def key(name: str) -> str:
-    """A name as a TOML key, quoted where it must be."""
+def toml_key(name: str) -> str:
+    """Return a name as a TOML key, quoted if it needs quotes."""
     if re.fullmatch(r"[A-Za-z0-9_-]+", name):
         return name
     return json.dumps(name, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def block(connection: str, configured: Filter, points: Iterable[DataPoint], filter: DataFilter) -> str:
-    """The whole filter of a connection: every data point that was seen, as it is now, and every entry that there is."""
+def render_filter(connection: str, configured: Filter, points: Iterable[DataPoint], filter: DataFilter) -> str:
+    """Return the whole filter of a connection: every data point seen with its decision, and every configured entry."""
     tables: dict[tuple[str, ...], dict[str, str]] = {}
     unknown: set[str] = set()
     for point in points:
         if point.name not in CLOSED.get(point.kind, (point.name,)):
-            unknown.add(f"# {point.kind} has no entry for {key(point.name)}, which the gateway does not know\n")
+            unknown.add(f"# {point.kind} has no entry for {toml_key(point.name)}, which the gateway does not know\n")
             continue
         table, name = _place(point)
         decision = filter.decide(point.kind, point.name, point.attribute)
@@ -41,20 +41,20 @@ def block(connection: str, configured: Filter, points: Iterable[DataPoint], filt
         for name, is_on in entries.items():
             is_seen = name in known or name == "*"
             known[name] = _value(is_on) + ("" if is_seen else UNSEEN)
-    head = f"[connections.{key(connection)}.filter]\nnew_data_points = {_value(filter.default)}\n"
+    head = f"[connections.{toml_key(connection)}.filter]\nnew_data_points = {_value(filter.default)}\n"
     head += "".join(sorted(unknown))
     return head + "".join(_table(connection, table, entries) for table, entries in sorted(tables.items()))
 
 
 def _place(point: DataPoint) -> tuple[tuple[str, ...], str]:
-    """The table that switches a data point, and its key there."""
+    """Return the table that switches a data point, and its key there."""
     if point.attribute:
         return (ATTRIBUTES[point.kind], point.name), point.attribute
     return (point.kind,), point.name
 
 
 def _entries(configured: Filter) -> dict[tuple[str, ...], dict[str, bool]]:
-    """The switches of a filter, by table."""
+    """Return the switches of a filter by table."""
     found: dict[tuple[str, ...], dict[str, bool]] = {}
     for table, entries in configured.model_dump(exclude={"new_data_points"}).items():
         for name, value in entries.items():
@@ -66,10 +66,10 @@ def _entries(configured: Filter) -> dict[tuple[str, ...], dict[str, bool]]:
 
 
 def _table(connection: str, table: tuple[str, ...], entries: dict[str, str]) -> str:
-    path = ".".join(map(key, ("connections", connection, "filter", *table)))
-    lines = (f"{key(name)} = {value}\n" for name, value in sorted(entries.items()))
+    path = ".".join(map(toml_key, ("connections", connection, "filter", *table)))
+    lines = (f"{toml_key(name)} = {value}\n" for name, value in sorted(entries.items()))
     return f"\n[{path}]\n{''.join(lines)}"
 
 
-def _value(is_on: bool) -> str:  # noqa: FBT001  # it is the value
+def _value(is_on: bool) -> str:  # noqa: FBT001  # the value to write
     return "true" if is_on else "false"

@@ -1,4 +1,4 @@
-"""``gateway pause``: have nothing sent on a connection for a while."""
+"""``gateway pause``: pause the deliveries of a connection."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from gateway.cli import configured
-from gateway.cli.tables import counted
+from gateway.cli import configuration
+from gateway.cli.tables import count_text
 from gateway.journal.engines import inspect, open_journal
 from gateway.journal.types import JournalUnavailable, JournalUnusable
 from gateway.settings import Journal as JournalSettings
@@ -19,60 +19,64 @@ UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 MAX_S = 365 * 86400
 
 
-def span_ms(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
-    """A span of time such as ``90s``, ``30m``, ``2h`` or ``1d``, in milliseconds. Raises BadParameter."""
+def parse_span_ms(_context: click.Context, _option: click.Parameter, value: str | None) -> int | None:
+    """Return a span of time such as ``90s``, ``30m``, ``2h`` or ``1d`` in milliseconds. Raises BadParameter."""
     if value is None:
         return None
     found = re.fullmatch(r"([0-9]{1,9})([smhd])", value)
     seconds = int(found[1]) * UNITS_S[found[2]] if found else 0
     if not 0 < seconds <= MAX_S:
-        raise click.BadParameter(f"{value!r} is no span of time from 1s to 365d, such as 90s, 30m, 2h or 1d")
+        raise click.BadParameter(f"{value!r} is not a span of time; give 1s to 365d, such as 90s, 30m, 2h or 1d")
     return 1000 * seconds
 
 
 @click.command("pause")
 @click.argument("connection")
-@configured.option
+@configuration.config_option
 @click.option(
     "--for",
     "left_ms",
-    callback=span_ms,
+    callback=parse_span_ms,
     metavar="SPAN",
-    help="For how long, such as 30m or 2h; else until gateway resume.",
+    help="Length of the pause, such as 30m or 2h. Default: until gateway resume.",
 )
 def command(connection: str, file: Path | None, left_ms: int | None) -> None:
-    """Send nothing on CONNECTION any more, on all machines, until it is resumed.
+    """Pause the deliveries of CONNECTION on all machines, until it is resumed.
 
-    Posts are accepted and kept. A call that is under way is finished. NAME/ACCOUNT is one customer's connection.
+    Posts are still accepted and stored. Calls already started are finished. NAME/ACCOUNT is the connection of one
+    account.
     """
-    settings = configured.settings(file)
-    configured.require(connection, settings)
-    tell(settings.journal, connection, left_ms)
-    until = f"for {said(left_ms // 1000)}" if left_ms else f"until gateway resume {connection}"
+    settings = configuration.load_settings(file)
+    configuration.require_known(connection, settings)
+    store_pause(settings.journal, connection, left_ms)
+    until = f"for {format_span(left_ms // 1000)}" if left_ms else f"until gateway resume {connection}"
     click.echo(f"{connection} is paused {until}, within a second")
 
 
-def said(seconds: int) -> str:
-    """A span of time as people say it, such as ``1 hour 30 minutes``."""
+def format_span(seconds: int) -> str:
+    """Return a span of time in words, such as ``1 hour 30 minutes``."""
     parts = []
     for unit, length in UNITS:
         number, seconds = divmod(seconds, length)
         if number:
-            parts.append(counted(number, unit))
+            parts.append(count_text(number, unit))
     return " ".join(parts)
 
 
-def tell(of: JournalSettings, connection: str, left_ms: int | None) -> bool:
-    """Write it into the journal, or end the command; whether it ended a pause."""
+def store_pause(of: JournalSettings, connection: str, left_ms: int | None) -> bool:
+    """Store a pause in the journal (``left_ms`` of 0 ends one) and return whether one was ended.
+
+    End the command if the journal cannot be used.
+    """
     try:
-        return asyncio.run(_tell(of, connection, left_ms))
+        return asyncio.run(_store_pause(of, connection, left_ms))
     except (JournalUnavailable, JournalUnusable) as error:
-        configured.fail(str(error))
+        configuration.fail(str(error))
 
 
-async def _tell(of: JournalSettings, connection: str, left_ms: int | None) -> bool:
+async def _store_pause(of: JournalSettings, connection: str, left_ms: int | None) -> bool:
     if not await inspect(of):
-        raise JournalUnusable("there is no journal yet; gateway check makes one")
+        raise JournalUnusable("there is no journal yet; gateway check creates it")
     journal = await open_journal(of)
     try:
         return await journal.pause(connection, left_ms)

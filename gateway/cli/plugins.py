@@ -1,4 +1,4 @@
-"""``gateway plugins``: what is installed, and whether it can be used."""
+"""``gateway plugins``: list the installed destination plugins, and the problems that keep them from use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.tables import table
+from gateway.cli.tables import print_table
 from gateway.plugins.connections import PluginError, list_installed, load_plugin
 
 
@@ -21,7 +21,7 @@ def command(*, as_json: bool) -> None:
             click.echo(json.dumps(row))
     else:
         shown = [(r["plugin"], r["version"], r["title"], " ".join(map(str, r["hooks"])) or r["problem"]) for r in rows]
-        table(("plugin", "version", "destination", "hooks"), shown)
+        print_table(("plugin", "version", "destination", "hooks"), shown)
     if any(row["problem"] for row in rows):
         raise SystemExit(1)
 

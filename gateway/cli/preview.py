@@ -1,4 +1,4 @@
-"""``gateway preview``: what each connection would be sent for a message. Nothing is stored and nothing is sent."""
+"""``gateway preview``: show the calls that each connection would make for a message. It stores and sends nothing."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from gateway.cli import configured
-from gateway.cli.tables import explained, table
+from gateway.cli import configuration
+from gateway.cli.tables import describe_skip, print_table
 from gateway.clock import Clock, now_ms
 from gateway.deliver.coalesce import fold
 from gateway.deliver.executor import Wait
@@ -35,39 +35,42 @@ Shown = dict[str, Any]
 
 @click.command("preview")
 @click.argument("message", type=click.File("rb"))
-@configured.option
+@configuration.config_option
 @click.option("--connection", "only", help="Only this connection.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(message: Any, file: Path | None, only: str | None, *, as_json: bool) -> None:
-    """Show what each connection would be sent for MESSAGE (a file, or - for standard input). Sends nothing."""
-    settings = configured.settings(file)
-    connections = configured.connections(settings)
+    """Show the calls that each connection would make for MESSAGE (a file, or - for standard input). Send nothing."""
+    settings = configuration.load_settings(file)
+    connections = configuration.load_connections(settings)
     if only is not None and only not in connections:
-        configured.fail(f"no connection named {only!r} is configured")
+        configuration.fail(f"no connection named {only!r} is configured")
     try:
         body = message.read()
         post = read(body)
-        joined = {name: _joined(one, post, body) for name, one in connections.items() if only in (None, name)}
+        planned = {name: _connect(one, post, body) for name, one in connections.items() if only in (None, name)}
         rules = load_rewriter(settings.rules)
     except Malformed as error:
-        configured.fail(f"{message.name}: {error}")
+        configuration.fail(f"{message.name}: {error}")
     except ConfigurationError as error:
-        configured.fail(error.problems)
-    _print(asyncio.run(_rows(post, joined.values(), rules)), as_json=as_json)
+        configuration.fail(error.problems)
+    _print(asyncio.run(_rows(post, planned.values(), rules)), as_json=as_json)
 
 
-async def _rows(post: Post, joined: Collection[tuple[Connection, ItemPlanner | None]], rules: Rewriter) -> list[Shown]:
-    """Return what each connection would be sent, in the order of the message's parts."""
+async def _rows(post: Post, planned: Collection[tuple[Connection, ItemPlanner | None]], rules: Rewriter) -> list[Shown]:
+    """Return a row for each call and skip of each connection, in the order of the message's parts."""
     return [
         shown
         for part in post.parts
-        for connection, planner in joined
-        for shown in await preview(part, post.dialect, connection, rules, planner)
+        for connection, planner in planned
+        for shown in await preview_part(part, post.dialect, connection, rules, planner)
     ]
 
 
-def _joined(one: Connection | HostedConnection, post: Post, body: bytes) -> tuple[Connection, ItemPlanner | None]:
-    """A connection, or that of the account which the message brings. Raises ConfigurationError."""
+def _connect(one: Connection | HostedConnection, post: Post, body: bytes) -> tuple[Connection, ItemPlanner | None]:
+    """Return a connection and the planner it needs, for the account that the message brings.
+
+    Raises ConfigurationError.
+    """
     if isinstance(one, Connection):
         return one, None
     of = account(body) if post.dialect == "firehose" else Account()
@@ -79,10 +82,10 @@ def _joined(one: Connection | HostedConnection, post: Post, body: bytes) -> tupl
         raise ConfigurationError([str(error)]) from None
 
 
-async def preview(
+async def preview_part(
     part: Part, dialect: str, connection: Connection, rules: Rewriter, planner: ItemPlanner | None = None
 ) -> list[Shown]:
-    """Return each call and each skip of one user's part, in order, as the dispatcher would plan it now."""
+    """Return the calls and skips that the dispatcher would plan now for one user's part of a message, in order."""
     guard = Watchdog(2.0)
     planner = planner or make_planner(connection, rules, guard, Clock())
     item = Item(
@@ -95,13 +98,13 @@ async def preview(
         body=part.body,
     )
     prepared = await prepare(item, {}, planner, NoLookup())
-    return [] if isinstance(prepared, Wait) else list(_shown(prepared, part, connection, guard))
+    return [] if isinstance(prepared, Wait) else list(_iter_rows(prepared, part, connection, guard))
 
 
-def _shown(prepared: Prepared, part: Part, connection: Connection, guard: Watchdog) -> Iterator[Shown]:
+def _iter_rows(prepared: Prepared, part: Part, connection: Connection, guard: Watchdog) -> Iterator[Shown]:
     base = {"connection": connection.name, "plugin": connection.plugin.name}
     for call in fold(connection, list(prepared.progress.open_calls()), guard):
-        yield {**base, **shown_call(call, connection, lane=part.user_key)}
+        yield {**base, **render_call(call, connection, lane=part.user_key)}
     titles = {fact.id: describe_fact(fact) for fact in iter_facts(prepared.batch)}
     for outcome in prepared.plan.settled:
         kind = {"skipped": "skip", "dead": "dead"}[outcome.state]
@@ -111,29 +114,29 @@ def _shown(prepared: Prepared, part: Part, connection: Connection, guard: Watchd
             "cause": outcome.cause,
             "detail": outcome.detail,
         }
-        yield {**base, "kind": kind, "reason": outcome.reason, **_told(said)}
+        yield {**base, "kind": kind, "reason": outcome.reason, **_without_empty(said)}
         yield from ({**base, **shown} for shown in _kept_back(outcome.fact, outcome.kept_back))
     for fact in prepared.plan.planned:
         for skip in fact.skips:
             said = {"what": skip.what or fact.fact, "title": titles.get(fact.fact), "cause": fact.cause}
-            yield {**base, "kind": "skip", "reason": skip.reason, **_told(said)}
+            yield {**base, "kind": "skip", "reason": skip.reason, **_without_empty(said)}
         yield from ({**base, **shown} for shown in _kept_back(fact.fact, fact.kept_back))
 
 
-def _told(said: Shown) -> Shown:
-    """Return the lines to print."""
+def _without_empty(said: Shown) -> Shown:
+    """Return a row without its empty values."""
     return {name: value for name, value in said.items() if value}
 
 
 def _kept_back(fact: str, kept_back: tuple[KeptBack, ...]) -> Iterator[Shown]:
-    """Return a line for each setting by which a filter took something out of a fact."""
+    """Yield a row for each setting by which the filter removed something from a fact."""
     for off in kept_back:
         names = {"names": list(off.names), **({"more": off.more} if off.more else {})}
         yield {"kind": "skip", "reason": "filtered", "what": fact, "cause": off.cause, **names}
 
 
-def shown_call(call: Call, connection: Connection, *, lane: str) -> Shown:
-    """A call as it is shown: unsigned, and with the connection's secrets masked."""
+def render_call(call: Call, connection: Connection, *, lane: str) -> Shown:
+    """Return a call as a row: unsigned, with the connection's secrets masked."""
     shown: Shown = {
         "kind": "call",
         "method": call.method,
@@ -157,13 +160,13 @@ def _print(rows: list[Shown], *, as_json: bool) -> None:
             click.echo(json.dumps(row, ensure_ascii=False))
         return
     if not rows:
-        click.echo("nothing: the message holds no facts", file=sys.stderr)
-    table(("connection", "", "what"), [(row["connection"], row["kind"], sentence(row)) for row in rows])
+        click.echo("no calls: the message states no facts", file=sys.stderr)
+    print_table(("connection", "", "what"), [(row["connection"], row["kind"], describe_row(row)) for row in rows])
 
 
-def sentence(row: Shown) -> str:
-    """A call or a skip, for people."""
+def describe_row(row: Shown) -> str:
+    """Return a call or a skip as text."""
     if row["kind"] != "call":
-        return explained(row)
+        return describe_skip(row)
     body = row.get("form", row.get("json"))
     return f"{row['method']} {row['url']}\n{json.dumps(body, indent=2, ensure_ascii=False)}"

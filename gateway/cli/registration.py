@@ -1,4 +1,4 @@
-"""``gateway registration``: the document that mParticle imports, derived from the plugins themselves."""
+"""``gateway registration``: print the document that mParticle imports, made from what the plugins declare."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli import configured
+from gateway.cli import configuration
 from gateway.clock import now_ms
 from gateway.mparticle.registration import registration
 from gateway.plugins.connections import Connection, HostedConnection, Plugin, PluginError, describe_plugin, load_plugin
@@ -15,19 +15,19 @@ from gateway.plugins.connections import Connection, HostedConnection, Plugin, Pl
 
 @click.command("registration")
 @click.argument("name")
-@configured.option
+@configuration.config_option
 def command(name: str, file: Path | None) -> None:
     """Print the Firehose registration of NAME, a connection or an installed plugin."""
     click.echo(json.dumps(registration([describe_plugin(_named(name, file))], now_ms=now_ms()), indent=2))
 
 
 def _named(name: str, file: Path | None) -> Connection | HostedConnection | Plugin:
-    if configured.file_or_default(file) is not None:
-        settings = configured.settings(file)
+    if configuration.find_file(file) is not None:
+        settings = configuration.load_settings(file)
         if name in settings.connections:
             one = settings.model_copy(update={"connections": {name: settings.connections[name]}})
-            return configured.connections(one)[name]
+            return configuration.load_connections(one)[name]
     try:
         return load_plugin(name)
     except PluginError as error:
-        configured.fail(str(error))
+        configuration.fail(str(error))

@@ -1,4 +1,4 @@
-"""The survey of a replay: which facts it would send, which not, and which calls they would make now."""
+"""Survey of a replay: the facts it would redeliver, those it cannot, and the calls they would make now."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.cli.preview import Shown, shown_call
-from gateway.cli.tables import table
+from gateway.cli.preview import Shown, render_call
+from gateway.cli.tables import print_table
 from gateway.clock import Clock
 from gateway.deliver.coalesce import fold
 from gateway.deliver.executor import Wait
@@ -26,22 +26,22 @@ from gateway.plugins.connections import Connection, HostedConnection
 from gateway.plugins.watchdog import Watchdog
 from gateway.settings import ConfigurationError, Settings
 
-FIRST = 5
+MAX_FIRST_CALLS = 5
 MAX_PATHS = 1_000
 MAX_PLANNERS = 1_000
 OTHER = "(other paths)"
 CANNOT = {
     "not_configured": "the connection is no longer configured",
-    "waiting": "a replay of it is under way",
-    "document_removed": "its document has been removed",
-    "no_settings": "the account's settings are not known any more",
+    "waiting": "another replay of it is running",
+    "document_removed": "its document was removed",
+    "no_settings": "the account's settings are no longer stored",
     "settings_unusable": "the account's settings cannot be used",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Joined:
-    """A connection as it is today, and who plans for it."""
+class PlannedConnection:
+    """A connection as it is configured today, with its planner."""
 
     connection: Connection
     planner: ItemPlanner
@@ -50,9 +50,9 @@ class Joined:
 
 @dataclass(slots=True, kw_only=True)
 class Survey:
-    """Everything counted: facts by connection with their word and reason, why not, and as what; calls by path.
+    """Counts of a survey: facts by connection, state and reason, obstacles by reason, and calls by path.
 
-    ``newer`` counts the facts that would be sent after something newer of the same user's; ``first`` shows a few calls.
+    ``newer`` counts the facts that would be sent after newer facts of the same user; ``first`` holds a few calls.
     """
 
     journal: Journal
@@ -66,10 +66,10 @@ class Survey:
     unsent: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     calls: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     first: list[Shown] = field(default_factory=list)
-    joined: dict[str, Joined | None] = field(default_factory=dict)
+    planned: dict[str, PlannedConnection | None] = field(default_factory=dict)
 
     async def run(self, selection: Selection, upto: int) -> None:
-        """Look at all that is selected, a little at a time."""
+        """Survey all selected facts, a window at a time."""
         configured, hosted = frozenset(self.settings.connections), self.settings.hosted
         targets = Targets(journal=self.journal, configured=configured, hosted=hosted)
         after: int | None = 0
@@ -81,15 +81,15 @@ class Survey:
     async def _count(self, one: Picked, unable: str) -> None:
         for outcome in one.outcomes:
             self.selected[one.connection, outcome.state, outcome.reason] += 1
-        joined = None if unable else await self._join(one.connection)
-        if joined is None:
+        planned = None if unable else await self._find(one.connection)
+        if planned is None:
             self.cannot[one.connection, unable or "settings_unusable"] += len(one.outcomes)
             return
         self.newer[one.connection] += len(one.outcomes) if one.newer else 0
-        await self._plan(one, joined)
+        await self._plan(one, planned)
 
-    async def _plan(self, one: Picked, joined: Joined) -> None:
-        """Return the calls that a dispatcher would make of facts now."""
+    async def _plan(self, one: Picked, planned: PlannedConnection) -> None:
+        """Plan selected facts as the dispatcher would now, and count their calls."""
         item = Item(
             seq=one.seq,
             message=one.message,
@@ -101,53 +101,53 @@ class Survey:
             again=make_origin(one, "preview"),
         )
         lookup = ReplayLookup(self.journal, one)
-        prepared = await prepare(item, one.memory, joined.planner, lookup)
+        prepared = await prepare(item, one.memory, planned.planner, lookup)
         if not isinstance(prepared, Wait):
-            self._say(prepared.progress, joined, lane=f"{one.user & 0xFFFF_FFFF_FFFF_FFFF:016x}")
+            self._count_calls(prepared.progress, planned, lane=f"{one.user & 0xFFFF_FFFF_FFFF_FFFF:016x}")
 
-    def _say(self, progress: ItemProgress, joined: Joined, *, lane: str) -> None:
-        connection = joined.connection
-        calls = fold(connection, list(progress.open_calls()), joined.guard)
+    def _count_calls(self, progress: ItemProgress, planned: PlannedConnection, *, lane: str) -> None:
+        connection = planned.connection
+        calls = fold(connection, list(progress.open_calls()), planned.guard)
         for call in calls:
             key = (connection.name, call.method, connection.mask(call.path))
             known = key in self.calls or len(self.calls) < MAX_PATHS
             self.calls[key if known else (connection.name, call.method, OTHER)] += 1
-            if len(self.first) < FIRST:
+            if len(self.first) < MAX_FIRST_CALLS:
                 base = {"connection": connection.name, "plugin": connection.plugin.name}
-                self.first.append({**base, **shown_call(call, connection, lane=lane)})
+                self.first.append({**base, **render_call(call, connection, lane=lane)})
         for outcome in progress.unsent():
             self.unsent[connection.name, outcome.state, outcome.reason] += 1
 
-    async def _join(self, name: str) -> Joined | None:
-        """A connection, or that of an account with the settings that are kept; None where these cannot be used."""
-        if name not in self.joined:
-            if len(self.joined) >= MAX_PLANNERS:
-                self.joined.clear()
-            self.joined[name] = await self._made(name)
-        return self.joined[name]
+    async def _find(self, name: str) -> PlannedConnection | None:
+        """Return a connection, an account's with its stored settings; None if these cannot be used."""
+        if name not in self.planned:
+            if len(self.planned) >= MAX_PLANNERS:
+                self.planned.clear()
+            self.planned[name] = await self._connect(name)
+        return self.planned[name]
 
-    async def _made(self, name: str) -> Joined | None:
+    async def _connect(self, name: str) -> PlannedConnection | None:
         one = self.connections[name.partition("/")[0]]
         guard = Watchdog(self.settings.delivery.hook_timeout_s)
         if isinstance(one, Connection):
-            return self._planned_for(one, guard)
-        from gateway.sealing import Sealer, Unopenable  # noqa: PLC0415  # heavy, and of use only here
+            return self._plan_for(one, guard)
+        from gateway.sealing import Sealer, Unopenable  # noqa: PLC0415  # slow to import, and used only here
 
         kept = await self.journal.sealed(name)
         if kept is None:
-            return Joined(connection=one.without_account(), planner=NoAccountPlanner(one), guard=guard)
+            return PlannedConnection(connection=one.without_account(), planner=NoAccountPlanner(one), guard=guard)
         try:
             given = msgspec.json.decode(Sealer(self.settings.accounts.keys()).open(kept.sealed, name))
-            return self._planned_for(one.connect_account(name.partition("/")[2], given), guard)
+            return self._plan_for(one.connect_account(name.partition("/")[2], given), guard)
         except (Unopenable, ConfigurationError):
             return None
 
-    def _planned_for(self, connection: Connection, guard: Watchdog) -> Joined:
+    def _plan_for(self, connection: Connection, guard: Watchdog) -> PlannedConnection:
         planner = make_planner(connection, self.rules, guard, self.clock)
-        return Joined(connection=connection, planner=planner, guard=guard)
+        return PlannedConnection(connection=connection, planner=planner, guard=guard)
 
-    def told(self) -> dict[str, Any]:
-        """All of it, as it is told to machines: each count with what it is of."""
+    def report(self) -> dict[str, Any]:
+        """Return all counts as rows, with the keys of the JSON output."""
         return {
             "selected": _rows(self.selected, "connection", "word", "reason"),
             "cannot": _rows(self.cannot, "connection", "why"),
@@ -162,14 +162,14 @@ def _rows(counts: Counter[Any], *names: str, of: str = "facts") -> list[dict[str
     return [{**dict(zip(names, key, strict=True)), of: counts[key]} for key in sorted(counts)]
 
 
-def show(told: Mapping[str, Any]) -> None:
-    """The same, as tables for people."""
-    _table(told["selected"], "selected")
-    _table([{**row, "why": CANNOT[row["why"]]} for row in told["cannot"]], "cannot be sent again")
-    _table(told["calls"], "calls that would be made now")
-    _table(told["unsent"], "facts that would not be sent now")
+def print_survey(report: Mapping[str, Any]) -> None:
+    """Print the rows of a survey as tables."""
+    _table(report["selected"], "selected")
+    _table([{**row, "why": CANNOT[row["why"]]} for row in report["cannot"]], "cannot be redelivered")
+    _table(report["calls"], "calls that would be made now")
+    _table(report["unsent"], "facts that would not be sent now")
 
 
 def _table(rows: list[dict[str, Any]], title: str) -> None:
     if rows:
-        table(tuple(rows[0]), [tuple(row.values()) for row in rows], title=title)
+        print_table(tuple(rows[0]), [tuple(row.values()) for row in rows], title=title)

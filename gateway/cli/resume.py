@@ -1,4 +1,4 @@
-"""``gateway resume``: send again what waits on a connection that was paused."""
+"""``gateway resume``: resume the deliveries of a paused connection."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from pathlib import Path
 
 import click
 
-from gateway.cli import configured
-from gateway.cli.pause import tell
+from gateway.cli import configuration
+from gateway.cli.pause import store_pause
 
 
 @click.command("resume")
 @click.argument("connection")
-@configured.option
+@configuration.config_option
 def command(connection: str, file: Path | None) -> None:
-    """End a pause of CONNECTION; what waits is sent, in order."""
-    settings = configured.settings(file)
-    configured.require(connection, settings)
-    ended = tell(settings.journal, connection, 0)
+    """Resume the deliveries of CONNECTION, in order."""
+    settings = configuration.load_settings(file)
+    configuration.require_known(connection, settings)
+    ended = store_pause(settings.journal, connection, 0)
     click.echo(f"{connection} is not paused" + (" any more, within a second" if ended else ""))

@@ -1,4 +1,4 @@
-"""``gateway serve``: answer mParticle and deliver to partners, until told to stop."""
+"""``gateway serve``: answer mParticle and deliver to partners, until stopped by a signal."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from pathlib import Path
 import click
 
 from gateway import log
-from gateway.cli import configured
+from gateway.cli import configuration
 from gateway.journal.types import JournalUnavailable, JournalUnusable
 from gateway.log import logger
 from gateway.settings import ConfigurationError, Settings
 
 
 @click.command("serve")
-@configured.option
+@configuration.config_option
 @click.option(
     "--role",
     type=click.Choice(["all", "ingest", "dispatch"]),
     default="all",
-    help="What this process does: everything (in processes of its own), answer posts, or deliver.",
+    help="all: answer posts and deliver, in separate processes; ingest: only answer posts; dispatch: only deliver.",
 )
 @click.option("--supervised", is_flag=True, hidden=True)
 @click.option("--socket", type=int, hidden=True)
 @click.option("--blackbox", type=int, hidden=True)
 def command(file: Path | None, role: str, socket: int | None, blackbox: int | None, *, supervised: bool) -> None:
     """Answer mParticle and deliver to partners, until SIGTERM or SIGINT."""
-    file = configured.file_or_default(file)
+    file = configuration.find_file(file)
     if supervised:
         _work(file, role, socket, blackbox)
         return
-    settings = configured.settings(file)
+    settings = configuration.load_settings(file)
     log.configure(settings.log.format, settings.log.level)
     try:
         _serve(settings, file, role)
     except (ConfigurationError, JournalUnusable, JournalUnavailable) as error:
-        configured.fail(error.problems if isinstance(error, ConfigurationError) else str(error))
+        configuration.fail(error.problems if isinstance(error, ConfigurationError) else str(error))
 
 
 def _serve(settings: Settings, file: Path | None, role: str) -> None:
     from gateway.journal import engines  # noqa: PLC0415
-    from gateway.process import supervisor  # noqa: PLC0415  # a supervised process has no use for it
+    from gateway.process import supervisor  # noqa: PLC0415  # a supervised process does not need it
 
     settings.require_sealing_key()
     asyncio.run(engines.prepare(settings.journal))
@@ -56,10 +56,10 @@ def _serve(settings: Settings, file: Path | None, role: str) -> None:
 
 
 def _work(file: Path | None, role: str, socket: int | None, blackbox: int | None) -> None:
-    from gateway.process.run import run_role  # noqa: PLC0415  # the supervisor never imports what its children do
+    from gateway.process.run import run_role  # noqa: PLC0415  # children only
 
     if role == "ingest":
-        from gateway.ingest import role as ingest  # noqa: PLC0415  # nor either of them what is the other's
+        from gateway.ingest import role as ingest  # noqa: PLC0415  # only in its own role
 
         assert socket is not None  # noqa: S101
         run_role(partial(ingest.run, socket=socket), file, supervised=True)

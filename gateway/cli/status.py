@@ -1,4 +1,4 @@
-"""``gateway status``: what waits on each connection, for what, since when, and when it will be caught up."""
+"""``gateway status``: show the backlog of each connection, its age and reason, and when it will be empty."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 
 import click
 
-from gateway.cli import configured
+from gateway.cli import configuration
 from gateway.cli.explain import waits_for
-from gateway.cli.tables import table
+from gateway.cli.tables import print_table
 from gateway.journal.backlog import Backlog, Gate, Waiting
 from gateway.journal.engines import inspect, open_journal
 from gateway.journal.shared_limits import governing
@@ -30,19 +30,17 @@ UNKNOWN = "\N{EN DASH}"
 
 
 @click.command("status")
-@configured.option
-@click.option(
-    "--over", "over_s", type=click.FloatRange(0), default=3.0, help="Seconds over which the rate is measured."
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line: a connection.")
+@configuration.config_option
+@click.option("--over", "over_s", type=click.FloatRange(0), default=3.0, help="Seconds over which to measure the rate.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for each connection.")
 def command(file: Path | None, over_s: float, *, as_json: bool) -> None:
-    """Say what waits on each connection, for what, since when, and when it will be caught up."""
-    settings = configured.settings(file)
+    """Show the backlog of each connection, its age and reason, and when it will be empty."""
+    settings = configuration.load_settings(file)
     try:
-        seen = asyncio.run(_look(settings.journal, over_s))
+        measured = asyncio.run(_measure(settings.journal, over_s))
     except (JournalUnavailable, JournalUnusable) as error:
-        configured.fail(str(error))
-    rows = [_status(seen, name, settings) for name in seen.names(settings.connections)]
+        configuration.fail(str(error))
+    rows = [_status(measured, name, settings) for name in measured.names(settings.connections)]
     if as_json:
         for row in rows:
             click.echo(json.dumps(row))
@@ -51,8 +49,8 @@ def command(file: Path | None, over_s: float, *, as_json: bool) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """Facts that had come to a word before, and those received and done ``over_s`` later, with what waits then."""
+class Measurement:
+    """Facts by connection: finished ``before``, finished and received ``over_s`` later, and the backlog then."""
 
     before: Counter[str]
     done: Counter[str]
@@ -62,15 +60,15 @@ class Seen:
     now_ms: int
 
     def names(self, configured: Iterable[str]) -> list[str]:
-        """The connections that are configured, or have work."""
+        """Return the connections that are configured or have a backlog, sorted."""
         return sorted({*configured, *self.backlog})
 
     def per_second(self, name: str) -> float:
-        """Return the number of a connection's facts with this word."""
+        """Return how many facts of a connection are finished a second."""
         return (self.done[name] - self.before[name]) / self.over_s if self.over_s else 0.0
 
 
-async def _look(of: JournalSettings, over_s: float) -> Seen:
+async def _measure(of: JournalSettings, over_s: float) -> Measurement:
     if not await inspect(of):
         raise JournalUnusable("there is no journal yet")
     journal = await open_journal(of)
@@ -78,9 +76,9 @@ async def _look(of: JournalSettings, over_s: float) -> Seen:
         before = await journal.counts()
         await asyncio.sleep(over_s)
         after = await journal.counts()
-        return Seen(
-            before=_done(before),
-            done=_done(after),
+        return Measurement(
+            before=_count_finished(before),
+            done=_count_finished(after),
             received=Counter({count.connection: count.facts for count in after if count.state == "received"}),
             over_s=over_s,
             backlog={one.connection: one for one in await journal.backlog()},
@@ -90,28 +88,28 @@ async def _look(of: JournalSettings, over_s: float) -> Seen:
         await journal.close()
 
 
-def _status(seen: Seen, name: str, settings: Settings) -> Row:
-    backlog = seen.backlog.get(name)
+def _status(measured: Measurement, name: str, settings: Settings) -> Row:
+    backlog = measured.backlog.get(name)
     waiting = backlog.waiting if backlog is not None else ()
-    facts, per_second = seen.received[name] - seen.done[name], seen.per_second(name)
+    facts, per_second = measured.received[name] - measured.done[name], measured.per_second(name)
     left_ms = int(1000 * facts / per_second) if facts and per_second > 0 else None
     return {
         "connection": name,
-        "configured": configured.has(settings, name),
+        "configured": configuration.is_configured(settings, name),
         "facts_waiting": facts,
         "batches_waiting": backlog.batches if backlog is not None else 0,
         "lanes_waiting": sum(one.lanes for one in waiting),
         "oldest": _time(backlog.oldest_ms) if backlog is not None else None,
         "facts_per_second": round(per_second, 1),
-        "caught_up": None if left_ms is None else _time(seen.now_ms + left_ms),
-        "waiting": [_wait(one, seen.now_ms) for one in waiting],
+        "caught_up": None if left_ms is None else _time(measured.now_ms + left_ms),
+        "waiting": [_wait(one, measured.now_ms) for one in waiting],
         "closed": [_gate(one) for one in backlog.gates] if backlog is not None else [],
-        "trouble": _unusable(name, settings) or (backlog.trouble if backlog is not None else ""),
+        "trouble": _find_problems(name, settings) or (backlog.trouble if backlog is not None else ""),
     }
 
 
-def _unusable(name: str, settings: Settings) -> str:
-    """Return what keeps a configured connection from being worked on at all."""
+def _find_problems(name: str, settings: Settings) -> str:
+    """Return the problems that keep a configured connection from working, as one text."""
     if name not in settings.connections:
         return ""
     return "; ".join(connect_all({name: settings.connections[name]})[1])
@@ -122,18 +120,18 @@ def _gate(one: Gate) -> Row:
 
 
 def _wait(one: Waiting, now_ms: int) -> Row:
-    is_put_off = not one.claimed and one.due_ms > now_ms
+    is_delayed = not one.claimed and one.due_ms > now_ms
     return {
         "state": "in_hand" if one.claimed else "waiting",
         "reason": one.reason,
         "lanes": one.lanes,
-        "until": _time(one.due_ms) if is_put_off else None,
+        "until": _time(one.due_ms) if is_delayed else None,
         "attempts": one.attempts,
         "failing_since": _time(one.failing_since_ms),
     }
 
 
-def _done(counts: Iterable[Count]) -> Counter[str]:
+def _count_finished(counts: Iterable[Count]) -> Counter[str]:
     done: Counter[str] = Counter()
     for count in counts:
         if count.state != "received":
@@ -147,8 +145,8 @@ def _time(ms: int) -> str | None:
 
 def _show(rows: Sequence[Row], *, is_measured: bool) -> None:
     whole = [(row["connection"], gate) for row in rows for gate in row["closed"] if gate["scope"] is None]
-    resting = {name: waits_for(gate["reason"]) for name, gate in whole}
-    table(
+    closed_for = {name: waits_for(gate["reason"]) for name, gate in whole}
+    print_table(
         ("connection", "facts waiting", "users", "oldest", "facts a second", "caught up"),
         [
             (
@@ -157,46 +155,46 @@ def _show(rows: Sequence[Row], *, is_measured: bool) -> None:
                 row["lanes_waiting"],
                 row["oldest"],
                 row["facts_per_second"],
-                _caught_up(row, resting, is_measured=is_measured),
+                _caught_up(row, closed_for, is_measured=is_measured),
             )
             for row in rows
         ],
     )
-    waits = [(row["connection"], *_said(one, row, resting)) for row in rows for one in row["waiting"]]
+    waits = [(row["connection"], *_waiting_row(one, row, closed_for)) for row in rows for one in row["waiting"]]
     if waits:
-        table(("connection", "users", "why", "until", "tried", "failing since"), waits)
-    closed = [(row["connection"], *_shut(one)) for row in rows for one in row["closed"]]
+        print_table(("connection", "users", "why", "until", "tried", "failing since"), waits)
+    closed = [(row["connection"], *_closed_row(one)) for row in rows for one in row["closed"]]
     if closed:
-        table(("connection", "closed", "why", "until"), closed)
+        print_table(("connection", "closed", "why", "until"), closed)
     for row in rows:
         if not row["configured"]:
-            click.echo(f"{row['connection']} is {configured.REMOVED}")
+            click.echo(f"{row['connection']} is {configuration.REMOVED}")
 
 
-def _caught_up(row: Row, resting: Mapping[str, str], *, is_measured: bool) -> str:
-    """When all is done at this rate: never, where none is though nothing is in the way; unknown where something is."""
+def _caught_up(row: Row, closed_for: Mapping[str, str], *, is_measured: bool) -> str:
+    """Return when the backlog will be empty: "never" if nothing moves without a reason, a dash if that is unknown."""
     if row["caught_up"] or not row["facts_waiting"]:
         return row["caught_up"] or ""
-    is_held = not row["configured"] or row["trouble"] or row["closed"] or _resting(row, resting)
+    is_held = not row["configured"] or row["trouble"] or row["closed"] or _closed_reason(row, closed_for)
     is_free = any(not (one["reason"] or one["attempts"] or one["until"]) for one in row["waiting"])
     return "never" if is_measured and is_free and not is_held else UNKNOWN
 
 
-def _said(one: Row, row: Row, resting: Mapping[str, str]) -> tuple[Any, ...]:
-    why = "being worked on" if one["state"] == "in_hand" else waits_for(one["reason"]) or _turn(row, resting)
+def _waiting_row(one: Row, row: Row, closed_for: Mapping[str, str]) -> tuple[Any, ...]:
+    why = "in progress" if one["state"] == "in_hand" else waits_for(one["reason"]) or _why_unstarted(row, closed_for)
     return one["lanes"], why, one["until"], one["attempts"] or None, one["failing_since"]
 
 
-def _turn(row: Row, resting: Mapping[str, str]) -> str:
-    """Return why lanes wait that nobody has begun to work on: what keeps all of them, or their turn."""
-    return row["trouble"] or _resting(row, resting) or "their turn"
+def _why_unstarted(row: Row, closed_for: Mapping[str, str]) -> str:
+    """Return why lanes wait that nobody has claimed yet: the problem of the whole connection, or their turn."""
+    return row["trouble"] or _closed_reason(row, closed_for) or "their turn"
 
 
-def _resting(row: Row, resting: Mapping[str, str]) -> str:
-    """Why the whole of a connection rests, or of the one that an account belongs to; empty where it does not."""
-    return next((resting[name] for name in governing(row["connection"]) if name in resting), "")
+def _closed_reason(row: Row, closed_for: Mapping[str, str]) -> str:
+    """Return why a whole connection waits, or the one that its account belongs to; empty if it does not."""
+    return next((closed_for[name] for name in governing(row["connection"]) if name in closed_for), "")
 
 
-def _shut(one: Row) -> tuple[Any, ...]:
-    what = "all of it" if one["scope"] is None else f"the calls of {one['scope']!r}" if one["scope"] else "its calls"
+def _closed_row(one: Row) -> tuple[Any, ...]:
+    what = {None: "all calls", "": "calls without a scope"}.get(one["scope"], f"calls of scope {one['scope']!r}")
     return what, waits_for(one["reason"]), one["until"] or "resumed"

@@ -1,4 +1,4 @@
-"""Tables for people, on standard output."""
+"""Tables on standard output."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
-    """Print rows under their column headings; None is shown as nothing, and what is no text as its escape."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
+    """Print rows under their column headings; None is an empty cell, unprintable characters are escaped."""
     drawn = Table(
         title=None if title is None else _plain(title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
     )
@@ -24,18 +24,18 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str |
 
 
 def _plain(value: Any) -> Text:
-    """A value as it is: a name that somebody posted is neither markup nor able to steer the terminal."""
+    """Return a value as plain text: a posted name can neither be markup nor control the terminal."""
     text = "" if value is None else str(value)
     return Text("".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text))
 
 
-def counted(number: int, what: str) -> str:
-    """So many of something: ``1 fact``, ``2 facts``."""
+def count_text(number: int, what: str) -> str:
+    """Return a number with its noun: ``1 fact``, ``2 facts``."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def explained(said: Mapping[str, Any]) -> str:
-    """Why something is not sent, in a line or two: what, its name, the reason, and the setting behind it."""
+def describe_skip(said: Mapping[str, Any]) -> str:
+    """Return why something is not sent: its id, its name, the reason, and the setting that decided."""
     names = ", ".join(said.get("names", ())) + (f" and {said['more']} more" if said.get("more") else "")
     what = " ".join(filter(None, (said.get("what"), said.get("title")))) + (f": {names}" if names else "")
     why = " ".join(filter(None, (f"({said['reason']})", said.get("detail"))))

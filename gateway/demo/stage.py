@@ -1,4 +1,4 @@
-"""The stage: both fake partners and ``gateway serve``, each in processes of its own, on free ports of loopback."""
+"""Processes of the demo: both fake partners and ``gateway serve``, on free ports of loopback."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ look_again_s = 0.2
 
 
 class StageFailure(Exception):
-    """A process of the demo did not start or stopped by itself; says which, and what it said."""
+    """A process of the demo did not start, or stopped by itself; the message has its name and output."""
 
 
 def request(url: str, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
-    """One request to a process on the stage; the status and the JSON that came back."""
+    """Send one request to a process of the demo; return the status, and the body, decoded if it is JSON."""
     parts = urlsplit(url)
     wire = HTTPConnection(parts.hostname or "", parts.port, timeout=10)
     try:
@@ -74,30 +74,30 @@ def request(url: str, method: str, path: str, body: bytes | None = None, **heade
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """A running demo: the gateway's URL, the partners' by connection, and the directory of the files."""
+    """A running demo: the gateway's URL, the partners' URLs by connection, and the configuration file."""
 
     gateway: str
     partners: Mapping[str, str]
     configuration: Path
 
     def post(self, body: bytes, *, is_authorized: bool) -> tuple[int, Any, float]:
-        """Post as mParticle does; the status, the answer, and how many seconds it took."""
+        """Post a body as mParticle does; return the status, the answer and the seconds it took."""
         started = time.perf_counter()
         headers = {"Authorization": AUTHORIZATION} if is_authorized else {}
         status, answer = request(self.gateway, "POST", "/mparticle", body, **headers)
         return status, answer, time.perf_counter() - started
 
-    def spoil(self, partner: str, fault: Mapping[str, Any]) -> None:
-        """Give a partner a fault."""
+    def add_fault(self, partner: str, fault: Mapping[str, Any]) -> None:
+        """Queue a fault at a partner."""
         request(self.partners[partner], "POST", "/__fake__/faults", json.dumps(fault).encode())
 
     def seen(self, partner: str) -> list[dict[str, Any]]:
-        """Every request that a partner took, in order."""
+        """Return the requests that a partner took, in order."""
         _, journal = request(self.partners[partner], "GET", "/__fake__/journal")
         return [entry for entry in journal if entry["status"] is not None and 200 <= entry["status"] < 300]
 
     def facts(self) -> dict[str, dict[str, int]]:
-        """Facts by connection and word, from the gateway's metrics."""
+        """Return the counts of facts by connection and state, from the gateway's metrics."""
         counted: dict[str, dict[str, int]] = {}
         _, text = request(self.gateway, "GET", "/metrics")
         for line in text.splitlines():
@@ -105,44 +105,46 @@ class Stage:
             labels, _, value = rest.partition("} ")
             if name not in ("gateway_facts_total", "gateway_facts_received_total", "gateway_facts_in_flight"):
                 continue
-            told = dict(pair.split("=", 1) for pair in labels.replace('"', "").split(","))
-            word = told.get("word") or name.removeprefix("gateway_facts_").removesuffix("_total")
-            words = counted.setdefault(told["connection"], {})
-            words[word] = words.get(word, 0) + int(float(value))
+            found = dict(pair.split("=", 1) for pair in labels.replace('"', "").split(","))
+            state = found.get("word") or name.removeprefix("gateway_facts_").removesuffix("_total")
+            states = counted.setdefault(found["connection"], {})
+            states[state] = states.get(state, 0) + int(float(value))
         return counted
 
 
 @contextmanager
 def stage(directory: Path) -> Iterator[Stage]:
-    """Start everything, and stop it afterwards. Raises StageFailure."""
+    """Start every process, and stop them at the end. Raises StageFailure."""
     with ExitStack() as running:
         options = {"loyalty": {"FAKE_SESSIONM": json.dumps(SESSIONM)}}
         partners = {}
         for name, module in PARTNERS.items():
             command = ["-m", module, "--port", "0", "--api-key", "test-key", "--api-secret", "test-secret"]
             log = running.enter_context(_process(name, command, directory, options.get(name, {})))
-            partners[name] = _awaited(log, name, lambda text: text.partition("listening on ")[2].partition("\n")[0])
+            partners[name] = _wait_for_output(
+                log, name, lambda text: text.partition("listening on ")[2].partition("\n")[0]
+            )
         configuration = directory / "gateway.toml"
         filled = CONFIGURATION.format(authorization=AUTHORIZATION, directory=directory, **partners)
         configuration.write_text(filled)
         log = running.enter_context(
             _process("gateway", ["-m", "gateway", "serve", "-c", str(configuration)], directory, {})
         )
-        url = _awaited(log, "gateway", _url)
-        request(url, "GET", "/readyz")  # answered once the process that answers has started
+        url = _wait_for_output(log, "gateway", _url)
+        request(url, "GET", "/readyz")  # answered only after the ingest process has started
         yield Stage(gateway=url, partners=partners, configuration=configuration)
 
 
 @dataclass(frozen=True, slots=True)
-class _Log:
-    """Return what a process has printed so far."""
+class _Running:
+    """A running process and the file that it prints to."""
 
     file: Path
     process: subprocess.Popen[bytes]
 
 
 @contextmanager
-def _process(name: str, arguments: list[str], directory: Path, environ: Mapping[str, str]) -> Iterator[_Log]:
+def _process(name: str, arguments: list[str], directory: Path, environ: Mapping[str, str]) -> Iterator[_Running]:
     file = directory / f"{name}.log"
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("GATEWAY_")}
     with file.open("wb") as output:
@@ -150,14 +152,14 @@ def _process(name: str, arguments: list[str], directory: Path, environ: Mapping[
             [sys.executable, *arguments], stdout=output, stderr=output, cwd=directory, env={**inherited, **environ}
         )
     try:
-        yield _Log(file, process)
+        yield _Running(file, process)
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _awaited(log: _Log, name: str, found: Callable[[str], str], seconds: float = 30.0) -> str:
-    """Return what a process prints once it listens. Raises StageFailure if it never does."""
+def _wait_for_output(log: _Running, name: str, found: Callable[[str], str], seconds: float = 30.0) -> str:
+    """Wait for what ``found`` finds in the output of a process. Raises StageFailure if it is not printed in time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and log.process.poll() is None:
         if what := found(log.file.read_text()):

@@ -1,4 +1,4 @@
-"""The story: what mParticle posts in the demo, step by step, and every call that must reach a partner for it."""
+"""Steps of the demo: the messages that mParticle posts, and the calls that must reach the partners."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ ACCOUNT = {"account_id": 48151, "account_settings": {"sandbox": "False"}}
 FIREHOSE = {"firehose_version": "3.2.0", "account": ACCOUNT}
 MARA = "7346244611012968789"
 NOOR = "-4957918240501247982"
-NOBODY = "-5227515829034156637"
+ANONYMOUS = "-5227515829034156637"
 NOON_MS = 1_767_610_800_000  # 5 January 2026, 11:00 UTC
 AUDIENCE = {"audience_id": 5150, "audience_name": "Regulars"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """A call that must reach a partner and be taken: ``says`` is what its body must hold, as (dotted path, value)."""
+    """A call that a partner must accept: ``says`` has the values that its body must hold, as (path with /, value)."""
 
     partner: str
     method: str
@@ -35,9 +35,9 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One post: its body, the status it must be answered with, and what must arrive.
+    """One post: its body, the status that it must be answered with, and the calls that must arrive.
 
-    ``troubles`` are faults that the partners have at that moment, by partner.
+    ``troubles`` are the faults that each partner has at that moment.
     """
 
     title: str
@@ -55,17 +55,17 @@ def _at(body: Any, place: str) -> Any:
 
 
 def loyalty(method: str, path: str, means: str, *says: tuple[str, Any]) -> Arrival:
-    """A call that SessionM must get."""
+    """Return a call that SessionM must get."""
     return Arrival(partner="loyalty", method=method, path=path, says=says, means=means)
 
 
 def email(method: str, path: str, means: str, *says: tuple[str, Any]) -> Arrival:
-    """A call that Sailthru must get."""
+    """Return a call that Sailthru must get."""
     return Arrival(partner="email", method=method, path=path, says=says, means=means)
 
 
 def firehose(kind: str, number: int, **fields: Any) -> bytes:
-    """A Firehose message."""
+    """Return a Firehose message."""
     return json.dumps(
         {"type": kind, "id": _uuid(number), "timestamp_ms": NOON_MS + number, **FIREHOSE, **fields}
     ).encode()
@@ -79,13 +79,13 @@ SIGN_UP = _uuid(2)
 
 
 def identity(type: str, value: str) -> dict[str, str]:
-    """A raw identity as Firehose spells it."""
+    """Return a raw identity as Firehose writes it."""
     return {"type": type, "encoding": "raw", "value": value}
 
 
 def batch(number: int, mpid: str, events: list[tuple[str, dict[str, Any]]], **fields: Any) -> bytes:
-    """An Events batch as the Webhook output posts it."""
-    told = [
+    """Return an Events batch as the Webhook output posts it."""
+    posted = [
         {
             "event_type": type,
             "data": {"timestamp_unixtime_ms": str(NOON_MS + number), "event_id": str(number * 100 + place), **data},
@@ -93,15 +93,15 @@ def batch(number: int, mpid: str, events: list[tuple[str, dict[str, Any]]], **fi
         for place, (type, data) in enumerate(events)
     ]
     head = {"message_id": _uuid(number), "message_type": "events", "schema_version": 2, "environment": "production"}
-    return json.dumps({**head, "mpid": mpid, "events": told, **fields}).encode()
+    return json.dumps({**head, "mpid": mpid, "events": posted, **fields}).encode()
 
 
-MARA_AT_FIRST = [identity("customer", "C-2001"), identity("email", "mara@example.com")]
+FIRST_IDENTITIES = [identity("customer", "C-2001"), identity("email", "mara@example.com")]
 NEW_ADDRESS = "mara.lind@example.com"
 
 
 def sign_up() -> bytes:
-    """Mara joins: a session starts, she tells who she is, claims a reward and looks at a screen."""
+    """Return the message of Mara's first session: a profile, a reward and a screen."""
     common = {"session_id": -4611686018427387905}
     profile = {"$FirstName": "Mara", "$City": "Boca Raton", "favourite_drink": "Cortado"}
     attributes = {"reward": "Free Cortado", "points": "120"}
@@ -123,7 +123,7 @@ def sign_up() -> bytes:
         "event_processing_request",
         2,
         mpid=MARA,
-        user_identities=MARA_AT_FIRST,
+        user_identities=FIRST_IDENTITIES,
         user_attributes=profile,
         runtime_environment={"type": "ios", "is_debug": False, "application_name": "Kaffeboden"},
         events=events,
@@ -131,7 +131,7 @@ def sign_up() -> bytes:
 
 
 def address_change() -> bytes:
-    """Mara's e-mail address and favourite change, and she collects a stamp."""
+    """Return the batch in which Mara's address and favourite drink change, and she collects a stamp."""
     changed: list[tuple[str, dict[str, Any]]] = [
         (
             "user_identity_change",
@@ -158,7 +158,7 @@ def address_change() -> bytes:
 
 
 def membership() -> bytes:
-    """Mara and somebody new enter the audience."""
+    """Return the message by which Mara and a new user enter the audience."""
     profiles = [
         {"mpid": mpid, "user_identities": [identity("email", address)], "audiences": [{**AUDIENCE, "action": "add"}]}
         for mpid, address in ((MARA, NEW_ADDRESS), (NOOR, "noor@example.com"))
@@ -166,8 +166,8 @@ def membership() -> bytes:
     return firehose("audience_membership_change_request", 6, user_profiles=profiles)
 
 
-def bad_minute() -> bytes:
-    """A server tells that Noor collected a stamp, and her profile along with it, while both partners are in trouble."""
+def stamp_while_partners_fail() -> bytes:
+    """Return the batch of Noor's stamp and profile, posted while both partners fail."""
     happened: list[tuple[str, dict[str, Any]]] = [
         (
             "custom_event",
@@ -180,7 +180,7 @@ def bad_minute() -> bytes:
 
 
 def erasure() -> bytes:
-    """Mara asks to be forgotten."""
+    """Return the request to erase Mara."""
     subject = {"email": {"encoding": "raw", "value": NEW_ADDRESS}}
     mpid = {"opendsr.mparticle.com": {"subject_identities": {"mpid": {"encoding": "raw", "value": MARA}}}}
     return firehose(
@@ -252,12 +252,12 @@ STORY = (
     ),
     Step(
         title="somebody who is not logged in",
-        body=batch(7, NOBODY, [("custom_event", {"event_name": "Stamp Collected", "custom_event_type": "other"})]),
+        body=batch(7, ANONYMOUS, [("custom_event", {"event_name": "Stamp Collected", "custom_event_type": "other"})]),
         status=202,
     ),
     Step(
         title="Noor collects a stamp; both partners fail",
-        body=bad_minute(),
+        body=stamp_while_partners_fail(),
         status=202,
         troubles=TROUBLES,
         arrivals=(
@@ -280,4 +280,4 @@ STORY = (
         ),
     ),
 )
-"""The steps of the demo, in this order."""
+"""The steps of the demo, in order."""

@@ -21,7 +21,7 @@ from gateway.mparticle.setting_fields import texts
 from gateway.sdk import Destination
 from gateway.sdk.hooks import Hooks
 from gateway.settings import ConfigurationError, ConnectionSettings
-from gateway.settings.errors import problems
+from gateway.settings.errors import list_problems
 
 GROUP = "gateway.destinations"
 
@@ -119,7 +119,7 @@ class HostedConnection:
         try:
             self.plugin.destination.settings.model_validate(self.configured.settings)
         except ValidationError as error:
-            return problems(error, f"connections.{self.name}.settings", missing=False)
+            return list_problems(error, f"connections.{self.name}.settings", missing=False)
         return []
 
     def _has(self, key: str) -> bool:
@@ -194,7 +194,7 @@ def connect(name: str, plugin: Plugin, configured: ConnectionSettings, of: str |
             if hook is not None:
                 hook(settings)
     except ValidationError as error:
-        raise ConfigurationError(problems(error, prefix)) from None
+        raise ConfigurationError(list_problems(error, prefix)) from None
     except Exception as error:  # its own message may hold a secret
         raise PluginError(f"plugin {plugin.name!r} cannot use these settings: {type(error).__name__}") from error
     if not _is_safe(base_url):

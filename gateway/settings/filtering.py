@@ -1,4 +1,4 @@
-"""Choices: what a connection's configuration says of what may be sent, and how it is changed on the way."""
+"""Filtering settings of a connection: the data that may be sent, and the changes made to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.mparticle import names
 
 
 class Section(BaseModel):
-    """A table of the configuration file; a key it does not know is an error that names the key."""
+    """A table of the configuration file. An unknown key is an error that names it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -20,27 +20,27 @@ class Section(BaseModel):
 EVERY = "*"
 
 
-def _known(
+def _one_of(
     what: str, known: Collection[str], canonical: Callable[[str], str], also: str | None = None
 ) -> AfterValidator:
-    """That a name, however it is spelt, is one of mParticle's own."""
+    """Return a validator: a name, in any of its spellings, must be one of mParticle's."""
 
     def validate(name: str) -> str:
         if name != also and canonical(name) not in known:
-            raise ValueError(f"is no {what}; there are {', '.join(sorted(known))}")
+            raise ValueError(f"is no {what}; expected one of {', '.join(sorted(known))}")
         return name
 
     return AfterValidator(validate)
 
 
 IDENTITIES = names.USER_IDENTITIES | names.DEVICE_IDENTITIES
-IdentityType = Annotated[str, _known("identity type", IDENTITIES, names.identity)]
-EventType = Annotated[str, _known("event type", names.EVENTS, names.event, EVERY)]
-Action = Annotated[str, _known("commerce action", names.COMMERCE, names.action, EVERY)]
+IdentityType = Annotated[str, _one_of("identity type", IDENTITIES, names.identity)]
+EventType = Annotated[str, _one_of("event type", names.EVENTS, names.event, EVERY)]
+Action = Annotated[str, _one_of("commerce action", names.COMMERCE, names.action, EVERY)]
 
 
 def _switch(given: object) -> bool:
-    """On or off; the environment and secret files give text alone."""
+    """Return a switch from a boolean, or from its text in a variable or secret file."""
     said = {"true": True, "false": False}.get(given.lower()) if isinstance(given, str) else given
     if not isinstance(said, bool):
         raise ValueError("must be true or false")  # noqa: TRY004  # pydantic takes no TypeError
@@ -55,19 +55,19 @@ class Filter(Section):
     """``[connections.NAME.filter]``: which data points are sent. Names are mParticle's original ones."""
 
     new_data_points: Switch | None = Field(
-        None, description="Whether names not listed here are sent; left out: the plugin's default."
+        None, description="true: send names that are not listed here; false: do not. Default: the plugin's."
     )
     event_types: dict[EventType, Switch] = Field(
-        {}, description="Event types; a type that is off takes its events with it."
+        {}, description="Event types; switching a type off switches off all its events."
     )
     events: Switches = Field({}, description="Custom events by name.")
     event_attributes: dict[str, Switches] = Field(
-        {}, description="Attributes of a custom event, by event name; of what has no name, by event type."
+        {}, description="Attributes of a custom event, by event name; of events without a name, by event type."
     )
     screens: Switches = Field({}, description="Screen views by screen name.")
     screen_attributes: dict[str, Switches] = Field({}, description="Attributes of a screen view, by screen name.")
     commerce: dict[Action, Switch] = Field(
-        {}, description="Commerce events by action; those not listed are on as `event_types` says of `commerce_event`."
+        {}, description="Commerce events by action; those not listed follow `commerce_event` in `event_types`."
     )
     commerce_attributes: dict[Action, Switches] = Field(
         {}, description="Attributes of a commerce event and of its products, by action."
@@ -78,7 +78,7 @@ class Filter(Section):
 
     @property
     def partners(self) -> tuple[str, ...]:
-        """Those of ``user_identities`` that mParticle has no type for: a partner's own words, or slips of the pen."""
+        """The names in ``user_identities`` that are no type of mParticle's: partner identities, or misspelt."""
         return tuple(name for name in self.user_identities if name != EVERY and names.identity(name) not in IDENTITIES)
 
 
@@ -86,7 +86,7 @@ ConsentRule = Literal["only_if_true", "only_if_false", "unless_true", "unless_fa
 
 
 class ConsentRules(Section):
-    """``[connections.NAME.consent]``: whose data is sent, by what they decided about a purpose."""
+    """``[connections.NAME.consent]``: the consent that a user must have given for data to be sent."""
 
     gdpr: dict[str, ConsentRule] = Field({}, description="By purpose; true means consented.")
     ccpa: dict[str, ConsentRule] = Field({}, description="By purpose, `data_sale_opt_out`; true means opted out.")
@@ -98,7 +98,7 @@ def _values(given: object) -> object:
 
 def _version(value: str) -> str:
     if not re.search(r"\d", value):
-        raise ValueError("has no number in it; a version looks like 4.2 or 4.2.1")
+        raise ValueError("is not a version; write it like 4.2 or 4.2.1")
     return value
 
 
@@ -108,8 +108,10 @@ Scalar = str | bool | int | float
 class Split(Section):
     """A rule that splits the text of an attribute."""
 
-    by: str = Field(min_length=1, description="What stands between the parts.")
-    into: tuple[str, ...] = Field((), description="The attributes that the parts become; without any, a list.")
+    by: str = Field(min_length=1, description="The separator between the parts.")
+    into: tuple[str, ...] = Field(
+        (), description="Names of the attributes that receive the parts. Default: the attribute becomes a list."
+    )
 
 
 class Change(Section):
@@ -117,20 +119,20 @@ class Change(Section):
 
     of: Literal[
         "user_attributes", "events", "event_attributes", "screens", "screen_attributes", "commerce_attributes"
-    ] = Field("user_attributes", description="What is changed, called as in the filter.")
+    ] = Field("user_attributes", description="The data to change, named as in the filter.")
     only: tuple[str, ...] = Field((), description="Only attributes of these events, screens or actions.")
-    rename: dict[str, str] = Field({}, description="Old names and new ones.")
-    spell: tuple[str, ...] = Field(
-        (), description="Names as they are to be spelt, whatever the case in which they are posted."
+    rename: dict[str, str] = Field({}, description="Old names and their new names.")
+    spell: tuple[str, ...] = Field((), description="Names in the spelling to send, for names posted in any case.")
+    case: Literal["lower", "upper"] | None = Field(None, description="Put all names into this case.")
+    set: dict[str, Scalar] = Field(
+        {}, description="Attributes and the values to give them, also if they were not posted."
     )
-    case: Literal["lower", "upper"] | None = Field(None, description="The case of all names.")
-    set: dict[str, Scalar] = Field({}, description="Attributes and the values that they get, posted or not.")
-    drop: tuple[str, ...] = Field((), description="Names of what is not sent.")
-    split: dict[str, Split] = Field({}, description="Attributes that are taken apart.")
+    drop: tuple[str, ...] = Field((), description="Names not to send.")
+    split: dict[str, Split] = Field({}, description="Attributes to split.")
 
     @property
     def verb(self) -> str:
-        """The one thing that is done."""
+        """The one kind of change that is set."""
         (verb,) = self._verbs()
         return verb
 
@@ -138,15 +140,17 @@ class Change(Section):
         return [verb for verb in VERBS if getattr(self, verb)]
 
     @model_validator(mode="after")
-    def _one_thing(self) -> Change:
+    def _has_one_verb(self) -> Change:
         if len(self._verbs()) != 1:
-            raise ValueError(f"must do one thing, one of {', '.join(VERBS)}; later changes are entries of their own")
+            raise ValueError(
+                f"must have exactly one of {', '.join(VERBS)}; write further changes as entries of their own"
+            )
         if self.of in ("events", "screens") and self.verb in ("set", "split"):
-            raise ValueError(f"{self.of} have names alone, which cannot be {self.verb}")
+            raise ValueError(f"{self.verb} changes attribute values; use it with user_attributes or event_attributes")
         if self.only and self.of in ("user_attributes", "events", "screens"):
-            raise ValueError("only is for the attributes of events, screens or actions")
+            raise ValueError("only works with event_attributes, screen_attributes and commerce_attributes")
         if len({name.casefold() for name in self.spell}) < len(self.spell):
-            raise ValueError("spell has a name twice that differs in its case alone")
+            raise ValueError("spell lists a name twice, in different case")
         return self
 
 
@@ -159,7 +163,7 @@ AttributeValues = dict[str, Annotated[tuple[Scalar, ...], BeforeValidator(_value
 def _platform(value: str) -> str:
     known = {*names.PLATFORMS, *names.PLATFORMS.values()}
     if value.lower() not in known:
-        raise ValueError(f"is no platform; there are {', '.join(sorted(known))}")
+        raise ValueError(f"is no platform; expected one of {', '.join(sorted(known))}")
     return value
 
 

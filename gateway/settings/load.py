@@ -1,8 +1,8 @@
-"""The gateway's configuration: one TOML file, overridden by secret files and by the environment.
+"""Models of the configuration and their loading: one TOML file, overridden by secret files and the environment.
 
-``GATEWAY_INGRESS__BIND`` overrides ``bind`` in ``[ingress]``, and so on down: two underscores between
-levels. A directory named by ``GATEWAY_SECRETS_DIR`` may hold one file a value, named the same way without
-the prefix (``connections__loyalty__settings__api_secret``).
+``GATEWAY_INGRESS__BIND`` overrides ``bind`` in ``[ingress]``: two underscores separate levels. The directory
+``GATEWAY_SECRETS_DIR`` may hold one file for each value, named the same way without the prefix
+(``connections__loyalty__settings__api_secret``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from gateway.settings.errors import problems
+from gateway.settings.errors import list_problems
 from gateway.settings.filtering import (
     AttributeValues,
     Change,
@@ -31,13 +31,14 @@ from gateway.settings.filtering import (
     Section,
     Version,
 )
-from gateway.settings.sources import given_by, sourced
+from gateway.settings.sources import find_text_source, with_sources
 
 
 class ConfigurationError(Exception):
-    """The configuration cannot be used. ``problems`` has one line for each thing that is wrong.
+    """The configuration cannot be used. ``problems`` has a line for each problem.
 
-    ``rest`` is what can be read all the same, for more problems to be found there; not of the sections in ``doubtful``.
+    ``rest`` holds the sections that could be read, so that further problems can be found there; the sections in
+    ``doubtful`` could not.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ MAX_PORT = 65_535
 def _bind(value: str) -> str:
     port = value.rpartition(":")[2]
     if ":" in value and port.isdecimal() and int(port[:9]) > MAX_PORT:
-        raise ValueError(f"the port is out of range: {MAX_PORT} is the last")
+        raise ValueError(f"the port is out of range: the highest is {MAX_PORT}")
     try:
         parts = urlsplit(f"//{value}")
         fine = bool(parts.hostname) and parts.port is not None
@@ -77,7 +78,7 @@ def _journal_url(value: str) -> str:
 
 
 def _postgres_url(value: str) -> str:
-    """Never says what is in it: a slip of the pen may have made anything of it the password."""
+    """Check a URL without quoting any of it: through a typing error any part may hold the password."""
     parts = urlsplit(value)
     hosts = parts.netloc.rpartition("@")[2]
     if "@" in parts.path + parts.query + parts.fragment or parts.fragment or "@" in parts.netloc.rpartition("@")[0]:
@@ -87,35 +88,35 @@ def _postgres_url(value: str) -> str:
     for host in hosts.split(","):
         port = host.rpartition("]")[2].partition(":")[2]
         if port and not port.isdecimal():
-            raise ValueError("a port is no number; in a user or password, write : / ? # @ as %3A %2F %3F %23 %40")
+            raise ValueError("a port is not a number; in a user or password, write : / ? # @ as %3A %2F %3F %23 %40")
     if not parts.path.strip("/"):
         raise ValueError("names no database, for example postgresql://user@host/database")
     return value
 
 
 class Ingress(Section):
-    """``[ingress]``: where mParticle posts to."""
+    """``[ingress]``: the endpoint that mParticle posts to."""
 
     bind: Annotated[str, AfterValidator(_bind)] = Field(
-        "127.0.0.1:8080", description="Host and port to listen on; port 0 takes any free one."
+        "127.0.0.1:8080", description="Host and port to listen on; port 0 takes any free port."
     )
     authorization: tuple[SecretStr, ...] = Field(
         (),
-        description="Whole Authorization header values; any one is accepted, so that several work while rotating.",
+        description="Whole values of the Authorization header to accept. List the old and the new one to rotate them.",
     )
     anonymous: bool = Field(
         default=False, description="Accept posts without any Authorization header (only on a closed network)."
     )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="Largest body accepted, after decompression.")
-    processes: int = Field(1, ge=1, le=64, description="How many processes answer.")
+    processes: int = Field(1, ge=1, le=64, description="Number of ingest processes.")
     max_waiting_bytes: int = Field(
-        67_108_864, ge=1024, description="Bytes of bodies in hand beyond which posts are answered 503."
+        67_108_864, ge=1024, description="Bytes of bodies being read or stored above which posts are answered 503."
     )
-    read_timeout_s: float = Field(30.0, gt=0, description="How long a client may take to send a body.")
-    shutdown_s: float = Field(10.0, gt=0, description="How long a stop waits for what is in hand.")
+    read_timeout_s: float = Field(30.0, gt=0, description="Time limit for a client to send a body.")
+    shutdown_s: float = Field(10.0, gt=0, description="Time limit for finishing open requests and calls at a stop.")
 
     @model_validator(mode="after")
-    def _guarded(self) -> Ingress:
+    def _has_authorization(self) -> Ingress:
         if not self.authorization and not self.anonymous:
             raise ValueError("authorization is empty: give at least one value, or set anonymous = true")
         if any(not value.get_secret_value().strip() for value in self.authorization):
@@ -124,25 +125,25 @@ class Ingress(Section):
 
 
 class Journal(Section):
-    """``[journal]``: where everything accepted is kept until it has been delivered, and for a while after."""
+    """``[journal]``: the database that stores accepted messages until delivery, and for some time afterwards."""
 
     url: Annotated[str, AfterValidator(_journal_url)] = Field(
         "sqlite:///gateway.db",
         repr=False,
         description="The journal's database: a file, or `postgresql://user@host/database`.",
     )
-    password: SecretStr | None = Field(None, description="The password for a server, where the URL has none.")
+    password: SecretStr | None = Field(None, description="Password of the server, if the URL has none.")
     lease_s: float = Field(
-        15.0, gt=0, description="On a server: how long a process that went silent keeps the lanes it had claimed."
+        15.0, gt=0, description="On a server: time after which the lanes of a silent process may be claimed by others."
     )
     max_waiting_facts: int = Field(
-        20_000_000, ge=0, description="Facts waiting to be delivered beyond which posts are answered 503; 0: no bound."
+        20_000_000, ge=0, description="Waiting facts above which posts are answered 503; 0: no limit."
     )
     min_free_bytes: int = Field(
-        268_435_456, ge=0, description="Room on a file's disk below which posts are answered 503; 0: no bound."
+        268_435_456, ge=0, description="Free bytes on a file's disk below which posts are answered 503; 0: no limit."
     )
     retention_hours: float = Field(
-        72.0, gt=0, description="How long finished batches and their ledger are kept, and repeated messages recognised."
+        72.0, gt=0, description="Time for which finished batches and the ledger are kept, and repeats recognised."
     )
 
 
@@ -160,42 +161,42 @@ SEALING_KEY_BYTES = 32
 
 
 class Accounts(Section):
-    """``[accounts]``: how the settings of customers are kept that come with their messages."""
+    """``[accounts]``: encryption of the accounts' settings that messages bring."""
 
     sealing_keys: tuple[Annotated[SecretStr, AfterValidator(_sealing_key)], ...] = Field(
         (),
-        description="Keys of 32 bytes in base64. The first seals; any one opens, so that several work while rotating.",
+        description="Keys of 32 bytes in base64. The first encrypts, all decrypt: put a new one first to rotate them.",
     )
 
     def keys(self) -> list[bytes]:
-        """The keys themselves."""
+        """Return the keys as bytes."""
         return [b64decode(key.get_secret_value()) for key in self.sealing_keys]
 
 
 class Delivery(Section):
-    """``[delivery]``: how calls are made and repeated."""
+    """``[delivery]``: concurrency, retries and limits of deliveries."""
 
-    in_flight: int = Field(64, ge=1, description="Lanes of one connection worked on at once.")
+    in_flight: int = Field(64, ge=1, description="Lanes of one connection that are worked on at the same time.")
     retry_first_s: float = Field(
-        1.0, gt=0, description="Upper bound of the first wait before a retry; it doubles each time."
+        1.0, gt=0, description="Longest back-off before the first retry; it doubles with each further one."
     )
-    retry_most_s: float = Field(300.0, gt=0, description="Upper bound of any such wait.")
-    give_up_after_hours: float = Field(72.0, gt=0, description="A call retried for so long becomes a dead letter.")
+    retry_most_s: float = Field(300.0, gt=0, description="Longest back-off before any retry.")
+    give_up_after_hours: float = Field(72.0, gt=0, description="A call that fails for this long becomes a dead letter.")
     pause_s: float = Field(
         30.0,
         gt=0,
-        description="The most that a connection rests after refused credentials, before one call tries again.",
+        description="Longest pause of a connection after refused credentials, before one call is tried again.",
     )
-    hook_timeout_s: float = Field(2.0, gt=0, description="How long one hook may run before it is interrupted.")
+    hook_timeout_s: float = Field(2.0, gt=0, description="Time limit for one hook.")
     hook_memory_bytes: int = Field(
-        536_870_912, ge=0, description="How much more memory one hook may take, on Linux; 0: as much as there is."
+        536_870_912, ge=0, description="Memory that one hook may allocate, on Linux; 0: no limit."
     )
 
 
 class Log(Section):
-    """``[log]``: what is written to standard error."""
+    """``[log]``: the log, on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level that is written.")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level to write.")
     format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for people.")
 
 
@@ -205,32 +206,32 @@ class ConnectionSettings(Section):
     plugin: str = Field(description="The plugin's name, as `gateway plugins` lists it.")
     credentials: Literal["configured", "account"] = Field(
         "configured",
-        description="`account`: each Firehose message brings, for its customer, the settings that are not given here.",
+        description="`account`: each Firehose message brings the settings of its account that are not given here.",
     )
     settings: dict[str, Any] = Field({}, repr=False, description="The plugin's own settings.")
     filter: Filter = Field(Filter(), description="The data filter.")
     login_identities: tuple[IdentityType, ...] | None = Field(
-        None, description="Only users with one of these are sent; [] sends everyone; left out: the plugin's default."
+        None, description="Send only users with one of these identities; [] sends all users. Default: the plugin's."
     )
     max_age_hours: float | None = Field(
-        None, ge=0, description="Events older than this are not sent; 0 sends all; left out: the plugin's default."
+        None, ge=0, description="Do not send events older than this; 0 sends all. Default: the plugin's."
     )
     platforms: tuple[Platform, ...] | None = Field(
-        None, description="Only data from these platforms is sent; `unknown` is what does not say its own."
+        None, description="Send only data from these platforms; `unknown` means data without a platform."
     )
     environments: tuple[Literal["production", "development", "unknown"], ...] | None = Field(
-        None, description="Only data of these environments is sent."
+        None, description="Send only data of these environments."
     )
     min_app_version: Version | None = Field(
-        None, description="Data of older versions of an app is not sent; what has no version is."
+        None, description="Do not send data of older versions of an app; data without a version is sent."
     )
-    sample_percent: Percent = Field(100.0, description="The share of users who are sent, always the same ones.")
-    consent: ConsentRules = Field(ConsentRules(), description="Whose data is sent, by what they consented to.")
+    sample_percent: Percent = Field(100.0, description="Percentage of users to send, always the same users.")
+    consent: ConsentRules = Field(ConsentRules(), description="Consent that a user must have given.")
     only_events_with: AttributeValues = Field(
-        {}, description="Only events are sent that have, for each of these attributes, one of its values."
+        {}, description="Send only events that have, for each of these attributes, one of its values."
     )
     no_events_with: AttributeValues = Field(
-        {}, description="Events are not sent that have, for one of these attributes, one of its values."
+        {}, description="Do not send events that have, for one of these attributes, one of its values."
     )
     changes: tuple[Change, ...] = Field((), description="Changes of names and values, in order, after the filter.")
 
@@ -239,22 +240,23 @@ class Rules(Section):
     """``[rules]``: packages that rewrite batches before planning."""
 
     packages: tuple[str, ...] = Field((), description="Entry points in the group gateway.rules, applied in this order.")
-    timeout_s: float = Field(0.2, gt=0, description="How long one package may take for a batch.")
+    timeout_s: float = Field(0.2, gt=0, description="Time limit of one package for a batch.")
     on_failure: Literal["discard", "pass"] = Field(
         "discard",
-        description="What becomes of a batch on which a package fails: dead letters, or it passes unchanged by it.",
+        description="If a package fails on a batch: `discard` makes its facts dead letters, `pass` skips the package.",
     )
 
 
 NO_SEALING_KEY = (
-    "accounts.sealing_keys: give one, as GATEWAY_ACCOUNTS__SEALING_KEYS='[\"…\"]' (`openssl rand -base64 32` makes one)"
+    "accounts.sealing_keys: is empty; make a key with `openssl rand -base64 32`, and set "
+    "GATEWAY_ACCOUNTS__SEALING_KEYS='[\"…\"]'"
 )
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 def _name(value: str) -> str:
     if not NAME.fullmatch(value):
-        raise ValueError("must be lower-case letters, digits and underscores, beginning with a letter, at most 40")
+        raise ValueError("must be at most 40 lower-case letters, digits and underscores, and begin with a letter")
     return value
 
 
@@ -275,14 +277,14 @@ class Settings(BaseSettings):
 
     @property
     def hosted(self) -> frozenset[str]:
-        """The connections that have their settings from customers' accounts."""
+        """Names of the connections whose settings come from accounts."""
         return frozenset(name for name, one in self.connections.items() if one.credentials == "account")
 
     def require_sealing_key(self) -> None:
-        """Raises ConfigurationError where customers' settings would come and could not be sealed."""
+        """Raise ConfigurationError if a connection takes settings from accounts and no sealing key is configured."""
         if self.hosted and not self.accounts.sealing_keys:
             raise ConfigurationError(
-                [f"{NO_SEALING_KEY}, for connections.{min(self.hosted)} has credentials = account"]
+                [f"{NO_SEALING_KEY}; connections.{min(self.hosted)} takes its settings from accounts"]
             )
 
 
@@ -291,20 +293,20 @@ def load(file: Path | None, environ_secrets: str | None = None) -> Settings:
 
     Raises ConfigurationError with every problem found, each naming its key.
     """
-    told: dict[str, Any] = {}
+    loaded: dict[str, Any] = {}
     secrets = environ_secrets or os.environ.get("GATEWAY_SECRETS_DIR")
 
     if file is not None and not file.is_file():
         raise ConfigurationError([f"{file}: no such file"])
     if secrets and not Path(secrets).is_dir():
-        raise ConfigurationError([f"GATEWAY_SECRETS_DIR: {secrets} is no directory"])
+        raise ConfigurationError([f"GATEWAY_SECRETS_DIR: {secrets} is not a directory"])
     unknown = [f"{name}: no such setting" for name in os.environ if _is_misspelt(name)]
     try:
-        settings = sourced(Settings, file, secrets, told)()  # its values come from there
+        settings = with_sources(Settings, file, secrets, loaded)()  # the sources give its values
     except ValidationError as error:
         doubtful = frozenset(str(item["loc"][0]) for item in error.errors(include_input=False))
-        found = problems(error, given_by=lambda place: given_by(place, secrets))
-        raise ConfigurationError([*unknown, *found], _rest(told, doubtful), doubtful) from None
+        found = list_problems(error, given_by=lambda place: find_text_source(place, secrets))
+        raise ConfigurationError([*unknown, *found], _rest(loaded, doubtful), doubtful) from None
     except SettingsError as error:
         raise ConfigurationError([*unknown, f"environment: {error}"]) from None
     except ValueError as error:  # not TOML
@@ -314,31 +316,31 @@ def load(file: Path | None, environ_secrets: str | None = None) -> Settings:
     return settings
 
 
-def _rest(told: Mapping[str, Any], doubtful: frozenset[str]) -> Settings:
-    """The sections that are not doubtful, and of connections what they say of their plugins."""
+def _rest(loaded: Mapping[str, Any], doubtful: frozenset[str]) -> Settings:
+    """Return the settings of the sections without problems; of doubtful connections their plugin and its settings."""
     fine: dict[str, Any] = {"ingress": Ingress(anonymous=True)}
     for name, field in Settings.model_fields.items():
-        if name in told and name not in doubtful:
+        if name in loaded and name not in doubtful:
             section: Any = field.annotation
-            fine[name] = TypeAdapter(section).validate_python(told[name])
+            fine[name] = TypeAdapter(section).validate_python(loaded[name])
     if "connections" in doubtful:
-        fine["connections"] = _of_plugins(told.get("connections"))
+        fine["connections"] = _connections_without_filters(loaded.get("connections"))
     return Settings.model_construct(**fine)
 
 
-def _of_plugins(connections: object) -> dict[str, ConnectionSettings]:
+def _connections_without_filters(connections: object) -> dict[str, ConnectionSettings]:
     found = {}
     for name, said in connections.items() if isinstance(connections, dict) else ():
-        about = {key: said[key] for key in ABOUT_PLUGIN if key in said} if isinstance(said, dict) else {}
+        plugin = {key: said[key] for key in PLUGIN_KEYS if key in said} if isinstance(said, dict) else {}
         with suppress(ValidationError):
-            found[str(name)] = ConnectionSettings.model_validate(about)
+            found[str(name)] = ConnectionSettings.model_validate(plugin)
     return found
 
 
-ABOUT_PLUGIN = ("plugin", "credentials", "settings")
+PLUGIN_KEYS = ("plugin", "credentials", "settings")
 
 
 def _is_misspelt(name: str) -> bool:
-    """Return whether a variable means a setting that does not exist. Others with our prefix may be somebody else's."""
+    """Return whether a variable names a setting that does not exist. Without two underscores it may not be ours."""
     top, levels, _ = name.removeprefix("GATEWAY_").partition("__")
     return name.startswith("GATEWAY_") and bool(levels) and top.lower() not in Settings.model_fields

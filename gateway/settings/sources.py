@@ -1,4 +1,4 @@
-"""Sources of settings: the environment before secret files, and those before a TOML file."""
+"""Sources of settings: the environment overrides secret files, and those override a TOML file."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ S = TypeVar("S", bound=BaseSettings)
 
 
 class Environment(EnvSettingsSource):
-    """Variables. What ought to be JSON and is not stays text, so that its key is told to be wrong with all others."""
+    """Environment variables. Invalid JSON stays text, so that validation reports it with all problems."""
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        """A list or a table, out of JSON."""
+        """Return a list or a table from its JSON, or the text if it is none."""
         try:
             return super().decode_complex_value(field_name, field, value)
         except ValueError:
@@ -31,17 +31,17 @@ class Environment(EnvSettingsSource):
 
 
 class SecretFiles(Environment, NestedSecretsSettingsSource):
-    """A directory of files, each with one value, named like variables."""
+    """A directory of files with one value each, named like the variables."""
 
 
-def sourced(settings: type[S], file: Path | None, secrets: str | None, told: dict[str, Any]) -> type[S]:
-    """The same settings, made from these sources; what they told is put into ``told`` before it is validated."""
+def with_sources(settings: type[S], file: Path | None, secrets: str | None, loaded: dict[str, Any]) -> type[S]:
+    """Return a subclass of ``settings`` that reads these sources, and copies their raw values into ``loaded``."""
 
-    class Sourced(settings):  # type: ignore[valid-type, misc]  # a class that is a parameter
+    class Sourced(settings):  # type: ignore[valid-type, misc]  # the base class is a parameter
         @model_validator(mode="before")
         @classmethod
         def _note(cls, values: dict[str, Any]) -> dict[str, Any]:
-            told.update(values)
+            loaded.update(values)
             return values
 
         @classmethod
@@ -65,8 +65,8 @@ def sourced(settings: type[S], file: Path | None, secrets: str | None, told: dic
     return Sourced
 
 
-def given_by(place: tuple[str | int, ...], secrets: str | None) -> str:
-    """The variable, or else the secret file, that gives a setting as text; empty where neither does."""
+def find_text_source(place: tuple[str | int, ...], secrets: str | None) -> str:
+    """Return the variable or secret file that gives a setting as text; "" if none does."""
     path = "__".join(map(str, place)).lower()
     variable = next((name for name in os.environ if name.lower() == f"gateway_{path}"), "")
     if variable or not secrets:

@@ -1,4 +1,4 @@
-"""The plugin test kit: builders of facts, planning without a gateway, and a chassis for fake vendors."""
+"""Test kit for plugins: builders of facts, planning without a gateway, and a base for fake vendors."""
 
 from gateway.testing.builders import batch, custom_event, identity, membership, screen_view, session, user
 from gateway.testing.driving import drive

@@ -1,4 +1,4 @@
-"""Driving: make a plan's calls against a fake vendor over a real socket, one after another, without a gateway."""
+"""Driver of a plan: make its calls to a fake vendor over a real socket, one by one, without a gateway."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ MAX_FOLLOW_UPS = 8
 def drive(
     connection: Connection, calls: Iterable[Call], *, wait: Callable[[float], object] | None = None
 ) -> list[Verdict]:
-    """Sign, send and judge each call in order, with its follow-ups; one verdict for each.
+    """Sign, send and judge each call with its follow-ups, in order; return a verdict for each.
 
-    Nothing is retried: a verdict to retry is returned as it is. What shall be made later is made at once, after
-    ``wait`` (``fake.clock.advance``, say) was told the seconds. Only for loopback; raises ValueError elsewhere.
+    Nothing is retried: a retry verdict is returned as it is. Delayed calls are made at once, after ``wait`` (for
+    example ``fake.clock.advance``) was called with the seconds. Raises ValueError if the server is not on loopback.
     """
-    return [_one(connection, call, wait) for call in calls]
+    return [_drive_call(connection, call, wait) for call in calls]
 
 
-def _one(connection: Connection, call: Call, wait: Callable[[float], object] | None, depth: int = 0) -> Verdict:
+def _drive_call(connection: Connection, call: Call, wait: Callable[[float], object] | None, depth: int = 0) -> Verdict:
     if call.after_s and wait is not None:
         wait(call.after_s)
     reply = send(connection, call)
@@ -44,19 +44,19 @@ def _one(connection: Connection, call: Call, wait: Callable[[float], object] | N
         raise RuntimeError("the plugin's follow-up calls do not end")
     last = delivered()
     for follow_up in sort_answer(answer).calls:
-        last = _one(connection, follow_up, wait, depth + 1)
+        last = _drive_call(connection, follow_up, wait, depth + 1)
         if last.word != "delivered":
             break
     return last
 
 
 def send(connection: Connection, call: Call) -> Reply:
-    """Sign one call, send it over a connection of its own, and return what came back."""
+    """Sign a call, send it over a connection of its own, and return the reply."""
     if "sign" in connection.plugin.hooks:
         call = connection.plugin.hooks["sign"](call=call, settings=connection.settings)
     base = urlsplit(connection.base_url)
     if base.hostname not in ("127.0.0.1", "::1", "localhost"):
-        raise ValueError("only a server on loopback may be driven")
+        raise ValueError(f"only a server on loopback may be called, not {base.hostname!r}")
     query = f"?{urlencode(call.params)}" if call.params else ""
     body, headers = _content(call)
     wire = HTTPConnection(base.hostname, base.port, timeout=10)

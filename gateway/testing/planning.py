@@ -1,4 +1,4 @@
-"""Planning as the gateway does it, with nothing else of the gateway running."""
+"""Planning as the gateway does it, without a running gateway."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def connection(
     name: str = "test",
     configured: settings.ConnectionSettings | None = None,
 ) -> Connection:
-    """A connection of a plugin (its module) with these values for its settings, or configured as a whole.
+    """Return a connection of a plugin (a module) with these settings, or with a whole configuration.
 
-    Raises ConfigurationError naming every setting that is wrong.
+    Raises ConfigurationError that names every wrong setting.
     """
     adopted = make_plugin(name, plugin, version="0")
     return connect(name, adopted, configured or settings.ConnectionSettings(plugin=name, settings=values))
@@ -30,10 +30,10 @@ def connection(
 def plan_with(
     plugin: object, batch: Batch, values: dict[str, Any], *, memory: Memory = plan.NO_MEMORY, ids: bool = False
 ) -> list[Call | Skip | Remember]:
-    """Everything the plugin plans for a batch, fact by fact: calls, then skips, then what it remembers.
+    """Return what the plugin plans for a batch, fact by fact: calls, then skips, then memories.
 
-    The batch is exactly what its hooks see: no filter or rule is applied. Call ids are left out unless
-    ``ids``, to make plans easy to compare. Raises PluginFault as the gateway would record it.
+    The hooks see the batch as it is: no filter or rule is applied. Call ids are removed unless ``ids`` is true, to
+    make plans easy to compare. Raises PluginFault as the gateway would record it.
     """
     items: list[Call | Skip | Remember] = []
     for fact in plan.plan(batch, connection(plugin, values), iter_facts(batch), memory):

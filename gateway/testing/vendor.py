@@ -1,15 +1,15 @@
-"""The chassis of a fake vendor: a real HTTP server on loopback that keeps state and can misbehave.
+"""Base of fake vendors: a real HTTP server on loopback that keeps state and can misbehave.
 
-A plugin ships its fake by subclassing FakeVendor. Paths below ``/__fake__/`` inspect and steer it:
+A plugin's fake is a subclass of FakeVendor. Paths below ``/__fake__/`` inspect and control it:
 
 ====================== =============================================================================
 GET  /__fake__/journal every request in order, as ``record`` describes it
-GET  /__fake__/state   what the vendor has stored
-POST /__fake__/seed    put things into it
+GET  /__fake__/state   the data that the vendor has stored
+POST /__fake__/seed    add data to it
 POST /__fake__/config  change its options
 POST /__fake__/faults  queue a fault (see Fault)
-POST /__fake__/clock   ``{"now": seconds}`` stops the clock there, ``{"advance": seconds}`` moves it
-POST /__fake__/reset   forget everything but the options
+POST /__fake__/clock   ``{"now": seconds}`` stops the clock at a time, ``{"advance": seconds}`` moves it
+POST /__fake__/reset   remove all data; keep the options
 ====================== =============================================================================
 """
 
@@ -30,7 +30,7 @@ import msgspec
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A request as it came: ``path`` still percent-encoded, header names in lower case."""
+    """A request as received: ``path`` is still percent-encoded, header names are in lower case."""
 
     method: str
     path: str
@@ -39,16 +39,16 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
 
     def params(self) -> dict[str, str]:
-        """The query string's fields, decoded; of a repeated one the last."""
+        """Return the fields of the query string, decoded; the last value of a repeated field."""
         return dict(parse_qsl(self.query, keep_blank_values=True))
 
     def form(self) -> dict[str, str]:
-        """An urlencoded body's fields, decoded; of a repeated one the last."""
+        """Return the fields of an urlencoded body, decoded; the last value of a repeated field."""
         return dict(parse_qsl(self.body.decode(), keep_blank_values=True))
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer: JSON where ``json`` is not None, else ``body``. ``note`` is what the journal shall say of it."""
+    """An answer: JSON if ``json`` is not None, else ``body``. ``note`` is added to the journal's entry."""
 
     status: int = 200
     json: Any = None
@@ -57,14 +57,14 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     note: dict[str, Any] = {}
 
     def content(self) -> tuple[bytes, dict[str, str]]:
-        """The bytes to send and their headers."""
+        """Return the bytes to send and their headers."""
         if self.json is None:
             return self.body, self.headers
         return msgspec.json.encode(self.json), {"content-type": "application/json", **self.headers}
 
 
 class Match(msgspec.Struct, frozen=True):
-    """Which requests a fault is for: all, or those of a method, of a path (a regular expression), or the nth."""
+    """The requests that a fault hits: all, or those of a method, of a path (a regular expression), or the nth."""
 
     method: str | None = None
     path_regex: str | None = None
@@ -72,10 +72,10 @@ class Match(msgspec.Struct, frozen=True):
 
 
 class Action(msgspec.Struct, frozen=True):
-    """The effect of a fault. ``after``: the request takes effect first, and only its answer is spoilt.
+    """The effect of a fault. With ``after`` the request takes effect first, and only its answer is changed.
 
-    ``hang`` never answers. ``truncate`` breaks off in the middle of the body and closes; ``half_close`` breaks off and
-    goes on listening. ``drip_ms`` sends an answer that is fine, a byte every so many milliseconds.
+    ``hang`` never answers. ``truncate`` stops in the middle of the body and closes; ``half_close`` stops there and
+    still listens. ``drip_ms`` sends the right answer one byte at a time, with this pause between bytes.
     """
 
     status: int | None = None
@@ -93,7 +93,7 @@ class Action(msgspec.Struct, frozen=True):
 
 
 class Fault(msgspec.Struct):
-    """A scripted misbehaviour, used up after ``times`` requests that match."""
+    """A scripted fault, used up after it has hit ``times`` requests."""
 
     action: Action
     match: Match = Match()
@@ -101,7 +101,7 @@ class Fault(msgspec.Struct):
     seen: int = 0
 
     def hits(self, request: Request) -> bool:
-        """Return whether this request is to be spoilt, and count it."""
+        """Return whether the fault hits this request, and count the request."""
         if self.match.method not in (None, request.method):
             return False
         if self.match.path_regex is not None and not re.search(self.match.path_regex, request.path):
@@ -113,44 +113,44 @@ class Fault(msgspec.Struct):
         return True
 
 
-class Clock:
-    """Time in seconds since 1970; stands still once it has been set, and can be moved."""
+class VendorClock:
+    """A clock in seconds since 1970 that stops when it is set, and can be moved."""
 
     def __init__(self) -> None:
         self._fixed: float | None = None
 
     def now(self) -> float:
-        """The time it shows."""
+        """Return the time."""
         return time.time() if self._fixed is None else self._fixed
 
     def set(self, now: float) -> None:
-        """Stop at this time."""
+        """Stop the clock at this time."""
         self._fixed = now
 
     def advance(self, seconds: float) -> None:
-        """Stop so many seconds after what it shows."""
+        """Stop the clock this many seconds ahead of its time."""
         self._fixed = self.now() + seconds
 
 
 class FakeVendor:
-    """A vendor. Subclasses give ``answer`` and whatever of the other methods they need."""
+    """A fake vendor. Subclasses implement ``answer``, and the other methods as they need them."""
 
     def __init__(self) -> None:
         self.journal: list[dict[str, Any]] = []
         self.faults: list[Fault] = []
-        self.clock = Clock()
+        self.clock = VendorClock()
         self.latency_ms: float = 0
 
     def answer(self, request: Request) -> Answer:
-        """Do what the request asks and say how it went."""
+        """Carry out a request and return its answer."""
         raise NotImplementedError
 
     def error(self, code: str) -> Answer:
-        """The answer that the vendor gives for this error code of its own; used by scripted faults."""
+        """Return the vendor's answer for one of its error codes; scripted faults use it."""
         raise NotImplementedError
 
     def record(self, request: Request, answer: Answer | None) -> dict[str, Any]:
-        """The journal's entry for a request; ``answer`` is None where a fault kept it from taking effect."""
+        """Return the journal's entry for a request; ``answer`` is None if a fault suppressed its effect."""
         return {
             "method": request.method,
             "path": request.path,
@@ -159,28 +159,28 @@ class FakeVendor:
         }
 
     def state(self) -> Any:
-        """Everything stored, as JSON."""
+        """Return the stored data as JSON."""
         return {}
 
     def seed(self, data: dict[str, Any]) -> None:
-        """Put things in."""
+        """Add data."""
         raise NotImplementedError
 
     def configure(self, options: dict[str, Any]) -> None:
-        """Change options. Raises ValueError for one that does not exist."""
+        """Change options. Raises ValueError for an unknown option."""
         for name, value in options.items():
             if name != "latency_ms":
                 raise ValueError(f"no option named {name!r}")
             self.latency_ms = float(value)
 
     def reset(self) -> None:
-        """Forget everything but the options."""
+        """Remove all data; keep the options."""
         self.journal.clear()
         self.faults.clear()
-        self.clock = Clock()
+        self.clock = VendorClock()
 
     def take_fault(self, request: Request) -> Action | None:
-        """The first queued fault that is for this request, used up by it."""
+        """Return the effect of the first queued fault that hits this request, and count it."""
         for fault in self.faults:
             if fault.hits(request):
                 if fault.times <= 0:
@@ -189,17 +189,17 @@ class FakeVendor:
         return None
 
 
-Outcome = Answer | Literal["close", "hang"]
+Effect = Answer | Literal["close", "hang"]
 
 
-def handle(vendor: FakeVendor, request: Request) -> tuple[Outcome, Action]:
-    """Answer one request, with what a scripted fault makes of it."""
+def handle(vendor: FakeVendor, request: Request) -> tuple[Effect, Action]:
+    """Answer one request, as a scripted fault changes it."""
     if request.path.startswith("/__fake__/"):
-        return steer(vendor, request), Action()
+        return control(vendor, request), Action()
     action = vendor.take_fault(request) or Action()
-    spoilt = action.close or action.hang or action.status is not None or action.error_code is not None
-    answer = None if spoilt and not action.after else vendor.answer(request)
-    outcome: Outcome
+    is_replaced = action.close or action.hang or action.status is not None or action.error_code is not None
+    answer = None if is_replaced and not action.after else vendor.answer(request)
+    outcome: Effect
     if action.close or action.hang:
         outcome = "close" if action.close else "hang"
     elif action.status is not None:
@@ -213,7 +213,7 @@ def handle(vendor: FakeVendor, request: Request) -> tuple[Outcome, Action]:
     return outcome, action
 
 
-def steer(vendor: FakeVendor, request: Request) -> Answer:
+def control(vendor: FakeVendor, request: Request) -> Answer:
     """Answer a request below ``/__fake__/``."""
     what = (request.method, request.path.removeprefix("/__fake__/"))
     if what == ("GET", "journal"):
@@ -225,13 +225,13 @@ def steer(vendor: FakeVendor, request: Request) -> Answer:
         return Answer(json={"ok": True})
     try:
         data = msgspec.json.decode(request.body, type=dict[str, Any])
-        _steer_with(vendor, what, data)
+        _control_with(vendor, what, data)
     except (msgspec.MsgspecError, ValueError, LookupError) as error:
         return Answer(status=400, json={"error": str(error)})
     return Answer(json={"ok": True})
 
 
-def _steer_with(vendor: FakeVendor, what: tuple[str, str], data: dict[str, Any]) -> None:
+def _control_with(vendor: FakeVendor, what: tuple[str, str], data: dict[str, Any]) -> None:
     if what == ("POST", "seed"):
         vendor.seed(data)
     elif what == ("POST", "config"):
@@ -243,28 +243,28 @@ def _steer_with(vendor: FakeVendor, what: tuple[str, str], data: dict[str, Any])
     elif what == ("POST", "clock"):
         vendor.clock.advance(float(data["advance"]))
     else:
-        raise LookupError("no such request; see gateway.testing.vendor")
+        raise LookupError("unknown request; see the docstring of gateway.testing.vendor")
 
 
-class Server:
-    """A fake vendor served on loopback. Use ``running`` or ``main``."""
+class VendorServer:
+    """A server of a fake vendor on loopback; ``running`` and ``main`` start one."""
 
     def __init__(self, vendor: FakeVendor) -> None:
         self.vendor = vendor
         self._open: set[asyncio.Task[None]] = set()
 
     async def start(self, port: int) -> str:
-        """Listen on this port (0: any free one); returns the base URL. Raises OSError where it is taken."""
+        """Listen on this port (0: any free port) and return the base URL. Raises OSError if the port is taken."""
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", port)
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
-        """Stop listening and drop every connection."""
+        """Stop listening, and close every connection."""
         self._server.close()
         for task in self._open:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
-        await asyncio.sleep(0)  # a closed transport lets go of its socket in the loop's next round
+        await asyncio.sleep(0)  # a closed transport releases its socket in the next round of the loop
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -298,7 +298,7 @@ class Server:
 
 
 async def _write(wire: h11.Connection, writer: asyncio.StreamWriter, answer: Answer, action: Action) -> bool:
-    """Send an answer; False where the action breaks it off."""
+    """Send an answer; return False if the action stopped it halfway."""
     body, headers = answer.content()
     head = wire.send(
         h11.Response(status_code=answer.status, headers=[*headers.items(), ("content-length", str(len(body)))])
@@ -339,9 +339,9 @@ async def _read(wire: h11.Connection, reader: asyncio.StreamReader) -> Request |
 
 @contextmanager
 def running(vendor: FakeVendor, *, port: int = 0) -> Iterator[str]:
-    """Serve a fake vendor from a thread of its own; yields its base URL. Raises OSError where the port is taken."""
+    """Serve a fake vendor from a thread of its own; yield its base URL. Raises OSError if the port is taken."""
     loop = asyncio.new_event_loop()
-    server = Server(vendor)
+    server = VendorServer(vendor)
     thread = threading.Thread(target=loop.run_forever, name="fake-vendor", daemon=True)
     thread.start()
     try:
@@ -358,14 +358,14 @@ def running(vendor: FakeVendor, *, port: int = 0) -> Iterator[str]:
 
 def main(make: Callable[[str, str], FakeVendor], argv: list[str] | None = None) -> None:
     """Run a fake vendor from the command line until interrupted: ``--port N --api-key K --api-secret S``."""
-    parser = argparse.ArgumentParser(description="A fake vendor on loopback, for tests and trials.")
-    parser.add_argument("--port", type=int, default=0, help="0, the default, takes any free one")
+    parser = argparse.ArgumentParser(description="A fake vendor on loopback, for tests.")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 (default) takes any free port")
     parser.add_argument("--api-key", default="test-key")
     parser.add_argument("--api-secret", default="test-secret")
     options = parser.parse_args(argv)
 
     async def serve() -> None:
-        url = await Server(make(options.api_key, options.api_secret)).start(options.port)
+        url = await VendorServer(make(options.api_key, options.api_secret)).start(options.port)
         print(f"listening on {url}", flush=True)
         await asyncio.Event().wait()
 

@@ -55,8 +55,8 @@ def test_a_good_configuration_is_fine(check):
 def test_an_identity_that_mparticle_does_not_have_is_doubted_for_it_may_be_a_partners(check):
     status, said = check(("customer = true", 'custmer_id = true, CustomerId = true, ios_idfv = true, "*" = false'))
     assert (status, said[-1], len(said)) == (0, "fine", 4)
-    assert said[1].startswith("  connections.loyalty.filter.user_identities.custmer_id: taken for a partner's, for")
-    assert "; there are alias, customer_id, email, " in said[1]
+    assert said[1].startswith("  connections.loyalty.filter.user_identities.custmer_id: mParticle has no such identity")
+    assert "; mParticle's are alias, customer_id, email, " in said[1]
 
 
 BAD_HOST = ('host = "http://127.0.0.1:9901"', 'host = "http://127.0.0.1:9901"\nbaseurl = "x"')

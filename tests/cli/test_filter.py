@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.cli import main
-from gateway.cli.filter_blocks import block
+from gateway.cli.filter_blocks import render_filter
 from gateway.govern.filter import DataFilter
 from gateway.journal.types import DataPoint
 from gateway.settings.filtering import Filter
@@ -121,9 +121,9 @@ def test_a_switch_that_is_text_is_copied_as_what_it_says(run, file):
         (["unset", "loyalty", "events", "Signup"], 1, "connections.loyalty.filter.events.Signup is not set"),
         (["unset", "email", "events", "Signup"], 1, "connections.email.filter.events.Signup is not set"),
         (["copy", "nobody", "email"], 1, "connections.nobody is not in the file"),
-        (["set", "loyalty", "events", "on"], 2, "events needs names"),
-        (["set", "loyalty", "event_attributes", "Signup", "on"], 2, "then those of attributes"),
-        (["set", "loyalty", "new_data_points", "x", "on"], 2, "new_data_points has no names"),
+        (["set", "loyalty", "events", "on"], 2, "events needs at least one name"),
+        (["set", "loyalty", "event_attributes", "Signup", "on"], 2, "then names of its attributes"),
+        (["set", "loyalty", "new_data_points", "x", "on"], 2, "new_data_points takes no names"),
         (["set", "loyalty", "nonsense", "x", "on"], 2, "'nonsense' is not one of"),
     ],
 )
@@ -143,11 +143,14 @@ def test_a_file_that_is_no_configuration_is_left_alone(run, file):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["event_types", "custom_evnt"], "filter.event_types.custom_evnt: is no event type; there are application_"),
-        (["commerce", "purchas"], "filter.commerce.purchas: is no commerce action; there are add_to_cart, "),
+        (
+            ["event_types", "custom_evnt"],
+            "filter.event_types.custom_evnt: is no event type; expected one of application_",
+        ),
+        (["commerce", "purchas"], "filter.commerce.purchas: is no commerce action; expected one of add_to_cart, "),
         (
             ["commerce_attributes", "purchas", "sku"],
-            "filter.commerce_attributes.purchas: is no commerce action; there ",
+            "filter.commerce_attributes.purchas: is no commerce action; expected ",
         ),
     ],
 )
@@ -162,15 +165,17 @@ def test_an_identity_that_mparticle_does_not_have_is_taken_for_a_partners_and_do
     )
     doubts = [line for line in output.splitlines() if "taken for a partner's" in line]
     assert (code, len(doubts)) == (0, 1)
-    assert doubts[0].startswith("gateway: connections.loyalty.filter.user_identities.custmer_id: taken for a partner's")
-    assert "; there are alias, customer_id, email, " in doubts[0]
+    assert doubts[0].startswith(
+        "gateway: connections.loyalty.filter.user_identities.custmer_id: mParticle has no such identity"
+    )
+    assert "; mParticle's are alias, customer_id, email, " in doubts[0]
 
 
 def test_a_block_has_what_may_not_stand_in_a_filter_as_a_comment():
     seen = [("event_types", "stamp_card"), ("event_types", "opt_out"), ("commerce", "gift\n"), ("commerce", "refund")]
     points = [DataPoint("loyalty", "ios", kind, name, "", "", 0, 0, 1) for kind, name in seen]
     points.append(DataPoint("loyalty", "ios", "commerce", "gift\n", "sku", "string", 0, 0, 1))
-    text = block("loyalty", Filter(), points, DataFilter(Filter(), new_data_points=True))
+    text = render_filter("loyalty", Filter(), points, DataFilter(Filter(), new_data_points=True))
     said = tomllib.loads(text)["connections"]["loyalty"]["filter"]
     assert said == {"new_data_points": True, "event_types": {"opt_out": True}, "commerce": {"refund": True}}
     assert [line for line in text.splitlines() if line.startswith("#")] == [
@@ -206,7 +211,7 @@ def test_a_block_says_what_is_so_whatever_the_names(seen, new):
     filter = DataFilter(configured, new_data_points=new)
     names = [(name, attribute) for name, attributes in seen.items() for attribute in ("", *attributes)]
     points = [DataPoint("loyalty", "ios", "events", name, attribute, "", 0, 0, 1) for name, attribute in names]
-    said = tomllib.loads(block("loyalty", configured, points, filter))["connections"]["loyalty"]["filter"]
+    said = tomllib.loads(render_filter("loyalty", configured, points, filter))["connections"]["loyalty"]["filter"]
     again = DataFilter(Filter.model_validate(said), new_data_points=not new)
     assert [again.decide("events", *one).is_sent for one in names] == [
         filter.decide("events", *one).is_sent for one in names

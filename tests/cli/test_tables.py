@@ -2,16 +2,16 @@
 
 import pytest
 
-from gateway.cli.tables import table
+from gateway.cli.tables import print_table
 
 
 @pytest.mark.parametrize("name", ["[/]", "[bold]loud[/bold]", "[link=file:///etc/passwd]here[/link]", "имя 🎁"])
 def test_a_name_that_looks_like_markup_is_shown_as_it_is(name, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    table(("name",), [(name,), (None,)], title=name)
+    print_table(("name",), [(name,), (None,)], title=name)
     assert capsys.readouterr().out.count(name) == 2
 
 
 def test_a_name_cannot_steer_the_terminal(capsys):
-    table(("name",), [("\x1b[2Jgone\x07",)])
+    print_table(("name",), [("\x1b[2Jgone\x07",)])
     assert "\\x1b[2Jgone\\x07" in capsys.readouterr().out

@@ -180,13 +180,13 @@ def test_an_erasure_is_not_changed():
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({}, "must do one thing"),
-        ({"drop": ["a"], "case": "lower"}, "must do one thing"),
-        ({"of": "events", "set": {"a": 1}}, "events have names alone"),
-        ({"of": "events", "only": ["a"], "drop": ["a"]}, "only is for the attributes of"),
-        ({"only": ["a"], "drop": ["a"]}, "only is for the attributes of"),
+        ({}, "must have exactly one of"),
+        ({"drop": ["a"], "case": "lower"}, "must have exactly one of"),
+        ({"of": "events", "set": {"a": 1}}, "set changes attribute values"),
+        ({"of": "events", "only": ["a"], "drop": ["a"]}, "only works with event_attributes"),
+        ({"only": ["a"], "drop": ["a"]}, "only works with event_attributes"),
         ({"split": {"a": {"by": ""}}}, "at least 1 character"),
-        ({"spell": ["Colour", "COLOUR"]}, "differs in its case alone"),
+        ({"spell": ["Colour", "COLOUR"]}, "lists a name twice, in different case"),
     ],
 )
 def test_a_change_that_says_nothing_or_too_much_is_an_error(change, problem):

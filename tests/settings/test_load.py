@@ -123,13 +123,13 @@ def test_everything_may_come_from_the_environment(monkeypatch):
         (
             '[ingress]\nanonymous = true\n[connections.Loyalty-1]\nplugin = "sessionm"',
             [
-                "connections.Loyalty-1: must be lower-case letters, digits and underscores, beginning with a letter, "
-                "at most 40"
+                "connections.Loyalty-1: must be at most 40 lower-case letters, digits and underscores, "
+                "and begin with a letter"
             ],
         ),
         (
             GOOD.replace("[ingress]", '[ingress]\nbind = "127.0.0.1:99999"'),
-            ["ingress.bind: the port is out of range: 65535 is the last"],
+            ["ingress.bind: the port is out of range: the highest is 65535"],
         ),
         (
             GOOD.replace('["Token s3cret"]', '"Token s3cret"'),
@@ -169,29 +169,29 @@ def test_everything_may_come_from_the_environment(monkeypatch):
         (
             GOOD.replace('plugin = "sessionm"', 'plugin = "sessionm"\nplatforms = ["Android", "iphone"]'),
             [
-                "connections.loyalty.platforms.1: is no platform; there are alexa, android, desktop, fire_tv, firetv, "
-                "ios, mobileweb, out_of_band, outofband, roku, smart_tv, smarttv, tvos, unityandroid, unityios, "
+                "connections.loyalty.platforms.1: is no platform; expected one of alexa, android, desktop, fire_tv, "
+                "firetv, ios, mobileweb, out_of_band, outofband, roku, smart_tv, smarttv, tvos, unityandroid, unityios, "
                 "unknown, web, windowsphone, xbox"
             ],
         ),
         (
             GOOD.replace("{ commerce_event = false }", '{ custom_evnt = true, Screen_View = true, "*" = true }'),
             [
-                f"connections.loyalty.filter.event_types.{name}: is no event type; there are {EVENT_TYPES}"
+                f"connections.loyalty.filter.event_types.{name}: is no event type; expected one of {EVENT_TYPES}"
                 for name in ("custom_evnt", "Screen_View")
             ],
         ),
         (
             GOOD + "commerce = { purchas = true }\ncommerce_attributes.buy = { sku = true }",
             [
-                f"connections.loyalty.filter.{name}: is no commerce action; there are {ACTIONS}"
+                f"connections.loyalty.filter.{name}: is no commerce action; expected one of {ACTIONS}"
                 for name in ("commerce.purchas", "commerce_attributes.buy")
             ],
         ),
         (
             GOOD.replace('["customer_id"]', '["customer_id", "custmer_id", "*"]'),
             [
-                f"connections.loyalty.login_identities.{place}: is no identity type; there are {IDENTITIES}"
+                f"connections.loyalty.login_identities.{place}: is no identity type; expected one of {IDENTITIES}"
                 for place in (1, 2)
             ],
         ),
@@ -245,7 +245,7 @@ def test_a_secret_never_shows_in_a_problem_or_a_representation(file):
     ("name", "value", "expected"),
     [
         ("GATEWAY_INGRES__BIND", "1", ["GATEWAY_INGRES__BIND: no such setting"]),
-        ("GATEWAY_SECRETS_DIR", "nowhere", ["GATEWAY_SECRETS_DIR: nowhere is no directory"]),
+        ("GATEWAY_SECRETS_DIR", "nowhere", ["GATEWAY_SECRETS_DIR: nowhere is not a directory"]),
     ],
 )
 def test_a_variable_that_cannot_be_meant_is_a_problem(file, monkeypatch, name, value, expected):
@@ -277,13 +277,13 @@ def test_what_has_to_be_json_and_is_not_is_told_with_the_variable_or_file_beside
     given = file(GOOD + "\n[journal]\ncolour = 1")
     with monkeypatch.context() as environment:
         environment.setenv(f"GATEWAY_{name}", value)
-        told = f"GATEWAY_{name} has to give it as JSON, for example"
+        told = f"GATEWAY_{name} must give it as JSON, for example"
         assert sorted(problems(given)) == sorted([expected.format(told), "journal.colour: no such setting"])
     secrets = tmp_path / "secrets"
     secrets.mkdir()
     (secrets / name.lower()).write_text(value)
     monkeypatch.setenv("GATEWAY_SECRETS_DIR", str(secrets))
-    told = f"{secrets / name.lower()} has to give it as JSON, for example"
+    told = f"{secrets / name.lower()} must give it as JSON, for example"
     assert sorted(problems(given)) == sorted([expected.format(told), "journal.colour: no such setting"])
 
 
@@ -312,7 +312,7 @@ def test_a_switch_may_come_from_the_environment(file, monkeypatch):
         ("postgresql://gateway:hu@sh@db/gateway", "in a user or password, write @ / ? # as %40 %2F %3F %23"),
         (
             "postgresql://gateway:hush/gateway",
-            "a port is no number; in a user or password, write : / ? # @ as %3A %2F %3F %23 %40",
+            "a port is not a number; in a user or password, write : / ? # @ as %3A %2F %3F %23 %40",
         ),
     ],
 )
