@@ -61,7 +61,7 @@ def connections(open_: int) -> None:
     _connections.set(open_)
 
 
-class _Facts:
+class _FactCollector:
     """The journal's counts, as they were read for one answer."""
 
     def __init__(self, counts: Iterable[Count]) -> None:
@@ -87,7 +87,7 @@ class _Facts:
         yield from (received, done, in_flight)
 
 
-class _Backlog:
+class _BacklogCollector:
     """The backlog, as it was read for one answer or shortly before."""
 
     def __init__(self, backlog: Iterable[Backlog], now_ms: int) -> None:
@@ -121,6 +121,6 @@ def _by_reason(backlog: Backlog) -> Counter[str]:
 def render(counts: Iterable[Count], backlog: Iterable[Backlog], now_ms: int) -> bytes:
     """Everything, as text."""
     facts = CollectorRegistry()
-    facts.register(_Facts(counts))
-    facts.register(_Backlog(backlog, now_ms))
+    facts.register(_FactCollector(counts))
+    facts.register(_BacklogCollector(backlog, now_ms))
     return generate_latest(_registry) + generate_latest(facts)

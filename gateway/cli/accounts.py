@@ -14,8 +14,8 @@ import click
 from gateway.cli import configuration
 from gateway.cli.tables import print_table
 from gateway.journal import engines
-from gateway.journal.types import Count, JournalUnavailable, JournalUnusable, Sealed
-from gateway.settings import Journal
+from gateway.journal.types import Count, JournalUnavailable, JournalUnusable, SealedSettings
+from gateway.settings import JournalSettings
 
 STATES = ("received", "delivered", "skipped", "dead")
 
@@ -41,7 +41,7 @@ def command(file: Path | None, *, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-async def _read(of: Journal) -> tuple[list[Sealed], list[Count]]:
+async def _read(of: JournalSettings) -> tuple[list[SealedSettings], list[Count]]:
     if not await engines.inspect(of):
         raise JournalUnusable(f"journal.url: {engines.shown(of)} does not exist yet")
     journal = await engines.open_journal(of)
@@ -51,7 +51,7 @@ async def _read(of: Journal) -> tuple[list[Sealed], list[Count]]:
         await journal.close()
 
 
-def _rows(sealed: list[Sealed], counts: list[Count]) -> list[dict[str, Any]]:
+def _rows(sealed: list[SealedSettings], counts: list[Count]) -> list[dict[str, Any]]:
     facts: dict[str, Counter[str]] = {one.connection: Counter() for one in sealed}
     for count in counts:
         if "/" in count.connection:
@@ -60,7 +60,7 @@ def _rows(sealed: list[Sealed], counts: list[Count]) -> list[dict[str, Any]]:
     return [_row(name, facts[name], kept.get(name)) for name in sorted(facts)]
 
 
-def _row(name: str, facts: Counter[str], kept: Sealed | None) -> dict[str, Any]:
+def _row(name: str, facts: Counter[str], kept: SealedSettings | None) -> dict[str, Any]:
     connection, _, account = name.partition("/")
     settings_time = (
         None if kept is None else datetime.fromtimestamp(kept.told_ms / 1000, UTC).isoformat(timespec="seconds")

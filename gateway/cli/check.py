@@ -13,7 +13,7 @@ from gateway.govern.rewrite import load_rewriter
 from gateway.journal import engines
 from gateway.journal.types import JournalUnavailable, JournalUnusable
 from gateway.plugins.connections import HostedConnection, connect_all
-from gateway.settings import ConfigurationError, Settings
+from gateway.settings import Configuration, ConfigurationError
 
 
 @click.command("check")
@@ -38,7 +38,7 @@ def command(file: Path | None, *, deep: bool) -> None:
     click.echo("fine")
 
 
-def _check_other_sections(settings: Settings, doubtful: frozenset[str], *, deep: bool) -> Iterator[str]:
+def _check_other_sections(settings: Configuration, doubtful: frozenset[str], *, deep: bool) -> Iterator[str]:
     """Yield a line for each problem of the sections beside the connections; skip the ``doubtful`` sections."""
     if not settings.connections and "connections" not in doubtful:
         yield "connections: none is configured, so every post would be answered 503; add [connections.NAME]"
@@ -59,7 +59,7 @@ def _check_other_sections(settings: Settings, doubtful: frozenset[str], *, deep:
         yield f"journal.url: {error}"
 
 
-async def _check_journal(settings: Settings) -> list[str]:
+async def _check_journal(settings: Configuration) -> list[str]:
     """Return a line for each account whose settings the configured keys cannot open.
 
     Raises JournalUnusable and JournalUnavailable.

@@ -11,7 +11,7 @@ import click
 
 from gateway.mparticle.names import USER_IDENTITIES
 from gateway.plugins.connections import Connection, HostedConnection, connect_all
-from gateway.settings import ConfigurationError, Settings, load
+from gateway.settings import Configuration, ConfigurationError, load
 from gateway.settings.filtering import Filter
 
 DEFAULT = Path("gateway.toml")
@@ -38,7 +38,7 @@ def find_file(file: Path | None) -> Path | None:
     return Path(named) if named else DEFAULT if DEFAULT.is_file() else None
 
 
-def load_settings(file: Path | None) -> Settings:
+def load_settings(file: Path | None) -> Configuration:
     """Return the configuration; end the command with one line for each problem, if there are any."""
     found, problems, _ = load_readable(file)
     if problems:
@@ -46,7 +46,7 @@ def load_settings(file: Path | None) -> Settings:
     return found
 
 
-def load_readable(file: Path | None) -> tuple[Settings, list[str], frozenset[str]]:
+def load_readable(file: Path | None) -> tuple[Configuration, list[str], frozenset[str]]:
     """Return as much of the configuration as can be read, a line for each problem, and the sections that have one.
 
     End the command if nothing can be read.
@@ -62,12 +62,12 @@ def load_readable(file: Path | None) -> tuple[Settings, list[str], frozenset[str
         return error.rest, problems, error.doubtful
 
 
-def is_configured(of: Settings, connection: str) -> bool:
+def is_configured(of: Configuration, connection: str) -> bool:
     """Return whether a connection is configured; of an account's (NAME/ACCOUNT) whether NAME is."""
     return connection.partition("/")[0] in of.connections
 
 
-def require_known(connection: str, of: Settings, known: Collection[str] = ()) -> None:
+def require_known(connection: str, of: Configuration, known: Collection[str] = ()) -> None:
     """End the command if a connection is neither configured nor among those ``known`` to the journal."""
     name, _, account = connection.partition("/")
     if connection in known:
@@ -81,7 +81,7 @@ def require_known(connection: str, of: Settings, known: Collection[str] = ()) ->
         fail(f'{name!r} has no accounts: its credentials are not "account"')
 
 
-def load_connections(of: Settings) -> dict[str, Connection | HostedConnection]:
+def load_connections(of: Configuration) -> dict[str, Connection | HostedConnection]:
     """Return every connection with its plugin; end the command if one has a problem."""
     usable, problems = connect_all(of.connections)
     if problems:

@@ -20,7 +20,7 @@ from gateway.govern.governor import Governor
 from gateway.journal import engines
 from gateway.journal.types import DataPoint, JournalUnavailable, JournalUnusable
 from gateway.plugins.connections import HostedConnection
-from gateway.settings import Journal, Settings
+from gateway.settings import Configuration, JournalSettings
 
 Row = dict[str, Any]
 
@@ -59,14 +59,14 @@ def command(file: Path | None, only: str | None, *, undecided: bool, as_block: b
     _print(rows, list(filters), as_json=as_json)
 
 
-def _read_data_points(settings: Settings) -> list[DataPoint]:
+def _read_data_points(settings: Configuration) -> list[DataPoint]:
     try:
         return asyncio.run(_read(settings.journal))
     except (JournalUnavailable, JournalUnusable) as error:
         configuration.fail(str(error))
 
 
-async def _read(of: Journal) -> list[DataPoint]:
+async def _read(of: JournalSettings) -> list[DataPoint]:
     if not await engines.inspect(of):
         raise JournalUnusable(f"journal.url: {engines.shown(of)} does not exist yet")
     journal = await engines.open_journal(of)

@@ -17,7 +17,7 @@ from gateway.journal.types import Count, Finished, Item, JournalUnavailable, Jou
 from gateway.mparticle.decoding import decode
 from gateway.plan import make_call_id
 from gateway.sdk import Batch
-from gateway.settings import Settings
+from gateway.settings import Configuration
 
 AT_ONCE = 100
 MAX_CALLS = 32
@@ -47,7 +47,7 @@ def command(connection: str, file: Path | None, *, yes: bool) -> None:
     click.echo(f"{count_text(dropped, 'fact')} {'dropped' if yes else 'would be dropped'}{hint}")
 
 
-async def _drop(settings: Settings, connection: str, *, confirmed: bool) -> int:
+async def _drop(settings: Configuration, connection: str, *, confirmed: bool) -> int:
     if not await inspect(settings.journal):
         raise JournalUnusable("there is no journal yet")
     journal = await open_journal(settings.journal)

@@ -18,11 +18,19 @@ from gateway.facts import describe_fact, iter_facts
 from gateway.journal import engines
 from gateway.journal.backlog import Gate
 from gateway.journal.replays import Replayed
-from gateway.journal.types import DeliveryStatus, Found, JournalUnavailable, JournalUnusable, Outcome, Receipt, hash_ref
+from gateway.journal.types import (
+    DeliveryStatus,
+    FoundBatch,
+    JournalUnavailable,
+    JournalUnusable,
+    Outcome,
+    Receipt,
+    hash_ref,
+)
 from gateway.mparticle.decoding import decode
 from gateway.mparticle.identities import identity_key
 from gateway.sdk import Identity
-from gateway.settings import Journal, Settings
+from gateway.settings import Configuration, JournalSettings
 
 Row = dict[str, Any]
 
@@ -71,7 +79,7 @@ def command(id: str, file: Path | None, *, as_json: bool) -> None:
         click.echo(f"gateway: there is more; these are the newest {MOST}", err=True)
 
 
-async def _find(of: Journal, id: str) -> tuple[dict[str, str], list[tuple[Found, str]]]:
+async def _find(of: JournalSettings, id: str) -> tuple[dict[str, str], list[tuple[FoundBatch, str]]]:
     """Return the hashed forms of the id, by kind, and what was found, each with the form that found it."""
     if not await engines.inspect(of):
         raise JournalUnusable(f"journal.url: {engines.shown(of)} does not exist yet")
@@ -79,7 +87,7 @@ async def _find(of: Journal, id: str) -> tuple[dict[str, str], list[tuple[Found,
     try:
         refs = _refs(id, journal.salt)
         names = {kind: f"{kind}#{ref.hex()}" for kind, ref in refs.items()}
-        found: dict[int, tuple[Found, str]] = {}
+        found: dict[int, tuple[FoundBatch, str]] = {}
         for kind, ref in refs.items():
             for batch in await journal.find([ref], limit=MOST):
                 found.setdefault(batch.seq, (batch, names[kind] if kind in USERS else kind))
@@ -97,7 +105,7 @@ def _refs(id: str, salt: bytes) -> dict[str, bytes]:
     return {kind: hash_ref(name, salt) for kind, name in {"id": id, **users}.items()}
 
 
-def _row(batch: Found, sighting: DeliveryStatus, found_by: str, settings: Settings) -> Row:
+def _row(batch: FoundBatch, sighting: DeliveryStatus, found_by: str, settings: Configuration) -> Row:
     state = "finished" if sighting.at_ms is not None else "in_hand" if sighting.claimed else "waiting"
     titles, is_configured = _titles(batch), configuration.is_configured(settings, sighting.connection)
     return {
@@ -163,7 +171,7 @@ def _receipt(receipt: Receipt, outcomes: Sequence[Outcome]) -> Row:
     }
 
 
-def _titles(batch: Found) -> dict[str, str]:
+def _titles(batch: FoundBatch) -> dict[str, str]:
     """Return the names of the facts of a stored batch, by id; none without a document that can be read."""
     if not batch.body:
         return {}

@@ -14,14 +14,14 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import InlineTable
 
-from gateway.settings import Settings, load
+from gateway.settings import Configuration, load
 
 
 class Uneditable(Exception):
     """The file was not changed; the message says why."""
 
 
-def edit(path: Path, change: Callable[[MutableMapping[str, Any]], None]) -> Settings:
+def edit(path: Path, change: Callable[[MutableMapping[str, Any]], None]) -> Configuration:
     """Apply ``change`` to the data of a TOML file, keep its comments and order, and return the new settings.
 
     Raises Uneditable if that is impossible or ``change`` raises it; ConfigurationError if the result would be no valid
@@ -54,7 +54,7 @@ def _comments(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.lstrip().startswith("#")]
 
 
-def _replace(path: Path, text: str) -> Settings:
+def _replace(path: Path, text: str) -> Configuration:
     """Replace the file atomically, with its permissions, after loading the new text as a configuration."""
     target = path.resolve()
     with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", suffix=".toml", delete=False) as written:

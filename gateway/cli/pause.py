@@ -12,7 +12,7 @@ from gateway.cli import configuration
 from gateway.cli.tables import count_text
 from gateway.journal.engines import inspect, open_journal
 from gateway.journal.types import JournalUnavailable, JournalUnusable
-from gateway.settings import Journal as JournalSettings
+from gateway.settings import JournalSettings
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))

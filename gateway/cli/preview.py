@@ -21,7 +21,7 @@ from gateway.dispatch.prepare import NoLookup, Prepared, prepare
 from gateway.facts import describe_fact, iter_facts
 from gateway.govern.rewrite import Rewriter, load_rewriter
 from gateway.journal.types import Item, KeptBack
-from gateway.mparticle.firehose.accounts import Account, account
+from gateway.mparticle.firehose.accounts import MessageAccount, account
 from gateway.mparticle.json import Malformed
 from gateway.mparticle.parts import Part
 from gateway.mparticle.posts import Post, read
@@ -73,7 +73,7 @@ def _connect(one: Connection | HostedConnection, post: Post, body: bytes) -> tup
     """
     if isinstance(one, Connection):
         return one, None
-    of = account(body) if post.dialect == "firehose" else Account()
+    of = account(body) if post.dialect == "firehose" else MessageAccount()
     if of.id is None and not of.settings:
         return one.without_account(), NoAccountPlanner(one)
     try:

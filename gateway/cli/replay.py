@@ -21,14 +21,14 @@ from gateway.cli.preview import describe_row
 from gateway.cli.replay_survey import Survey, print_survey
 from gateway.cli.tables import count_text, print_table
 from gateway.clock import now_ms
-from gateway.dispatch.replay import Pace, ReplayRunner, Targets
+from gateway.dispatch.replay import Pace, ReplayRunner, ReplayTargets
 from gateway.govern.rewrite import load_rewriter
 from gateway.ingest.backpressure import Backpressure
 from gateway.journal import engines
 from gateway.journal.port import Journal
 from gateway.journal.replays import Replay, Selection
 from gateway.journal.types import JournalUnavailable, JournalUnusable
-from gateway.settings import ConfigurationError, Settings
+from gateway.settings import Configuration, ConfigurationError
 
 STATES = ("dead", "skipped", "delivered")
 AGE = re.compile(r"(\d+)(m|h|d)")
@@ -116,7 +116,7 @@ def command(file: Path | None, *, as_json: bool, yes: bool, rate: float | None, 
 
 
 @asynccontextmanager
-async def _open_journal(settings: Settings) -> AsyncIterator[Journal]:
+async def _open_journal(settings: Configuration) -> AsyncIterator[Journal]:
     if not await engines.inspect(settings.journal):
         raise JournalUnusable(f"journal.url: {engines.shown(settings.journal)} does not exist yet")
     journal = await engines.open_journal(settings.journal)
@@ -126,7 +126,7 @@ async def _open_journal(settings: Settings) -> AsyncIterator[Journal]:
         await journal.close()
 
 
-def _require(settings: Settings, connection: str) -> None:
+def _require(settings: Configuration, connection: str) -> None:
     """End the command if a connection is neither configured nor known to the journal."""
     if connection in settings.connections:
         return
@@ -139,12 +139,12 @@ def _require(settings: Settings, connection: str) -> None:
     configuration.require_known(connection, settings, asyncio.run(find_known()))
 
 
-async def _replays(settings: Settings) -> list[Replay]:
+async def _replays(settings: Configuration) -> list[Replay]:
     async with _open_journal(settings) as journal:
         return await journal.replays()
 
 
-def _find_replay(settings: Settings, id: str) -> Replay:
+def _find_replay(settings: Configuration, id: str) -> Replay:
     """Return the open replay of this id; end the command if there is none."""
     found = next((one for one in asyncio.run(_replays(settings)) if one.id == id), None)
     if found is None:
@@ -165,7 +165,7 @@ def _list(replays: list[Replay], *, as_json: bool) -> None:
     print_table(("replay", "started", "state", "facts redelivered", "batches waiting", "selection"), shown)
 
 
-def _abort(settings: Settings, id: str) -> None:
+def _abort(settings: Configuration, id: str) -> None:
     async def abort() -> bool:
         async with _open_journal(settings) as journal:
             return await journal.abort_replay(id)
@@ -175,7 +175,7 @@ def _abort(settings: Settings, id: str) -> None:
     click.echo(f"replay {id} is aborted; its facts that are not in flight are skipped, reason replay_aborted")
 
 
-def _survey(settings: Settings, selection: Selection, *, as_json: bool) -> None:
+def _survey(settings: Configuration, selection: Selection, *, as_json: bool) -> None:
     connections = configuration.load_connections(settings)
     try:
         rules = load_rewriter(settings.rules)
@@ -204,7 +204,7 @@ def _survey(settings: Settings, selection: Selection, *, as_json: bool) -> None:
     )
 
 
-def _begin(settings: Settings, selection: Selection, *, rate: float, as_json: bool) -> None:
+def _begin(settings: Configuration, selection: Selection, *, rate: float, as_json: bool) -> None:
     replay = Replay(id=secrets.token_hex(4), created_ms=now_ms(), selection=selection, rate=rate)
 
     async def begin() -> None:
@@ -215,7 +215,7 @@ def _begin(settings: Settings, selection: Selection, *, rate: float, as_json: bo
     _run_replay(settings, _find_replay(settings, replay.id), rate=None, as_json=as_json)
 
 
-def _run_replay(settings: Settings, replay: Replay, *, rate: float | None, as_json: bool) -> None:
+def _run_replay(settings: Configuration, replay: Replay, *, rate: float | None, as_json: bool) -> None:
     """Store the facts of a replay again until all are stored; say how to continue if that is interrupted."""
     replay = msgspec.structs.replace(replay, rate=rate or replay.rate)
     progress = ProgressPrinter(replay, as_json=as_json)
@@ -228,13 +228,13 @@ def _run_replay(settings: Settings, replay: Replay, *, rate: float | None, as_js
     progress.end("done" if finished else "aborted")
 
 
-async def _run(settings: Settings, replay: Replay, progress: ProgressPrinter) -> bool:
+async def _run(settings: Configuration, replay: Replay, progress: ProgressPrinter) -> bool:
     async with _open_journal(settings) as journal:
         configured_, hosted = frozenset(settings.connections), settings.hosted
         runner = ReplayRunner(
             journal=journal,
             replay=replay,
-            targets=Targets(journal=journal, configured=configured_, hosted=hosted),
+            targets=ReplayTargets(journal=journal, configured=configured_, hosted=hosted),
             pace=Pace(rate=replay.rate, clock=time.monotonic, sleep=asyncio.sleep),
             now_ms=now_ms,
             find_pressure=Backpressure(settings.journal, journal).look,

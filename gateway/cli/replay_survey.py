@@ -17,14 +17,14 @@ from gateway.deliver.executor import Wait
 from gateway.deliver.progress import ItemProgress
 from gateway.dispatch.planner import ItemPlanner, NoAccountPlanner, make_planner
 from gateway.dispatch.prepare import prepare
-from gateway.dispatch.replay import WINDOW, ReplayLookup, Targets, make_origin
+from gateway.dispatch.replay import WINDOW, ReplayLookup, ReplayTargets, make_origin
 from gateway.govern.rewrite import Rewriter
 from gateway.journal.port import Journal
-from gateway.journal.replays import Picked, Selection
+from gateway.journal.replays import PickedFacts, Selection
 from gateway.journal.types import Item
 from gateway.plugins.connections import Connection, HostedConnection
 from gateway.plugins.watchdog import Watchdog
-from gateway.settings import ConfigurationError, Settings
+from gateway.settings import Configuration, ConfigurationError
 
 MAX_FIRST_CALLS = 5
 MAX_PATHS = 1_000
@@ -56,7 +56,7 @@ class Survey:
     """
 
     journal: Journal
-    settings: Settings
+    settings: Configuration
     connections: Mapping[str, Connection | HostedConnection]
     rules: Rewriter
     clock: Clock = field(default_factory=Clock)
@@ -71,14 +71,14 @@ class Survey:
     async def run(self, selection: Selection, upto: int) -> None:
         """Survey all selected facts, a window at a time."""
         configured, hosted = frozenset(self.settings.connections), self.settings.hosted
-        targets = Targets(journal=self.journal, configured=configured, hosted=hosted)
+        targets = ReplayTargets(journal=self.journal, configured=configured, hosted=hosted)
         after: int | None = 0
         while after is not None:
             picked, after = await self.journal.pick(selection, after_seq=after, upto=upto, limit=WINDOW, surveys=True)
             for one in picked:
                 await self._count(one, await targets.find_obstacle(one))
 
-    async def _count(self, one: Picked, unable: str) -> None:
+    async def _count(self, one: PickedFacts, unable: str) -> None:
         for outcome in one.outcomes:
             self.selected[one.connection, outcome.state, outcome.reason] += 1
         planned = None if unable else await self._find(one.connection)
@@ -88,7 +88,7 @@ class Survey:
         self.newer[one.connection] += len(one.outcomes) if one.newer else 0
         await self._plan(one, planned)
 
-    async def _plan(self, one: Picked, planned: PlannedConnection) -> None:
+    async def _plan(self, one: PickedFacts, planned: PlannedConnection) -> None:
         """Plan selected facts as the dispatcher would now, and count their calls."""
         item = Item(
             seq=one.seq,

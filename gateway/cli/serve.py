@@ -12,7 +12,7 @@ from gateway import log
 from gateway.cli import configuration
 from gateway.journal.types import JournalUnavailable, JournalUnusable
 from gateway.log import logger
-from gateway.settings import ConfigurationError, Settings
+from gateway.settings import Configuration, ConfigurationError
 
 
 @click.command("serve")
@@ -40,7 +40,7 @@ def command(file: Path | None, role: str, socket: int | None, blackbox: int | No
         configuration.fail(error.problems if isinstance(error, ConfigurationError) else str(error))
 
 
-def _serve(settings: Settings, file: Path | None, role: str) -> None:
+def _serve(settings: Configuration, file: Path | None, role: str) -> None:
     from gateway.journal import engines  # noqa: PLC0415
     from gateway.process import supervisor  # noqa: PLC0415  # a supervised process does not need it
 

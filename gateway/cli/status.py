@@ -22,8 +22,7 @@ from gateway.journal.engines import inspect, open_journal
 from gateway.journal.shared_limits import governing
 from gateway.journal.types import Count, JournalUnavailable, JournalUnusable
 from gateway.plugins.connections import connect_all
-from gateway.settings import Journal as JournalSettings
-from gateway.settings import Settings
+from gateway.settings import Configuration, JournalSettings
 
 Row = dict[str, Any]
 UNKNOWN = "\N{EN DASH}"
@@ -88,7 +87,7 @@ async def _measure(of: JournalSettings, over_s: float) -> Measurement:
         await journal.close()
 
 
-def _status(measured: Measurement, name: str, settings: Settings) -> Row:
+def _status(measured: Measurement, name: str, settings: Configuration) -> Row:
     backlog = measured.backlog.get(name)
     waiting = backlog.waiting if backlog is not None else ()
     facts, per_second = measured.received[name] - measured.done[name], measured.per_second(name)
@@ -108,7 +107,7 @@ def _status(measured: Measurement, name: str, settings: Settings) -> Row:
     }
 
 
-def _find_problems(name: str, settings: Settings) -> str:
+def _find_problems(name: str, settings: Configuration) -> str:
     """Return the problems that keep a configured connection from working, as one text."""
     if name not in settings.connections:
         return ""

@@ -17,10 +17,10 @@ from gateway.plan import FactPlan, PluginFault
 from gateway.plugins.connections import Connection
 from gateway.plugins.watchdog import Watchdog
 from gateway.sdk import Call, Reply, Verdict
-from gateway.settings import Delivery
+from gateway.settings import DeliverySettings
 
 
-class Place(NamedTuple):
+class CallSubject(NamedTuple):
     """The batch that a call is made for, by user and seq. ``riders``: the users who share the call."""
 
     user: int
@@ -28,7 +28,7 @@ class Place(NamedTuple):
     riders: tuple[int, ...] = ()
 
 
-NOWHERE = Place(0, 0)
+NO_SUBJECT = CallSubject(0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class CallResult:
     """A call was made: its ``reply``, and what was ``judged`` of it; an Ending where it could not even be built.
 
     ``wait``: a gate closed over it. ``by`` is the call that was made in the place of this one and of others, ``first``
@@ -68,11 +68,11 @@ class CallExecutor:
     connection: Connection
     sender: Sender
     gates: Gates
-    delivery: Delivery
+    delivery: DeliverySettings
     stopping: Callable[[], bool]
     guard: Watchdog
 
-    async def make(self, call: Call, *, attempt: int, at: Place = NOWHERE) -> Answer | Wait:
+    async def make(self, call: Call, *, attempt: int, at: CallSubject = NO_SUBJECT) -> CallResult | Wait:
         """Make one call when its gates let it."""
         closed = await self.gates.enter(call.scope, self.stopping)
         if closed is not None:
@@ -83,7 +83,7 @@ class CallExecutor:
             reply = await self.sender.send(call, attempt=attempt)
         except PluginFault as error:
             logger.warning("call cannot be made", connection=self.connection.name, problem=str(error))
-            return Answer(judged=CallOutcome(state="dead", reason="plugin_error", detail=str(error)))
+            return CallResult(judged=CallOutcome(state="dead", reason="plugin_error", detail=str(error)))
         finally:
             self.gates.leave(call.scope, reply)
         await self._rested()
@@ -91,8 +91,8 @@ class CallExecutor:
         try:
             judged = judge(self.connection, call, reply, self.guard)
         except PluginFault as error:
-            return Answer(judged=CallOutcome(state="dead", reason="plugin_error", detail=str(error)))
-        return Answer(judged=judged, reply=reply, wait=self._felt(call, judged))
+            return CallResult(judged=CallOutcome(state="dead", reason="plugin_error", detail=str(error)))
+        return CallResult(judged=judged, reply=reply, wait=self._felt(call, judged))
 
     async def _rested(self) -> None:
         """Wait while the plugin may not be run, for what it has cost the others."""

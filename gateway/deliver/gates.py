@@ -36,7 +36,7 @@ class GateClosure:
 
 
 @dataclass(slots=True)
-class Closable:
+class TimedGate:
     """Base of both kinds of gate: they close until a time, and open by themselves after it."""
 
     until: float = 0.0
@@ -79,7 +79,7 @@ class LimitWindow:
 
 
 @dataclass(slots=True)
-class ScopeGate(Closable):
+class ScopeGate(TimedGate):
     """The gate of a rate-limit scope: a bucket of tokens, a bound on calls in flight, and a door.
 
     Once replies tell of a limit, that takes the place of the declared rate: what is left of the window is spread over
@@ -166,7 +166,7 @@ class ScopeGate(Closable):
 
 
 @dataclass(slots=True)
-class ConnectionGate(Closable):
+class ConnectionGate(TimedGate):
     """The gate of a whole connection: closes when it fails or is refused, and lets one call try before it opens.
 
     ``taken`` counts the calls that the destination took.
@@ -284,7 +284,7 @@ class Gates:
         That the connection is, no other dispatcher heeds: what cannot be reached from here may be from elsewhere.
         """
         now = self.clock()
-        doors: list[tuple[str | None, Closable]] = [(None, self.connection), *self.scopes.items()]
+        doors: list[tuple[str | None, TimedGate]] = [(None, self.connection), *self.scopes.items()]
         closed = {name: door.closed(now) for name, door in doors if door.until > door.known}
         return {name: how for name, how in closed.items() if how is not None}
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from gateway.clock import Clock
 from gateway.deliver.coalesce import fold
-from gateway.deliver.executor import Answer, CallExecutor, Place, Wait
+from gateway.deliver.executor import CallExecutor, CallResult, CallSubject, Wait
 from gateway.deliver.judge import numbered
 from gateway.deliver.pools import Pools
 from gateway.deliver.progress import CallOutcome, FollowUps, ItemProgress
@@ -26,7 +26,7 @@ MAX_SILENCE_S = 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class RefusedCall:
     """A call was refused after its connection had taken so many. ``alone``: others were taken, but never this one."""
 
     call: str
@@ -39,19 +39,19 @@ def answer_to(call_id: str) -> str:
     return f"shared {call_id}"
 
 
-def _shared_by(chain: FollowUps, answer: Answer) -> str:
+def _shared_by(chain: FollowUps, answer: CallResult) -> str:
     """The call that was made for several lanes, and that this chain goes back to; empty where there is none."""
     return answer.by if chain.length == 0 else chain.by
 
 
-def _another_asks(chain: FollowUps, answer: Answer) -> bool:
+def _another_asks(chain: FollowUps, answer: CallResult) -> bool:
     """Return whether another lane asks again, since all of them wait for the same answer."""
     judged = answer.judged
     is_for_all = bool(chain.by) and not answer.first and answer.wait is None
     return is_for_all and isinstance(judged, Verdict) and judged.word == "retry" and not judged.restart
 
 
-def _until_asked(chain: FollowUps, answer: Answer) -> Wait:
+def _until_asked(chain: FollowUps, answer: CallResult) -> Wait:
     """Return the wait before asking again; of many lanes one asks, and wakes the others when it has an answer."""
     if chain.by and not answer.first:
         return Wait(seconds=MAX_SILENCE_S, reason=answer_to(chain.by))
@@ -159,7 +159,7 @@ class LaneWorker:
     settle: Callable[[Settlement], Awaitable[bool]]
     wake: Callable[[str], Awaitable[None]]
     clock: Clock
-    refusals: dict[int, Refusal] = field(default_factory=dict)
+    refusals: dict[int, RefusedCall] = field(default_factory=dict)
 
     async def deliver(self, lane: Lane, work: Sequence[ItemProgress]) -> None:
         """Make every open call of these items in order, record what becomes of them, and give the lane back.
@@ -223,15 +223,15 @@ class LaneWorker:
                 return _until_asked(chain, answer)
             await self._record(run.settlement(touched=(item,)))
 
-    async def _answer(self, run: LaneRun, call: Call, item: Item) -> Answer | Wait:
+    async def _answer(self, run: LaneRun, call: Call, item: Item) -> CallResult | Wait:
         """Make a call, with those of other lanes where it has a pool and no process has died of it."""
-        attempt, at = run.attempts + 1, Place(run.lane.user, item.seq)
+        attempt, at = run.attempts + 1, CallSubject(run.lane.user, item.seq)
         if call.pool and not item.crashes:
             call = replace(call, lane=f"{run.lane.user:x}")
             return await self.pools.make(call, attempt=attempt, weight=run.weight, at=at)
         return await self.maker.make(call, attempt=attempt, at=at)
 
-    def _after(self, run: LaneRun, call: Call, chain: FollowUps, answer: Answer) -> CallOutcome | Wait | FollowUps:
+    def _after(self, run: LaneRun, call: Call, chain: FollowUps, answer: CallResult) -> CallOutcome | Wait | FollowUps:
         """Return what an answer to the next follow-up leads to."""
         judged, by = answer.judged, _shared_by(chain, answer)
         if by and answer.is_no:  # of what many shared: now each lane makes its call by itself
@@ -286,7 +286,7 @@ class LaneWorker:
         gate, before = self.maker.gates.connection, self.refusals.get(run.lane.user)
         again = before if before is not None and before.call == call.id else None
         alone = again is not None and (again.alone or gate.taken > again.taken)
-        self.refusals[run.lane.user] = Refusal(call=call.id, taken=gate.taken, alone=alone)
+        self.refusals[run.lane.user] = RefusedCall(call=call.id, taken=gate.taken, alone=alone)
         name, reason = self.maker.connection.name, f"refused: {verdict.reason}"
         if again is not None and alone:
             if not again.alone:

@@ -16,7 +16,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from gateway.deliver.coalesce import fold
-from gateway.deliver.executor import NOWHERE, Answer, CallExecutor, Place, Wait
+from gateway.deliver.executor import NO_SUBJECT, CallExecutor, CallResult, CallSubject, Wait
 from gateway.deliver.suspects import Suspects
 from gateway.log import logger
 from gateway.plugins.blackbox import MAX_MEMBERS
@@ -34,8 +34,8 @@ class PoolMember:
 
     call: Call
     attempt: int
-    at: Place = NOWHERE
-    turn: asyncio.Future[Answer | Wait | None]
+    at: CallSubject = NO_SUBJECT
+    turn: asyncio.Future[CallResult | Wait | None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class PoolQueue:
     weight: int = 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def make(self, call: Call, *, attempt: int, weight: int, at: Place = NOWHERE) -> Answer | Wait:
+    async def make(self, call: Call, *, attempt: int, weight: int, at: CallSubject = NO_SUBJECT) -> CallResult | Wait:
         """Have a call made, with others or by itself; ``weight`` is how many bytes its lane holds."""
         if self.held and (self.held >= 2 * self.pool.most or self.weight + weight > 2 * MAX_BYTES):
             return Wait(seconds=self.pool.quiet_s, reason="pool_full")
@@ -79,11 +79,11 @@ class PoolQueue:
             return answer
         async with self.slots:
             answer = await self.maker.make(call, attempt=attempt, at=at)
-        if isinstance(answer, Answer):
+        if isinstance(answer, CallResult):
             self.suspects.clear([at.user])
         return answer
 
-    def _join(self, rider: PoolMember, weight: int) -> asyncio.Future[Answer | Wait | None]:
+    def _join(self, rider: PoolMember, weight: int) -> asyncio.Future[CallResult | Wait | None]:
         suspected = rider.at.user in self.suspects.lanes
         if suspected not in self.groups:
             self.groups[suspected] = MemberGroup(began=self.maker.gates.clock(), suspected=suspected)
@@ -160,13 +160,13 @@ class PoolQueue:
         task.add_done_callback(self.tasks.discard)
 
 
-def _place(riders: Sequence[PoolMember]) -> Place:
+def _place(riders: Sequence[PoolMember]) -> CallSubject:
     """Return the place of the members' shared call: that of the first. The call of a single member is not shared."""
     users = tuple(rider.at.user for rider in riders) if len(riders) > 1 else ()
     return riders[0].at._replace(riders=users)
 
 
-def _tell(riders: Sequence[PoolMember], answer: Answer | Wait | None) -> None:
+def _tell(riders: Sequence[PoolMember], answer: CallResult | Wait | None) -> None:
     for rider in riders:
         if not rider.turn.done():
             rider.turn.set_result(answer)
@@ -207,7 +207,7 @@ class Pools:
         """The number of lanes in pools that wait for others or for the result of their call."""
         return sum(pool.held for pool in self.by_name.values())
 
-    async def make(self, call: Call, *, attempt: int, weight: int, at: Place = NOWHERE) -> Answer | Wait:
+    async def make(self, call: Call, *, attempt: int, weight: int, at: CallSubject = NO_SUBJECT) -> CallResult | Wait:
         """Have a call made, in its pool where it has one."""
         pool = self.by_name.get(call.pool)
         if pool is None:

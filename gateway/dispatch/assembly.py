@@ -26,7 +26,7 @@ from gateway.plugins.blackbox import Blackbox
 from gateway.plugins.connections import Connection
 from gateway.plugins.watchdog import Watchdog
 from gateway.sdk import Destination
-from gateway.settings import Delivery
+from gateway.settings import DeliverySettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class SharedParts:
     """The parts that all connections of a process share."""
 
     journal: Journal
-    delivery: Delivery
+    delivery: DeliverySettings
     rules: Rewriter
     catalog: Catalog
     box: Blackbox

@@ -32,7 +32,7 @@ from gateway.journal.port import Journal
 from gateway.journal.types import JournalUnavailable, Lane, Settlement
 from gateway.log import logger
 from gateway.plugins.connections import Connection
-from gateway.settings import Delivery
+from gateway.settings import DeliverySettings
 
 MAX_ITEMS = 16
 """The most items of a lane that are claimed at once."""
@@ -53,7 +53,7 @@ class Dispatcher:
 
     connection: Connection
     journal: Journal
-    delivery: Delivery
+    delivery: DeliverySettings
     planner: ItemPlanner
     courier: LaneWorker
     catalog: Catalog

@@ -20,7 +20,7 @@ from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.planner import ItemPlanner, NoAccountPlanner
 from gateway.ingest.accounts import written
 from gateway.journal.port import Journal
-from gateway.journal.types import JournalUnavailable, Sealed
+from gateway.journal.types import JournalUnavailable, SealedSettings
 from gateway.log import logger
 from gateway.plugins.connections import Connection, HostedConnection, PluginError
 from gateway.sealing import Sealer, Unopenable
@@ -135,7 +135,7 @@ class HostedDispatcher:
             made.dispatcher.start_sharing()
         return made
 
-    def _make(self, name: str, kept: Sealed | None) -> Dispatcher:
+    def _make(self, name: str, kept: SealedSettings | None) -> Dispatcher:
         if name == self.hosted.name:
             return self.make_dispatcher(self.hosted.without_account(), NoAccountPlanner(self.hosted))
         given = {} if kept is None else msgspec.json.decode(self.sealer.open(kept.sealed, name))
@@ -198,7 +198,7 @@ async def reseal_all(journal: Journal, sealer: Sealer, connection: str) -> None:
         await journal.reseal(kept.print, reseal(kept, plain, sealer))
 
 
-def reseal(kept: Sealed, plain: bytes, sealer: Sealer) -> Sealed:
+def reseal(kept: SealedSettings, plain: bytes, sealer: Sealer) -> SealedSettings:
     """Return the same settings, sealed under the first key."""
     plain = written(msgspec.json.decode(plain))
     name = kept.connection

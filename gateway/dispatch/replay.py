@@ -14,7 +14,7 @@ from typing import Any
 from gateway.deliver.executor import Wait
 from gateway.dispatch.erased import drop_erased
 from gateway.journal.port import Journal
-from gateway.journal.replays import DIALECT, Picked, Replay, ReplayOrigin, wrapped
+from gateway.journal.replays import DIALECT, PickedFacts, Replay, ReplayOrigin, wrapped
 from gateway.journal.types import Entry, Item, Outcome, hash128, hash_ref
 from gateway.mparticle.posts import Malformed, read
 from gateway.sdk import Batch
@@ -42,14 +42,14 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Targets:
+class ReplayTargets:
     """The connections that facts can be redelivered to: those ``configured``, some of them ``hosted``."""
 
     journal: Journal
     configured: frozenset[str]
     hosted: frozenset[str]
 
-    async def find_obstacle(self, one: Picked) -> str:
+    async def find_obstacle(self, one: PickedFacts) -> str:
         """Return why facts cannot be redelivered, or nothing."""
         name, _, account = one.connection.partition("/")
         if name not in self.configured or (account and name not in self.hosted):
@@ -66,7 +66,7 @@ class ReplayLookup:
     """Answers what the journal knows about facts that a replay would send, for a dry run: waits for nothing."""
 
     journal: Journal
-    picked: Picked
+    picked: PickedFacts
 
     @property
     def user(self) -> int:
@@ -100,7 +100,7 @@ class ReplayRunner:
 
     journal: Journal
     replay: Replay
-    targets: Targets
+    targets: ReplayTargets
     pace: Pace
     now_ms: Callable[[], int]
     find_pressure: Callable[[], Awaitable[str]]
@@ -121,7 +121,7 @@ class ReplayRunner:
             if reached is None or not goes_on:
                 return goes_on
 
-    async def _store(self, group: list[Picked]) -> bool:
+    async def _store(self, group: list[PickedFacts]) -> bool:
         entries = []
         for one in group:
             if await self.targets.find_obstacle(one):
@@ -144,9 +144,9 @@ class ReplayRunner:
         self.stored += facts
 
 
-def _group(picked: Iterable[Picked], *, most: int) -> Iterator[list[Picked]]:
+def _group(picked: Iterable[PickedFacts], *, most: int) -> Iterator[list[PickedFacts]]:
     """Yield what to store in one commit; the facts of one batch stay together."""
-    group: list[Picked] = []
+    group: list[PickedFacts] = []
     for _, of_one in groupby(picked, key=attrgetter("seq")):
         group.extend(of_one)
         if sum(len(one.outcomes) for one in group) >= most:
@@ -156,13 +156,13 @@ def _group(picked: Iterable[Picked], *, most: int) -> Iterator[list[Picked]]:
         yield group
 
 
-def make_origin(one: Picked, replay: str) -> ReplayOrigin:
+def make_origin(one: PickedFacts, replay: str) -> ReplayOrigin:
     """Return the note of where facts come from that are stored again."""
     facts = tuple(outcome.fact for outcome in one.outcomes)
     return ReplayOrigin(replay=replay, of=one.seq, accepted_ms=one.received_ms, dialect=one.dialect, facts=facts)
 
 
-def make_entry(one: Picked, replay: str, salt: bytes, now_ms: int) -> Entry:
+def make_entry(one: PickedFacts, replay: str, salt: bytes, now_ms: int) -> Entry:
     """Return facts as they are stored again: in their user's lane, for one connection, found by the same ids."""
     again = make_origin(one, replay)
     return Entry(
@@ -180,7 +180,7 @@ def make_entry(one: Picked, replay: str, salt: bytes, now_ms: int) -> Entry:
     )
 
 
-def _find_ids(one: Picked) -> list[str]:
+def _find_ids(one: PickedFacts) -> list[str]:
     """Return the ids by which a batch is found, read from its document; its message id alone if that fails."""
     try:
         parts = read(one.body).parts

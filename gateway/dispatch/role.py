@@ -26,7 +26,7 @@ from gateway.journal.types import JournalUnavailable
 from gateway.log import logger
 from gateway.plugins.blackbox import Blackbox
 from gateway.plugins.connections import Connection, HostedConnection, connect_all
-from gateway.settings import Delivery, Settings
+from gateway.settings import Configuration, DeliverySettings
 
 if TYPE_CHECKING:
     from gateway.dispatch.hosting import HostedDispatcher
@@ -47,7 +47,7 @@ MARGIN_MS = 60_000
 CRASH_S = 3.0  # charged to a plugin for a process that died of it
 
 
-async def run(settings: Settings, stop: asyncio.Event, *, blackbox: int) -> None:
+async def run(settings: Configuration, stop: asyncio.Event, *, blackbox: int) -> None:
     """Deliver what is in the journal until ``stop`` is set; ``blackbox`` is the file descriptor of a Blackbox.
 
     A plugin's C code cannot be interrupted. If it kills the process, or the supervisor has to, the process writes to
@@ -122,7 +122,7 @@ async def take_over(journal: Journal, stop: asyncio.Event, clock: Callable[[], f
         await _sleep(stop, TRY_EVERY_S)
 
 
-async def _warn_of_stranded_work(settings: Settings, journal: Journal) -> None:
+async def _warn_of_stranded_work(settings: Configuration, journal: Journal) -> None:
     """Log how much work waits for connections that are no longer configured, their accounts included."""
     waiting: Counter[str] = Counter()
     with suppress(JournalUnavailable):
@@ -156,7 +156,7 @@ async def _record_crash(journal: Journal, box: Blackbox) -> bool:
 
 
 def _make_hosts(
-    settings: Settings, connections: Mapping[str, Connection | HostedConnection], shared: SharedParts
+    settings: Configuration, connections: Mapping[str, Connection | HostedConnection], shared: SharedParts
 ) -> list[HostedDispatcher]:
     """Make the hosts of connections whose accounts bring their own settings."""
     if not settings.hosted:
@@ -175,7 +175,7 @@ def _make_hosts(
     ]
 
 
-async def _prune(settings: Settings, journal: Journal, clock: Clock) -> None:
+async def _prune(settings: Configuration, journal: Journal, clock: Clock) -> None:
     """Remove old batches in small steps, for as long as the process runs."""
     kept_ms = int(settings.journal.retention_hours * HOUR_MS)
     while True:
@@ -192,7 +192,7 @@ async def _prune(settings: Settings, journal: Journal, clock: Clock) -> None:
         await asyncio.sleep(PRUNE_EVERY_S)
 
 
-async def _watch_clock(clock: Clock, journal: Journal, delivery: Delivery) -> None:
+async def _watch_clock(clock: Clock, journal: Journal, delivery: DeliverySettings) -> None:
     """Detect jumps of the wall clock, for as long as the process runs, so that no lane waits for a wrong time.
 
     After a jump into the past every waiting lane is due at once. At other times a lane that waits longer than any

@@ -15,7 +15,7 @@ from gateway.plugins.blackbox import Blackbox
 from gateway.plugins.watchdog import HookTimeout, Watchdog
 from gateway.sdk import Batch
 from gateway.sdk.hooks import Hooks
-from gateway.settings import ConfigurationError, Rules
+from gateway.settings import ConfigurationError, RulesSettings
 
 GROUP = "gateway.rules"
 KEPT = ("id", "part", "dialect", "erasure", "quarantined")
@@ -73,7 +73,7 @@ class Rewriter:
             return hook(batch=batch)
 
 
-def load_rewriter(rules: Rules, box: Blackbox | None = None) -> Rewriter:
+def load_rewriter(rules: RulesSettings, box: Blackbox | None = None) -> Rewriter:
     """Load the rule packages that the configuration names; ``box`` notes when one runs.
 
     Raises ConfigurationError naming each package that is not installed, cannot be imported, or has no ``rewrite``.

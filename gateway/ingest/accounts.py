@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway.journal.port import Journal
-from gateway.journal.types import Sealed
+from gateway.journal.types import SealedSettings
 from gateway.log import logger
-from gateway.mparticle.firehose.accounts import Account, account
+from gateway.mparticle.firehose.accounts import MessageAccount, account
 from gateway.mparticle.posts import Post
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Routing:
 
     connections: tuple[str, ...]
     account: str = ""
-    sealed: tuple[Sealed, ...] = ()
+    sealed: tuple[SealedSettings, ...] = ()
     suspended: bool = False
 
 
@@ -46,7 +46,7 @@ class AccountRouter:
 
     async def route(self, post: Post, body: bytes, only: str | None, now_ms: int) -> Routing:
         """Return whom a post is for. One without an account is for the hosted connection itself, which skips it."""
-        of = account(body) if post.dialect == "firehose" else Account()
+        of = account(body) if post.dialect == "firehose" else MessageAccount()
         key = self._key(of)
         wanted = self.configured if only is None else (only,)
         names = tuple(f"{name}/{key}" if key and name in self.hosted else name for name in wanted)
@@ -62,15 +62,15 @@ class AccountRouter:
         suspended = post.kind == MEMBERSHIP and not changed and _all_in_trouble(names, known)
         return Routing(connections=names, account=key, sealed=told, suspended=suspended)
 
-    def _key(self, of: Account) -> str:
+    def _key(self, of: MessageAccount) -> str:
         """Return the name of an account, made of its settings if it has no id; empty for no account."""
         if of.id is not None:
             return of.id
         return f"~{self.sealer.print(written(of.settings), '').hex()[:16]}" if of.settings else ""
 
     def _to_keep(
-        self, name: str, known: Sealed | None, settings: Mapping[str, Any], told_ms: int, now_ms: int
-    ) -> Sealed | None:
+        self, name: str, known: SealedSettings | None, settings: Mapping[str, Any], told_ms: int, now_ms: int
+    ) -> SealedSettings | None:
         """Return the settings to keep; None if there are none, if they are known, or if newer ones are.
 
         Settings that were kept over an hour ago are kept again, since old ones are forgotten.
@@ -84,7 +84,7 @@ class AccountRouter:
             if is_known or told_ms < known.told_ms:
                 return None
         sealed = self.sealer.seal(plain, name)
-        return Sealed(connection=name, print=print_, sealed=sealed, told_ms=told_ms, received_ms=now_ms)
+        return SealedSettings(connection=name, print=print_, sealed=sealed, told_ms=told_ms, received_ms=now_ms)
 
 
 def written(settings: Mapping[str, Any]) -> bytes:
@@ -92,6 +92,6 @@ def written(settings: Mapping[str, Any]) -> bytes:
     return msgspec.json.encode(settings, order="deterministic")
 
 
-def _all_in_trouble(names: Sequence[str], known: Mapping[str, Sealed | None]) -> bool:
+def _all_in_trouble(names: Sequence[str], known: Mapping[str, SealedSettings | None]) -> bool:
     troubles = [one.trouble for one in known.values() if one is not None]
     return len(troubles) == len(names) and all(troubles)

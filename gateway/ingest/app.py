@@ -12,13 +12,13 @@ from gateway.ingest.accounts import AccountRouter
 from gateway.ingest.endpoint import Endpoint, Receive, Scope, Send
 from gateway.journal.port import Journal
 from gateway.plugins.connections import Connection, HostedConnection
-from gateway.settings import Ingress
+from gateway.settings import IngressSettings
 
 PATHS = ("/mparticle", "/mparticle/", "/mparticle/{connection}", "/mparticle/{connection}/")
 
 
 def create(  # noqa: PLR0913  # an application is made of as much
-    ingress: Ingress,
+    ingress: IngressSettings,
     journal: Journal,
     connections: Mapping[str, Connection | HostedConnection],
     *,

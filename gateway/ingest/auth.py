@@ -5,13 +5,13 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 
-from gateway.settings import Ingress
+from gateway.settings import IngressSettings
 
 
 class Authenticator:
     """Compares Authorization headers with the accepted values, in constant time."""
 
-    def __init__(self, ingress: Ingress) -> None:
+    def __init__(self, ingress: IngressSettings) -> None:
         self._accepted = [value.get_secret_value().strip().encode() for value in ingress.authorization]
         self._anonymous = ingress.anonymous
 

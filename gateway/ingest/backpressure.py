@@ -7,7 +7,7 @@ import asyncio
 from gateway.journal.port import Journal
 from gateway.journal.types import JournalUnavailable
 from gateway.log import logger
-from gateway.settings import Journal as Limits
+from gateway.settings import JournalSettings as Limits
 
 EVERY_S = 1.0
 

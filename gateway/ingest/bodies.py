@@ -17,7 +17,7 @@ WINDOW = 16_384
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
-class Refused(Exception):
+class BodyRefused(Exception):
     """The body is refused, with this HTTP status."""
 
     def __init__(self, status: int, problem: str) -> None:
@@ -37,9 +37,9 @@ class Allowance:
         self._left = most
 
     def take(self, count: int) -> None:
-        """Set bytes aside. Raises Refused (503) if that is too many."""
+        """Set bytes aside. Raises BodyRefused (503) if that is too many."""
         if count > self._left:
-            raise Refused(503, "too much is waiting to be stored; try again")
+            raise BodyRefused(503, "too much is waiting to be stored; try again")
         self._left -= count
 
     def give_back(self, count: int) -> None:
@@ -47,10 +47,10 @@ class Allowance:
         self._left += count
 
 
-class Patience:
+class BodyTimer:
     """Bounds the time in which a body arrives, with one timer for all bodies: a timer each would cost more.
 
-    Use it as a context manager, in a task. It raises Refused (408) out of a read that takes longer.
+    Use it as a context manager, in a task. It raises BodyRefused (408) out of a read that takes longer.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -71,7 +71,7 @@ class Patience:
         if task in self._late:
             self._late.discard(task)
             if task.uncancel() == 0 and kind is asyncio.CancelledError:
-                raise Refused(408, f"the body did not arrive within {self._seconds:g} seconds") from None
+                raise BodyRefused(408, f"the body did not arrive within {self._seconds:g} seconds") from None
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Interrupt the tasks that are late, and look again when the next one may be."""
@@ -109,12 +109,12 @@ class Body:
     def __exit__(self, *_: object) -> None:
         self._allowance.give_back(self._taken)
 
-    async def read(self, receive: Receive, patience: Patience) -> bytes:
+    async def read(self, receive: Receive, patience: BodyTimer) -> bytes:
         """Return the whole body, inflated if it is compressed.
 
         Its first bytes decide whether it is, since senders and proxies get the header wrong.
 
-        Raises ClientGone, and Refused: 413 for a body that is too large, as early as that is known; 415 for an unknown
+        Raises ClientGone, and BodyRefused: 413 for a body that is too large, as soon as it is known; 415 for an unknown
         encoding; 400 for broken compression; 408 for one that takes too long; 503 where too much is in hand.
         """
         body = await self.read_as_it_is(receive, patience)
@@ -123,13 +123,13 @@ class Body:
         if self._encoding in (b"identity", b"") or JSON.match(body):
             return body
         if self._encoding not in (b"gzip", b"x-gzip", b"deflate"):
-            raise Refused(415, "content-encoding must be gzip or deflate, or none")
+            raise BodyRefused(415, "content-encoding must be gzip or deflate, or none")
         return self._inflated(body, wbits=RAW_DEFLATE if self._encoding == b"deflate" else ANY_HEADER)
 
-    async def read_as_it_is(self, receive: Receive, patience: Patience) -> bytes:
-        """Return the whole body as it was sent. Raises ClientGone, and Refused: 413, 408 and 503 as `read` does."""
+    async def read_as_it_is(self, receive: Receive, patience: BodyTimer) -> bytes:
+        """Return the whole body as it was sent. Raises ClientGone, and BodyRefused: 413, 408 and 503 as `read` does."""
         if self._length.isdigit() and int(self._length) > self._most:
-            raise Refused(413, f"the body is larger than {self._most} bytes")
+            raise BodyRefused(413, f"the body is larger than {self._most} bytes")
         with patience:
             return await self._received(receive)
 
@@ -148,16 +148,16 @@ class Body:
         self._allowance.take(len(chunk))
         self._taken += len(chunk)
         if self._taken > self._most:
-            raise Refused(413, f"the body is larger than {self._most} bytes")
+            raise BodyRefused(413, f"the body is larger than {self._most} bytes")
         return chunk
 
     def _inflated(self, body: bytes, wbits: int = ANY_HEADER) -> bytes:
         try:
             inflated = inflate(body, self._most, wbits)
         except zlib.error:
-            raise Refused(400, "the body is not what its content-encoding says") from None
+            raise BodyRefused(400, "the body is not what its content-encoding says") from None
         if len(inflated) > self._most:
-            raise Refused(413, f"the body inflates to more than {self._most} bytes")
+            raise BodyRefused(413, f"the body inflates to more than {self._most} bytes")
         self._allowance.take(len(inflated))
         self._taken += len(inflated)
         return inflated

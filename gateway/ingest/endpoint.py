@@ -17,17 +17,17 @@ from gateway.admin import metrics
 from gateway.clock import now_ms
 from gateway.ingest.accounts import AccountRouter, Routing
 from gateway.ingest.auth import Authenticator
-from gateway.ingest.bodies import Allowance, Body, ClientGone, Patience, Refused
+from gateway.ingest.bodies import Allowance, Body, BodyRefused, BodyTimer, ClientGone
 from gateway.ingest.entries import of_account, read_entries, under_own_id
 from gateway.journal.port import Journal
 from gateway.journal.types import Entry, JournalRejected, JournalUnavailable
 from gateway.log import logger
 from gateway.mparticle.firehose.answers import answer
-from gateway.mparticle.json import Malformed, TooMuch
+from gateway.mparticle.json import Malformed, Oversized
 from gateway.mparticle.posts import Post, registration_id
 from gateway.mparticle.registration import registration
 from gateway.plugins.connections import Connection, HostedConnection, describe_plugin
-from gateway.settings import Ingress
+from gateway.settings import IngressSettings
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -44,7 +44,7 @@ MAX_LOGGED_CHARS = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class HttpAnswer:
     """An HTTP answer: a status, a JSON body, and seconds until a retry where the status's own are not right."""
 
     status: int
@@ -52,10 +52,10 @@ class Answer:
     retry_after_s: bytes = b""
 
 
-def problem(status: int, text: str, where: str | None = None, *, retry_after_s: bytes = b"") -> Answer:
+def problem(status: int, text: str, where: str | None = None, *, retry_after_s: bytes = b"") -> HttpAnswer:
     """Return an answer that says what is wrong, and where."""
     body = msgspec.json.encode({"error": text, **({"where": where} if where else {})})
-    return Answer(status=status, body=body, retry_after_s=retry_after_s)
+    return HttpAnswer(status=status, body=body, retry_after_s=retry_after_s)
 
 
 class Endpoint:
@@ -67,7 +67,7 @@ class Endpoint:
 
     def __init__(  # noqa: PLR0913  # it is made of as much
         self,
-        ingress: Ingress,
+        ingress: IngressSettings,
         journal: Journal,
         connections: Mapping[str, Connection | HostedConnection],
         configured: frozenset[str],
@@ -76,7 +76,7 @@ class Endpoint:
     ) -> None:
         self._authenticator = Authenticator(ingress)
         self._max_bytes = ingress.max_body_bytes
-        self._patience = Patience(ingress.read_timeout_s)
+        self._patience = BodyTimer(ingress.read_timeout_s)
         self._allowance = Allowance(ingress.max_waiting_bytes)
         self._stranger_allowance = Allowance(MAX_WAITING_STRANGER_BYTES)
         self._journal = journal
@@ -91,10 +91,10 @@ class Endpoint:
         started = time.perf_counter()
         try:
             answer = await self._answer(scope, receive)
-        except Refused as refused:
+        except BodyRefused as refused:
             answer = _refuse(refused.status, refused.problem)
         except Malformed as error:
-            answer = _refuse(413 if isinstance(error, TooMuch) else 400, error.problem, error.where)
+            answer = _refuse(413 if isinstance(error, Oversized) else 400, error.problem, error.where)
         except JournalRejected as error:
             answer = _refuse(400, f"the message holds a value that {error}")
         except JournalUnavailable as error:
@@ -112,7 +112,7 @@ class Endpoint:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, scope: Scope, receive: Receive) -> HttpAnswer:
         path_params = scope.get("path_params")  # there are none where no route has this path
         only = None if path_params is None else path_params.get("connection")
         if not self._authenticator.is_authorized(scope["headers"]):
@@ -131,13 +131,13 @@ class Endpoint:
             routing, entries = await self._route(post, body, entries, only)
             return await self._store(post, entries, routing)
 
-    async def _answer_stranger(self, scope: Scope, receive: Receive, only: str | None) -> Answer:
+    async def _answer_stranger(self, scope: Scope, receive: Receive, only: str | None) -> HttpAnswer:
         """Answer a post without credentials: a registration, or 401 whatever it holds and wherever it was posted."""
         body = b""
         with Body((), MAX_STRANGER_BYTES, self._stranger_allowance) as incoming:
             try:
                 body = await incoming.read_as_it_is(receive, self._patience)
-            except Refused:
+            except BodyRefused:
                 return _refuse(401, UNAUTHORIZED)
         is_known = "path_params" in scope and (only is None or only in self._connections)
         id = registration_id(body) if is_known else None
@@ -160,7 +160,7 @@ class Endpoint:
         routing = await self._router.route(post, body, only, now_ms())
         return routing, [of_account(entry, routing.account) for entry in entries]
 
-    async def _store(self, post: Post, entries: list[Entry], routing: Routing) -> Answer:
+    async def _store(self, post: Post, entries: list[Entry], routing: Routing) -> HttpAnswer:
         """Store a message durably, then answer it."""
         if not self._configured:
             return problem(503, "no connection is configured")
@@ -175,7 +175,7 @@ class Endpoint:
         ids = [id[:MAX_LOGGED_CHARS] for id in ([post.id] if post.id else post.accepted[:MAX_LOGGED_IDS])]
         logger.info("accepted", kind=post.kind, ids=ids, batches=len(entries), repeated=len(entries) - new)
         status, body = answer(post, now_ms(), suspended=routing.suspended)
-        return Answer(status=status, body=body)
+        return HttpAnswer(status=status, body=body)
 
     async def _store_conflicting(self, entries: list[Entry], routing: Routing) -> int:
         """Store, under ids of their own, batches whose id was used for other content. Return how many were new."""
@@ -193,7 +193,7 @@ class Endpoint:
             logger.warning("message id used for other content", batches=new, ids=ids[:MAX_LOGGED_IDS])
         return new
 
-    def _register(self, id: str | None, only: str | None) -> Answer:
+    def _register(self, id: str | None, only: str | None) -> HttpAnswer:
         """Answer what this gateway, or one of its connections, is; mParticle asks before it has any credentials."""
         chosen = [
             self._connections[name] for name in self._configured if name in self._connections and only in (None, name)
@@ -201,13 +201,13 @@ class Endpoint:
         if not chosen:
             return problem(503, "no connection can be registered; see the gateway's log")
         document = registration([describe_plugin(one) for one in chosen], request_id=id, now_ms=now_ms())
-        return Answer(status=200, body=msgspec.json.encode(document))
+        return HttpAnswer(status=200, body=msgspec.json.encode(document))
 
 
 UNAUTHORIZED = "the Authorization header is missing or is not one that is accepted here"
 
 
-def _refuse(status: int, text: str, where: str | None = None) -> Answer:
+def _refuse(status: int, text: str, where: str | None = None) -> HttpAnswer:
     """Return an answer that says what is wrong, and write the same to the log."""
     logger.warning("post refused", status=status, problem=text, **({"where": where} if where else {}))
     return problem(status, text, where)

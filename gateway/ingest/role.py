@@ -15,12 +15,12 @@ from gateway.ingest.server import Server
 from gateway.journal.engines import open_journal
 from gateway.journal.port import Journal
 from gateway.plugins.connections import connect_all
-from gateway.settings import Settings
+from gateway.settings import Configuration
 
 SWITCH_S = 0.001  # how long the journal's thread waits for the interpreter, a handful of times in each commit
 
 
-async def run(settings: Settings, stop: asyncio.Event, *, socket: int) -> None:
+async def run(settings: Configuration, stop: asyncio.Event, *, socket: int) -> None:
     """Answer posts on a listening socket (its file descriptor) until told to stop."""
     journal = await open_journal(settings.journal)
     connections, problems = connect_all(settings.connections)
@@ -49,7 +49,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, socket: int) -> None:
         await journal.close()
 
 
-def _account_router(settings: Settings, journal: Journal) -> AccountRouter:
+def _account_router(settings: Configuration, journal: Journal) -> AccountRouter:
     from gateway.sealing import Sealer  # noqa: PLC0415  # heavy, and of use only here
 
     configured = tuple(sorted(settings.connections))

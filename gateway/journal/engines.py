@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.journal.port import Journal
 from gateway.journal.postgres.address import Address
 from gateway.journal.types import JournalUnusable
-from gateway.settings import Journal as JournalSettings
+from gateway.settings import JournalSettings
 
 NO_DRIVER = "PostgreSQL needs a driver that is not installed: pip install 'mparticle-gateway[postgres]'"
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from gateway.journal.backlog import Backlog
 from gateway.journal.replays import Replays
 from gateway.journal.shared_limits import GateSharing
-from gateway.journal.types import Count, DataPoint, Entry, Found, Lane, Sealed, Settlement
+from gateway.journal.types import Count, DataPoint, Entry, FoundBatch, Lane, SealedSettings, Settlement
 
 
 class Journal(Replays, GateSharing, Protocol):
@@ -26,7 +26,9 @@ class Journal(Replays, GateSharing, Protocol):
         So a hashed id may be written down elsewhere, and found again, without telling whose it is.
         """
 
-    async def accept(self, entries: Sequence[Entry], connections: Sequence[str], sealed: Sequence[Sealed] = ()) -> int:
+    async def accept(
+        self, entries: Sequence[Entry], connections: Sequence[str], sealed: Sequence[SealedSettings] = ()
+    ) -> int:
         """Store batches durably, with work for these connections; returns how many were new.
 
         With them, settings are kept that are not older than those known of their connection. Where they are others,
@@ -87,19 +89,19 @@ class Journal(Replays, GateSharing, Protocol):
     async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
         """Return once a lane of these connections may be due, at the latest after the timeout."""
 
-    async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[Found]:
+    async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[FoundBatch]:
         """Batches that one of these hashed ids (message, event, ``mpid:…``) was found in: the newest, oldest first."""
 
-    async def sealed(self, connection: str) -> Sealed | None:
+    async def sealed(self, connection: str) -> SealedSettings | None:
         """The settings kept for an account's connection."""
 
-    async def all_sealed(self) -> list[Sealed]:
+    async def all_sealed(self) -> list[SealedSettings]:
         """The settings of every account."""
 
     async def note_trouble(self, connection: str, print: bytes, trouble: str) -> None:
         """Note what is wrong with the settings of an account, as long as they are those of this print."""
 
-    async def reseal(self, print: bytes, sealed: Sealed) -> None:
+    async def reseal(self, print: bytes, sealed: SealedSettings) -> None:
         """Keep the settings of this print sealed anew."""
 
     async def due(self, connection: str, now_ms: int) -> list[tuple[str, bytes | None]]:

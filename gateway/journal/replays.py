@@ -81,7 +81,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int = 0
 
 
-class Picked(msgspec.Struct, frozen=True, kw_only=True):
+class PickedFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Facts of one batch on one connection that a selection is about, with their latest words.
 
     ``waiting``: some of the batch is being replayed already. Where it was asked for, ``newer`` says whether something
@@ -114,7 +114,7 @@ class Replays(Protocol):
 
     async def pick(
         self, selection: Selection, *, after_seq: int, upto: int, limit: int, surveys: bool = False
-    ) -> tuple[list[Picked], int | None]:
+    ) -> tuple[list[PickedFacts], int | None]:
         """Return the facts that a selection matches in the next finished batches, and where to go on, or None.
 
         A redelivered fact has its newest outcome; an aborted replay leaves it as it was. ``surveys``: each
@@ -157,11 +157,11 @@ def all_chosen(
     return {key: found for key, found in looked_at.items() if found[0]}
 
 
-def all_picked(found: Chosen, documents: Iterable[Sequence[Any]]) -> list[Picked]:
+def all_picked(found: Chosen, documents: Iterable[Sequence[Any]]) -> list[PickedFacts]:
     """Return chosen batches with their documents: rows of seq, user, message, part, dialect, acceptance time, body."""
     known = {row[0]: row for row in documents}
     return [
-        Picked(
+        PickedFacts(
             seq=seq,
             user=user,
             connection=connection,

@@ -15,7 +15,7 @@ Ids = list[tuple[int, bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class ShelfRun:
     """Ids to be put on shelves: the rows they are in, their hashes end to end, and the batch of each."""
 
     rows: list[int]
@@ -32,7 +32,7 @@ def places(hashes: bytes, wanted: bytes) -> Iterator[int]:
         place = hashes.find(wanted, place + 1)
 
 
-def laid_out(run: Run, offset: Literal["I", "Q"] = "I") -> list[tuple[bytes, bytes]]:
+def laid_out(run: ShelfRun, offset: Literal["I", "Q"] = "I") -> list[tuple[bytes, bytes]]:
     """The ids of a run, sorted by the first byte of their hashes: hashes and offsets for each shelf.
 
     An offset is four bytes ("I") or eight ("Q").

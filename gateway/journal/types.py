@@ -74,7 +74,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     again: ReplayOrigin | None = None
 
 
-class Sealed(msgspec.Struct, frozen=True, kw_only=True):
+class SealedSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A customer's settings on a connection, sealed. ``connection`` is the account's own: ``NAME/ACCOUNT``.
 
     ``print`` tells them from other settings, ``told_ms`` is when mParticle said so. ``trouble`` is why they cannot be
@@ -240,7 +240,7 @@ class DeliveryStatus(msgspec.Struct, frozen=True, kw_only=True):
     receipt: Receipt | None = None
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
+class FoundBatch(msgspec.Struct, frozen=True, kw_only=True):
     """A stored batch that an id was found in. ``body`` is empty where it was removed; ``replayed``: stored again."""
 
     seq: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.mparticle.fields import Fields, Own, each, expected, flag, inner, mapping, text, time, within, word
+from gateway.mparticle.fields import Fields, SenderName, each, expected, flag, inner, mapping, text, time, within, word
 from gateway.sdk import Consent, ConsentChange, ConsentRecord
 
 CCPA_PURPOSE = "data_sale_opt_out"
@@ -26,8 +26,8 @@ def _records(fields: Fields, regulation: str) -> dict[str, ConsentRecord]:
         if value is None:
             continue
         if type(value) is not dict:
-            raise expected("an object", value, name, Own(purpose))
-        record = within(_record, value, name, Own(purpose))
+            raise expected("an object", value, name, SenderName(purpose))
+        record = within(_record, value, name, SenderName(purpose))
         if record is not None:
             found[purpose] = record
     return found

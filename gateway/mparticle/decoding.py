@@ -16,7 +16,7 @@ from gateway.mparticle import erasures
 from gateway.mparticle.event_common import EventFact, EventFacts
 from gateway.mparticle.events_batch import events as events_batch_events
 from gateway.mparticle.events_batch import message as events_batch
-from gateway.mparticle.fields import Wrong
+from gateway.mparticle.fields import Unreadable
 from gateway.mparticle.firehose import events as firehose_events
 from gateway.mparticle.firehose import message as firehose
 from gateway.mparticle.json import members
@@ -27,7 +27,7 @@ SOURCE_FEED = "mParticle Source Feed"
 """The event attribute in which Firehose names the feed that the data came from."""
 
 
-class Head(Protocol):
+class EventHead(Protocol):
     """An event's head: its type and its ids, and nothing else of it."""
 
     @property
@@ -40,7 +40,7 @@ class Head(Protocol):
 
 
 class MessageReader(Protocol):
-    """Reads what a message says besides its events. Raises Wrong."""
+    """Reads what a message says besides its events. Raises Unreadable."""
 
     def __call__(self, members: dict[str, msgspec.Raw], *, id: str, part: int) -> Message:
         """The message's batch and its events, unread."""
@@ -52,7 +52,7 @@ class Dialect:
 
     message: MessageReader
     read_event: Callable[[msgspec.Raw, int, Batch], EventFacts]
-    head: Callable[[msgspec.Raw], Head]
+    head: Callable[[msgspec.Raw], EventHead]
 
 
 DIALECTS = {
@@ -76,7 +76,7 @@ def decode(dialect: str, body: bytes, *, message: str, part: int) -> Batch:
     try:
         batch, events = spoken.message(posted, id=message, part=part)
         is_nameless = dialect == "events" and not any(events_batch.ids(posted))
-    except Wrong as wrong:
+    except Unreadable as wrong:
         return Batch(id=message, part=part, dialect=dialect, quarantined=(Quarantined(id=message, problem=str(wrong)),))
     batch = complete(batch, events, spoken) if events else batch
     if is_bare(batch):
@@ -125,7 +125,7 @@ def _in_order(
     for index, raw in enumerate(events):
         try:
             found = dialect.read_event(raw, index, batch)
-        except Wrong as wrong:
+        except Unreadable as wrong:
             quarantined.append(_quarantined(raw, index, batch, dialect, wrong))
             continue
         if found and found[0].time_ms is not None:
@@ -135,7 +135,7 @@ def _in_order(
     return [one for _, found in timed for one in found], quarantined
 
 
-def _quarantined(raw: msgspec.Raw, index: int, batch: Batch, dialect: Dialect, wrong: Wrong) -> Quarantined:
+def _quarantined(raw: msgspec.Raw, index: int, batch: Batch, dialect: Dialect, wrong: Unreadable) -> Quarantined:
     try:
         head = dialect.head(raw)
         kind, ids = head.type, head.ids

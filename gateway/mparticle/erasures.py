@@ -12,7 +12,7 @@ from gateway.mparticle.fields import (
     FIRST_MS,
     LAST_MS,
     Fields,
-    Wrong,
+    Unreadable,
     as_token,
     inner,
     iso_ms,
@@ -31,16 +31,16 @@ EXTENSION = "opendsr.mparticle.com"
 
 
 def message(members: Members, *, id: str, part: int) -> Message:
-    """Read an OpenDSR request. Raises Wrong."""
+    """Read an OpenDSR request. Raises Unreadable."""
     batch = Batch(id=id, part=part, dialect="opendsr")
     return Message(tolerant(partial(erasure, batch), partial(plain, members)))
 
 
 def erasure(batch: Batch, fields: Fields) -> Batch:
-    """The batch of a request to erase. Raises Wrong for a request to do anything else."""
+    """The batch of a request to erase. Raises Unreadable for a request to do anything else."""
     asked = word(fields, "subject_request_type")
     if asked not in (None, "erasure"):
-        raise Wrong("only erasures are accepted, no requests for access or portability", "subject_request_type")
+        raise Unreadable("only erasures are accepted, no requests for access or portability", "subject_request_type")
     extension = inner(fields, "extensions", lambda found: inner(found, EXTENSION, _extension)) or ()
     found = (*of_subject(fields, "subject_identities"), *extension)
     mpids = [identity.value for identity in found if identity.type == "mpid"]

@@ -38,13 +38,13 @@ SECONDS_FROM, SECONDS_UNTIL = 946_684_800, 100_000_000_000
 FLAGS = {"true": True, "false": False, "1": True, "0": False, "": None, "unknown": None}
 
 
-class Own(str):
+class SenderName(str):
     """A member's name that is the sender's own, as an attribute's is: never shown."""
 
     __slots__ = ()
 
 
-class Wrong(Exception):
+class Unreadable(Exception):
     """A value that cannot be read: the ``problem``, and its ``path`` within what was read. Never the value."""
 
     def __init__(self, problem: str, *path: str | int) -> None:
@@ -61,13 +61,13 @@ class Wrong(Exception):
         place = shown(self.path)
         return f"${place}" if place.startswith("[") else f"$.{place}"
 
-    def bare(self) -> Wrong:
+    def bare(self) -> Unreadable:
         """The same, to be kept: without all that the one raised still holds of what was being read."""
-        return Wrong(self.problem, *self.path)
+        return Unreadable(self.problem, *self.path)
 
-    def inside(self, *outer: str | int) -> Wrong:
+    def inside(self, *outer: str | int) -> Unreadable:
         """The same, seen from outside the member or element that ``outer`` leads to."""
-        return Wrong(self.problem, *outer, *self.path)
+        return Unreadable(self.problem, *outer, *self.path)
 
 
 def shown(path: Path) -> str:
@@ -76,15 +76,15 @@ def shown(path: Path) -> str:
     return "".join(steps).removeprefix(".")
 
 
-def expected(what: str, value: Any, *path: str | int) -> Wrong:
+def expected(what: str, value: Any, *path: str | int) -> Unreadable:
     """The value at this path is not ``what`` was expected."""
-    return Wrong(f"expected {what}, got {kind(value)}", *path)
+    return Unreadable(f"expected {what}, got {kind(value)}", *path)
 
 
 def required(value: T | None, name: str) -> T:
-    """The value just read. Raises Wrong where there is none."""
+    """The value just read. Raises Unreadable where there is none."""
     if value is None:
-        raise Wrong("missing", name)
+        raise Unreadable("missing", name)
     return value
 
 
@@ -302,7 +302,7 @@ def each(fields: Fields, name: str, read: Callable[[Fields], T | None]) -> tuple
             elif value is not None:
                 raise expected("an object", value)
             index += 1
-    except Wrong as wrong:
+    except Unreadable as wrong:
         raise wrong.inside(name, index) from None
     return tuple(found)
 
@@ -311,5 +311,5 @@ def within(read: Callable[[Fields], T], value: Fields, *path: str | int) -> T:
     """Return what ``read`` makes of an object; the path of an error begins outside of the object."""
     try:
         return read(value)
-    except Wrong as wrong:
+    except Unreadable as wrong:
         raise wrong.inside(*path) from None

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from gateway.mparticle import names
 from gateway.mparticle.fields import (
     Fields,
-    Own,
+    SenderName,
     as_token,
     each,
     expected,
@@ -101,7 +101,7 @@ def mapped(fields: Fields, name: str, rename: Callable[[str], str] = str) -> Ide
     if type(posted) is not dict:
         raise expected("an object or an array", posted, name)
     found = (
-        named(rename(type), None if value is None else as_token(value, name, Own(type)))
+        named(rename(type), None if value is None else as_token(value, name, SenderName(type)))
         for type, value in posted.items()
     )
     return tuple(identity for identity in found if identity)
@@ -157,7 +157,7 @@ def _subject_named(type: str, value: Any, name: str) -> Identity | None:
 
     if value is None:
         return None
-    return within(one, value if isinstance(value, dict) else {"value": value}, name, Own(type))
+    return within(one, value if isinstance(value, dict) else {"value": value}, name, SenderName(type))
 
 
 def _subject_listed(fields: Fields) -> Identity | None:

@@ -72,7 +72,7 @@ class Malformed(Exception):
         self.where = where
 
 
-class TooMuch(Malformed):
+class Oversized(Malformed):
     """A body can be read, but its parts would take far more room than it has itself."""
 
 

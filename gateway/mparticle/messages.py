@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway.mparticle.fields import Fields, Own, Path, Wrong, expected, text
+from gateway.mparticle.fields import Fields, Path, SenderName, Unreadable, expected, text
 from gateway.mparticle.identities import NO_DEVICE
 from gateway.mparticle.json import OUT_OF_RANGE, SPACE, Members, decode, elements, kind_of, unbounded
 from gateway.sdk import Batch
@@ -32,7 +32,7 @@ def word_of(members: Members, name: str) -> str:
 def plain(members: Members, *, but: Collection[str] = (), without: Collection[Path] = ()) -> Fields:
     """The members' values, ``but`` for those that are left as bytes, ``without`` what lies at some paths.
 
-    Raises Wrong for a number beyond all bounds.
+    Raises Unreadable for a number beyond all bounds.
     """
     try:
         fields = {name: decode(raw) for name, raw in members.items() if name not in but}
@@ -42,7 +42,7 @@ def plain(members: Members, *, but: Collection[str] = (), without: Collection[Pa
 
 
 def opened(raw: msgspec.Raw, *, without: Collection[Path] = ()) -> Fields:
-    """An object's fields, as ``plain`` has those of a message. Raises Wrong, with no path where it is no object."""
+    """Return the fields of an object as ``plain`` does. Raises Unreadable, without a path if it is no object."""
     try:
         value = decode(raw)
         if type(value) is dict and not without:
@@ -55,13 +55,13 @@ def opened(raw: msgspec.Raw, *, without: Collection[Path] = ()) -> Fields:
 
 
 def _bounded(fields: Fields, without: Collection[Path]) -> Fields:
-    """The fields without what lies at some paths. Raises Wrong where a number is out of range."""
+    """The fields without what lies at some paths. Raises Unreadable where a number is out of range."""
     for path in without:
         _remove(fields, path)
     for name, value in fields.items():
         inner = _out_of_range(value)
         if inner is not None:
-            raise Wrong("a number out of range", name if name.isidentifier() else Own(name), *inner)
+            raise Unreadable("a number out of range", name if name.isidentifier() else SenderName(name), *inner)
     return fields
 
 
@@ -88,14 +88,14 @@ def _out_of_range(value: Any) -> Path | None:
     for key, one in inside:
         found = _out_of_range(one)
         if found is not None:
-            return (Own(key) if type(key) is str else key, *found)
+            return (SenderName(key) if type(key) is str else key, *found)
     return None
 
 
 def array(members: Members, name: str) -> list[msgspec.Raw]:
     """Return a member's elements, as bytes; none where it is absent, null or an empty object.
 
-    Raises Wrong where it is no array.
+    Raises Unreadable where it is no array.
     """
     raw = members.get(name)
     if raw is None:
@@ -105,7 +105,7 @@ def array(members: Members, name: str) -> list[msgspec.Raw]:
     except msgspec.DecodeError:
         if bytes(raw).translate(None, SPACE) == b"{}":
             return []
-        raise Wrong(f"expected an array, got {kind_of(raw)}", name) from None
+        raise Unreadable(f"expected an array, got {kind_of(raw)}", name) from None
 
 
 def stamp(fields: Fields, name: str) -> str | None:

@@ -8,9 +8,9 @@ import msgspec
 
 from gateway.facts import is_bare
 from gateway.mparticle import names
-from gateway.mparticle.decoding import Dialect, Head
+from gateway.mparticle.decoding import Dialect, EventHead
 from gateway.mparticle.event_common import CHANGES
-from gateway.mparticle.fields import Wrong
+from gateway.mparticle.fields import Unreadable
 from gateway.mparticle.identities import identity_key
 from gateway.mparticle.messages import Message
 from gateway.sdk import AttributeChange, Batch, Identity, IdentityChange, User
@@ -119,14 +119,14 @@ def _weighed(said: Message, dialect: Dialect) -> tuple[int, list[str]]:
     return facts or is_bare(batch), ids
 
 
-def _head(raw: msgspec.Raw, dialect: Dialect) -> Head | None:
+def _head(raw: msgspec.Raw, dialect: Dialect) -> EventHead | None:
     try:
         return dialect.head(raw)
     except msgspec.DecodeError:
         return None
 
 
-def _may_tell_changes(head: Head | None) -> bool:
+def _may_tell_changes(head: EventHead | None) -> bool:
     return head is None or (type(head.type) is str and head.type.lower() in CHANGES)
 
 
@@ -134,7 +134,7 @@ def _changes(raw: msgspec.Raw, index: int, batch: Batch, dialect: Dialect) -> se
     """The kinds of changes that an entry tells of; None where it is an event, or cannot be read."""
     try:
         kinds: set[type] = {type(one) for one in dialect.read_event(raw, index, batch)}
-    except Wrong:
+    except Unreadable:
         return None
     return kinds if kinds <= {AttributeChange, IdentityChange} else None
 

@@ -11,11 +11,11 @@ import msgspec
 
 from gateway.mparticle.decoding import DIALECTS
 from gateway.mparticle.events_batch import message as events_batch
-from gateway.mparticle.fields import Wrong, known_id, required, text, word
+from gateway.mparticle.fields import Unreadable, known_id, required, text, word
 from gateway.mparticle.firehose import audiences
 from gateway.mparticle.firehose import message as firehose
 from gateway.mparticle.firehose.fast import parse_fast
-from gateway.mparticle.json import Malformed, Members, TooMuch, encode, kind_of, members, opened, sound
+from gateway.mparticle.json import Malformed, Members, Oversized, encode, kind_of, members, opened, sound
 from gateway.mparticle.messages import Message, plain, word_of
 from gateway.mparticle.parts import Part, part
 
@@ -77,7 +77,7 @@ def parse_full(body: bytes) -> Post:
     body, document = opened(body)
     try:
         return _bulk(document) if isinstance(document, list) else _message(document, body)
-    except Wrong as wrong:
+    except Unreadable as wrong:
         raise Malformed(wrong.problem, wrong.where) from None
 
 
@@ -161,7 +161,7 @@ BLANK = {"object": msgspec.Raw(b"{}"), "array": msgspec.Raw(b"[]"), "string": ms
 
 
 def _firehose_users(kind: str, stored: Members, body: bytes, message: str) -> Iterator[tuple[Message, bytes]]:
-    """Yield the message about each user, and a body that holds no more than that. Raises Wrong."""
+    """Yield the message about each user, and a body that holds no more than that. Raises Unreadable."""
     if kind == "module_registration_request":
         return
     if kind != "audience_membership_change_request":
@@ -171,21 +171,23 @@ def _firehose_users(kind: str, stored: Members, body: bytes, message: str) -> It
     batch, profiles = firehose.said({**envelope, **_only(stored, "user_profiles")}, id=message, part=0)
     start = encode(envelope)[:-1] + b',"user_profiles":['
     if len(start) * len(profiles) > MAX_TIMES * max(len(body), SMALL):
-        raise TooMuch("too many profiles for so large an envelope: each is stored in one of its own", "$.user_profiles")
+        raise Oversized(
+            "too many profiles for so large an envelope: each is stored in one of its own", "$.user_profiles"
+        )
     for number, profile in enumerate(profiles):
         member = audiences.member(msgspec.structs.replace(batch, part=number), profile)
         yield Message(member), b"%b%b]}" % (start, profile)
 
 
 def _bulk(batches: list[msgspec.Raw]) -> Post:
-    """An array of Events batches. Those that cannot be read are set aside. Raises Wrong where none can be read."""
+    """An array of Events batches. Those that cannot be read are set aside. Raises Unreadable where none can be read."""
     read: list[tuple[str | None, Part | None]] = []
     unreadable: list[msgspec.Raw] = []
-    problems: list[Wrong] = []
+    problems: list[Unreadable] = []
     for number, raw in enumerate(batches):
         try:
             read.append(_element(raw, number))
-        except Wrong as wrong:
+        except Unreadable as wrong:
             unreadable.append(raw)
             if len(unreadable) <= TOLD:
                 problems.append(wrong.bare())
@@ -196,7 +198,7 @@ def _bulk(batches: list[msgspec.Raw]) -> Post:
     return _events([*read, (None, _set_aside(unreadable, problems))])
 
 
-def _set_aside(unreadable: list[msgspec.Raw], wrong: list[Wrong]) -> Part:
+def _set_aside(unreadable: list[msgspec.Raw], wrong: list[Unreadable]) -> Part:
     """The one part of all batches that cannot be read. Its body is an array: of what is wrong, and of the batches.
 
     Each is a fact that could not be read, and so is, beyond a few of them, the rest.
@@ -228,14 +230,14 @@ def _element(raw: msgspec.Raw, number: int) -> tuple[str, Part | None]:
     try:
         document = members(raw)
     except msgspec.DecodeError:
-        raise Wrong(f"expected an object, got {kind_of(raw)}", number) from None
+        raise Unreadable(f"expected an object, got {kind_of(raw)}", number) from None
     if word_of(document, "type") in firehose.REQUESTS:
-        raise Wrong("a Firehose message cannot be part of an array", number)
+        raise Unreadable("a Firehose message cannot be part of an array", number)
     if document and document.keys().isdisjoint(events_batch.MARKS):
-        raise Wrong(_unrecognised(document), number)
+        raise Unreadable(_unrecognised(document), number)
     try:
         return _batch(document, bytes(raw), number)
-    except Wrong as wrong:
+    except Unreadable as wrong:
         raise wrong.inside(number) from None
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from gateway.facts import iter_facts
-from gateway.mparticle.fields import Fields, Path, Wrong, shown
+from gateway.mparticle.fields import Fields, Path, Unreadable, shown
 from gateway.sdk import Batch, Quarantined
 
 ADDRESSED = frozenset(
@@ -35,27 +35,27 @@ MOST = 20
 """The most parts that are quarantined before the message counts as unreadable."""
 
 
-class Opening(Protocol):
-    """Opens a message anew, without the values that lie at some paths. Raises Wrong."""
+class Reopen(Protocol):
+    """Opens a message anew, without the values that lie at some paths. Raises Unreadable."""
 
     def __call__(self, *, without: Collection[Path]) -> Fields:
         """Its fields."""
 
 
 def tolerant(
-    read: Callable[[Fields], Batch], opening: Opening, *outer: str | int, beside: Collection[msgspec.Raw] = ()
+    read: Callable[[Fields], Batch], opening: Reopen, *outer: str | int, beside: Collection[msgspec.Raw] = ()
 ) -> Batch:
     """The batch that ``read`` makes of a message, what it cannot read quarantined; ``outer`` is where that lies.
 
-    Reading starts anew without the part that was wrong, so that readers need not know of it. Raises Wrong
+    Reading starts anew without the part that was wrong, so that readers need not know of it. Raises Unreadable
     where that part is one that cannot be done without, and where the rest says nothing: neither the batch, nor
     what the message holds ``beside`` it.
     """
-    aside: dict[Path, Wrong] = {}
+    aside: dict[Path, Unreadable] = {}
     while True:
         try:
             batch = read(opening(without=aside))
-        except Wrong as wrong:
+        except Unreadable as wrong:
             aside[_part(wrong, aside)] = wrong.bare()
         else:
             break
@@ -66,7 +66,7 @@ def tolerant(
     return _quarantining(batch, aside, outer)
 
 
-def _part(wrong: Wrong, aside: Collection[Path]) -> Path:
+def _part(wrong: Unreadable, aside: Collection[Path]) -> Path:
     """The part to set aside: the value alone, or the element or the sender's own member in which it lies."""
     path = wrong.path
     part = path[: next((end for end, step in enumerate(path, 1) if type(step) is not str), len(path))]
@@ -77,7 +77,7 @@ def _part(wrong: Wrong, aside: Collection[Path]) -> Path:
     return part
 
 
-def _quarantining(batch: Batch, aside: dict[Path, Wrong], outer: Path) -> Batch:
+def _quarantining(batch: Batch, aside: dict[Path, Unreadable], outer: Path) -> Batch:
     """The batch, with what was set aside; of several that go by one name, all but the first have a number."""
     names: dict[str, int] = {}
     quarantined = []

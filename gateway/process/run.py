@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from gateway import log
-from gateway.settings import Settings, load
+from gateway.settings import Configuration, load
 
 MAX_DESCRIPTORS = 65_536
-Role = Callable[[Settings, asyncio.Event], Awaitable[None]]
+Role = Callable[[Configuration, asyncio.Event], Awaitable[None]]
 
 
 def run_role(role: Role, file: Path | None, *, supervised: bool) -> None:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from gateway.log import logger
 from gateway.plugins import blackbox
 from gateway.plugins.blackbox import Blackbox, RunningHook
-from gateway.settings import ConfigurationError, Settings
+from gateway.settings import Configuration, ConfigurationError
 
 BACKLOG = 2048
 PATIENCE_S = 5.0
@@ -152,7 +152,7 @@ async def end_hung_hooks(child: Child, box: Blackbox, most_s: float, *, look_s: 
 
 
 async def supervise(
-    settings: Settings, file: Path | None, listeners: Sequence[socket.socket], *, dispatch: bool
+    settings: Configuration, file: Path | None, listeners: Sequence[socket.socket], *, dispatch: bool
 ) -> None:
     """Run every role until SIGTERM or SIGINT, then stop: no new posts, what is in hand finished, within a bound."""
     base = [sys.executable, "-P", "-m", "gateway", "serve", "--supervised", *(["-c", str(file)] if file else [])]

@@ -1,27 +1,27 @@
 """Configuration: one TOML file, overridden by secret files and by the environment."""
 
 from gateway.settings.load import (
-    Accounts,
+    AccountsSettings,
+    Configuration,
     ConfigurationError,
     ConnectionSettings,
-    Delivery,
-    Ingress,
-    Journal,
-    Log,
-    Rules,
-    Settings,
+    DeliverySettings,
+    IngressSettings,
+    JournalSettings,
+    LogSettings,
+    RulesSettings,
     load,
 )
 
 __all__ = [
-    "Accounts",
+    "AccountsSettings",
+    "Configuration",
     "ConfigurationError",
     "ConnectionSettings",
-    "Delivery",
-    "Ingress",
-    "Journal",
-    "Log",
-    "Rules",
-    "Settings",
+    "DeliverySettings",
+    "IngressSettings",
+    "JournalSettings",
+    "LogSettings",
+    "RulesSettings",
     "load",
 ]

@@ -42,7 +42,7 @@ class ConfigurationError(Exception):
     """
 
     def __init__(
-        self, problems: list[str], rest: Settings | None = None, doubtful: frozenset[str] = frozenset()
+        self, problems: list[str], rest: Configuration | None = None, doubtful: frozenset[str] = frozenset()
     ) -> None:
         super().__init__("; ".join(problems))
         self.problems, self.rest, self.doubtful = problems, rest, doubtful
@@ -94,7 +94,7 @@ def _postgres_url(value: str) -> str:
     return value
 
 
-class Ingress(Section):
+class IngressSettings(Section):
     """``[ingress]``: the endpoint that mParticle posts to."""
 
     bind: Annotated[str, AfterValidator(_bind)] = Field(
@@ -116,7 +116,7 @@ class Ingress(Section):
     shutdown_s: float = Field(10.0, gt=0, description="Time limit for finishing open requests and calls at a stop.")
 
     @model_validator(mode="after")
-    def _has_authorization(self) -> Ingress:
+    def _has_authorization(self) -> IngressSettings:
         if not self.authorization and not self.anonymous:
             raise ValueError("authorization is empty: give at least one value, or set anonymous = true")
         if any(not value.get_secret_value().strip() for value in self.authorization):
@@ -124,7 +124,7 @@ class Ingress(Section):
         return self
 
 
-class Journal(Section):
+class JournalSettings(Section):
     """``[journal]``: the database that stores accepted messages until delivery, and for some time afterwards."""
 
     url: Annotated[str, AfterValidator(_journal_url)] = Field(
@@ -160,7 +160,7 @@ def _sealing_key(value: SecretStr) -> SecretStr:
 SEALING_KEY_BYTES = 32
 
 
-class Accounts(Section):
+class AccountsSettings(Section):
     """``[accounts]``: encryption of the accounts' settings that messages bring."""
 
     sealing_keys: tuple[Annotated[SecretStr, AfterValidator(_sealing_key)], ...] = Field(
@@ -173,7 +173,7 @@ class Accounts(Section):
         return [b64decode(key.get_secret_value()) for key in self.sealing_keys]
 
 
-class Delivery(Section):
+class DeliverySettings(Section):
     """``[delivery]``: concurrency, retries and limits of deliveries."""
 
     in_flight: int = Field(64, ge=1, description="Lanes of one connection that are worked on at the same time.")
@@ -193,7 +193,7 @@ class Delivery(Section):
     )
 
 
-class Log(Section):
+class LogSettings(Section):
     """``[log]``: the log, on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level to write.")
@@ -236,7 +236,7 @@ class ConnectionSettings(Section):
     changes: tuple[Change, ...] = Field((), description="Changes of names and values, in order, after the filter.")
 
 
-class Rules(Section):
+class RulesSettings(Section):
     """``[rules]``: packages that rewrite batches before planning."""
 
     packages: tuple[str, ...] = Field((), description="Entry points in the group gateway.rules, applied in this order.")
@@ -260,19 +260,19 @@ def _name(value: str) -> str:
     return value
 
 
-class Settings(BaseSettings):
+class Configuration(BaseSettings):
     """The whole configuration. Build it with ``load``."""
 
     model_config = SettingsConfigDict(
         extra="forbid", frozen=True, env_prefix="GATEWAY_", env_nested_delimiter="__", hide_input_in_errors=True
     )
 
-    ingress: Ingress
-    journal: Journal = Journal()
-    accounts: Accounts = Accounts()
-    delivery: Delivery = Delivery()
-    log: Log = Log()
-    rules: Rules = Rules()
+    ingress: IngressSettings
+    journal: JournalSettings = JournalSettings()
+    accounts: AccountsSettings = AccountsSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    log: LogSettings = LogSettings()
+    rules: RulesSettings = RulesSettings()
     connections: dict[Annotated[str, AfterValidator(_name)], ConnectionSettings] = {}
 
     @property
@@ -288,7 +288,7 @@ class Settings(BaseSettings):
             )
 
 
-def load(file: Path | None, environ_secrets: str | None = None) -> Settings:
+def load(file: Path | None, environ_secrets: str | None = None) -> Configuration:
     """Read the configuration from a TOML file, secret files and the environment, the later winning.
 
     Raises ConfigurationError with every problem found, each naming its key.
@@ -302,7 +302,7 @@ def load(file: Path | None, environ_secrets: str | None = None) -> Settings:
         raise ConfigurationError([f"GATEWAY_SECRETS_DIR: {secrets} is not a directory"])
     unknown = [f"{name}: no such setting" for name in os.environ if _is_misspelt(name)]
     try:
-        settings = with_sources(Settings, file, secrets, loaded)()  # the sources give its values
+        settings = with_sources(Configuration, file, secrets, loaded)()  # the sources give its values
     except ValidationError as error:
         doubtful = frozenset(str(item["loc"][0]) for item in error.errors(include_input=False))
         found = list_problems(error, given_by=lambda place: find_text_source(place, secrets))
@@ -316,16 +316,16 @@ def load(file: Path | None, environ_secrets: str | None = None) -> Settings:
     return settings
 
 
-def _rest(loaded: Mapping[str, Any], doubtful: frozenset[str]) -> Settings:
+def _rest(loaded: Mapping[str, Any], doubtful: frozenset[str]) -> Configuration:
     """Return the settings of the sections without problems; of doubtful connections their plugin and its settings."""
-    fine: dict[str, Any] = {"ingress": Ingress(anonymous=True)}
-    for name, field in Settings.model_fields.items():
+    fine: dict[str, Any] = {"ingress": IngressSettings(anonymous=True)}
+    for name, field in Configuration.model_fields.items():
         if name in loaded and name not in doubtful:
             section: Any = field.annotation
             fine[name] = TypeAdapter(section).validate_python(loaded[name])
     if "connections" in doubtful:
         fine["connections"] = _connections_without_filters(loaded.get("connections"))
-    return Settings.model_construct(**fine)
+    return Configuration.model_construct(**fine)
 
 
 def _connections_without_filters(connections: object) -> dict[str, ConnectionSettings]:
@@ -343,4 +343,4 @@ PLUGIN_KEYS = ("plugin", "credentials", "settings")
 def _is_misspelt(name: str) -> bool:
     """Return whether a variable names a setting that does not exist. Without two underscores it may not be ours."""
     top, levels, _ = name.removeprefix("GATEWAY_").partition("__")
-    return name.startswith("GATEWAY_") and bool(levels) and top.lower() not in Settings.model_fields
+    return name.startswith("GATEWAY_") and bool(levels) and top.lower() not in Configuration.model_fields

@@ -26,7 +26,7 @@ from support.postgres_server import postgres_server
 from gateway.journal.engines import open_journal, prepare
 from gateway.journal.postgres import claim
 from gateway.journal.types import Entry, Finished, Outcome, Settlement, hash64, hash128, hash_ref
-from gateway.settings import Journal
+from gateway.settings import JournalSettings
 
 BODY = (b'{"type":"event_processing_request","padding":"' + b"lorem ipsum 0123456789 " * 260)[:6000]
 DONE = (Outcome("identities", "delivered"), Outcome("event", "delivered"))
@@ -162,8 +162,8 @@ async def show_claim(journal):
 def engines():
     with tempfile.TemporaryDirectory() as directory, postgres_server(fsync="on", shared_buffers="256MB") as server:
         yield {
-            "SQLite": (Journal(url=f"sqlite:///{directory}/bench.db"), None),
-            "PostgreSQL": (Journal(url=server.url(server.new_database())), server),
+            "SQLite": (JournalSettings(url=f"sqlite:///{directory}/bench.db"), None),
+            "PostgreSQL": (JournalSettings(url=server.url(server.new_database())), server),
         }
 
 

@@ -17,7 +17,7 @@ from gateway.ingest.entries import read_entries
 from gateway.journal.engines import open_journal, prepare
 from gateway.journal.sqlite import schema
 from gateway.journal.types import Entry
-from gateway.settings import Journal
+from gateway.settings import JournalSettings
 
 LEASE_S = 1.0
 BALANCE = """
@@ -47,7 +47,7 @@ def old_entries(bodies: Sequence[bytes], salt: bytes) -> list[Entry]:
     return [replace(entry, received_ms=entry.received_ms - LONG_AGO_MS) for entry in entries]
 
 
-def fill(settings: Journal, backlog: Sequence[bytes], connections: Sequence[str]) -> None:
+def fill(settings: JournalSettings, backlog: Sequence[bytes], connections: Sequence[str]) -> None:
     """Make a journal of the newest version, with a backlog in it, through the port."""
 
     async def filling() -> None:
@@ -99,11 +99,13 @@ class Sqlite:
 
     name = "sqlite"
 
-    def settings(self, directory: Path) -> Journal:
+    def settings(self, directory: Path) -> JournalSettings:
         """Where the journal of a schedule shall be."""
-        return Journal(url=f"sqlite:///{directory}/gateway.db")
+        return JournalSettings(url=f"sqlite:///{directory}/gateway.db")
 
-    def make(self, settings: Journal, age: int | None, backlog: Sequence[bytes], connections: Sequence[str]) -> None:
+    def make(
+        self, settings: JournalSettings, age: int | None, backlog: Sequence[bytes], connections: Sequence[str]
+    ) -> None:
         """Make a journal that holds a backlog: of an older version's schema, or (None) as the newest makes it."""
         if age is None:
             fill(settings, backlog, connections)
@@ -118,7 +120,7 @@ class Sqlite:
                 database.executemany(statement, [{"connection": name} for name in connections])
             database.commit()
 
-    def balances(self, settings: Journal) -> Balances | None:
+    def balances(self, settings: JournalSettings) -> Balances | None:
         """The balance of each connection now; None where there is no journal yet, or it cannot be read now.
 
         It only reads, and is never the one to find out what a crash left behind: that is the gateway's own part.
@@ -130,12 +132,12 @@ class Sqlite:
         except sqlite3.OperationalError:
             return None
 
-    def ledger(self, settings: Journal) -> list[tuple[str, int, str, str]]:
+    def ledger(self, settings: JournalSettings) -> list[tuple[str, int, str, str]]:
         """Message, part, connection and outcomes (JSON) of everything that has its words."""
         with closing(self._open(settings)) as database:
             return database.execute(LEDGER).fetchall()
 
-    def values(self, settings: Journal) -> Iterator[bytes]:
+    def values(self, settings: JournalSettings) -> Iterator[bytes]:
         """Everything stored, value by value: in the file, one may lie in pieces."""
         with closing(self._open(settings)) as database:
             tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -143,14 +145,14 @@ class Sqlite:
                 for row in database.execute(f"SELECT * FROM {table}"):
                     yield from map(as_bytes, row)
 
-    def forget(self, settings: Journal) -> None:
+    def forget(self, settings: JournalSettings) -> None:
         """A file goes with its directory."""
 
     def close(self) -> None:
         """Let go of it."""
 
     @staticmethod
-    def _open(settings: Journal) -> sqlite3.Connection:
+    def _open(settings: JournalSettings) -> sqlite3.Connection:
         return sqlite3.connect(settings.url.removeprefix("sqlite:///"))
 
 
@@ -165,19 +167,21 @@ class Postgres:
         self._runner = asyncio.Runner()
         self._open: dict[str, Any] = {}
 
-    def settings(self, directory: Path) -> Journal:
+    def settings(self, directory: Path) -> JournalSettings:
         """Where the journal of a schedule shall be."""
         with self._lock:
-            return Journal(url=self._server.url(self._server.new_database()), lease_s=LEASE_S)
+            return JournalSettings(url=self._server.url(self._server.new_database()), lease_s=LEASE_S)
 
-    def make(self, settings: Journal, age: int | None, backlog: Sequence[bytes], connections: Sequence[str]) -> None:
+    def make(
+        self, settings: JournalSettings, age: int | None, backlog: Sequence[bytes], connections: Sequence[str]
+    ) -> None:
         """Make a journal that holds a backlog: of an older version's schema, or (None) as the newest makes it."""
         if age is None:
             fill(settings, backlog, connections)
         else:
             self._runner.run(self._make_older(settings.url, age, older_rows(backlog), connections))
 
-    def balances(self, settings: Journal) -> Balances | None:
+    def balances(self, settings: JournalSettings) -> Balances | None:
         """The balance of each connection now; None where there is no journal yet."""
         from gateway.journal.postgres.link import TROUBLE
 
@@ -187,17 +191,17 @@ class Postgres:
             return None
         return {name: tuple(map(int, counts)) for name, *counts in rows}
 
-    def ledger(self, settings: Journal) -> list[tuple[str, int, str, str]]:
+    def ledger(self, settings: JournalSettings) -> list[tuple[str, int, str, str]]:
         """Message, part, connection and outcomes (JSON) of everything that has its words."""
         return [tuple(row) for row in self._ask(settings, LEDGER)]
 
-    def values(self, settings: Journal) -> Iterator[bytes]:
+    def values(self, settings: JournalSettings) -> Iterator[bytes]:
         """Everything stored, value by value."""
         for (table,) in self._ask(settings, "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"):
             for row in self._ask(settings, f"SELECT * FROM {table}"):
                 yield from map(as_bytes, row)
 
-    def forget(self, settings: Journal) -> None:
+    def forget(self, settings: JournalSettings) -> None:
         """Drop the database of a schedule that is over."""
         connection = self._open.pop(settings.url, None)
         if connection is not None:
@@ -208,7 +212,7 @@ class Postgres:
         """Let go of it."""
         self._runner.close()
 
-    def _ask(self, settings: Journal, statement: str) -> list[Any]:
+    def _ask(self, settings: JournalSettings, statement: str) -> list[Any]:
         return self._runner.run(self._asked(settings.url, statement))
 
     async def _make_older(self, url: str, age: int, rows: list[list[Any]], connections: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from crash.failpoints import POINTS, Fuse
 from crash.schedules import Schedule
 from crash.vendors import Credentials
 
-from gateway.settings import Journal
+from gateway.settings import JournalSettings
 
 OUTSIDE = tuple(name for name, point in POINTS.items() if point.role == "outside")
 HERE = Path(__file__).parent.parent
@@ -97,7 +97,7 @@ class Gateway:
         nursery: Nursery,
         directory: Path,
         schedule: Schedule,
-        journal: Journal,
+        journal: JournalSettings,
         vendors: dict[str, str],
         given: Credentials,
     ) -> None:

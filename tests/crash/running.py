@@ -16,7 +16,7 @@ from crash.gateways import Broken, Gateway, Nursery
 from crash.schedules import CONNECTIONS, Message, Schedule
 from crash.vendors import Chaotic, Credentials, vendors
 
-from gateway.settings import Journal
+from gateway.settings import JournalSettings
 from gateway.testing import running
 
 MAX_S = 90.0
@@ -137,7 +137,7 @@ class Experiment:
         self,
         schedule: Schedule,
         engine: Sqlite | Postgres,
-        journal: Journal,
+        journal: JournalSettings,
         gateway: Gateway,
         here: dict[str, Chaotic],
     ) -> None:

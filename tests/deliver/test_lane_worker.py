@@ -30,7 +30,7 @@ from gateway.sdk import (
     rejected,
     retry,
 )
-from gateway.settings import Delivery
+from gateway.settings import DeliverySettings
 from gateway.testing import connection
 
 pytestmark = pytest.mark.anyio
@@ -106,7 +106,7 @@ class Bench:
             connection=one,
             sender=Sender(one, httpx.MockTransport(self.partner), now_ms=lambda: self.now, guard=guard),
             gates=self.gates,
-            delivery=Delivery(retry_first_s=1, retry_most_s=60, **delivery),
+            delivery=DeliverySettings(retry_first_s=1, retry_most_s=60, **delivery),
             stopping=lambda: self.stopping,
             guard=guard,
         )

@@ -19,7 +19,7 @@ from gateway.journal.types import Item, Lane, Outcome
 from gateway.plan import FactPlan, ItemPlan
 from gateway.plugins.watchdog import Watchdog
 from gateway.sdk import Call, Destination, Pool, Settings, delivered, hookimpl, rejected, retry
-from gateway.settings import Delivery
+from gateway.settings import DeliverySettings
 from gateway.testing import connection
 
 pytestmark = pytest.mark.anyio
@@ -80,7 +80,7 @@ class Bench:
             connection=one,
             sender=Sender(one, httpx.MockTransport(self.partner), now_ms=self.now_ms, guard=guard),
             gates=self.gates,
-            delivery=Delivery(retry_first_s=1),
+            delivery=DeliverySettings(retry_first_s=1),
             stopping=lambda: self.stopping,
             guard=guard,
         )

@@ -19,7 +19,7 @@ from gateway.journal.engines import open_journal, prepare
 from gateway.journal.types import hash_ref
 from gateway.plugins import blackbox
 from gateway.sdk import Call, Destination, Remember, Settings, Skip, hookimpl
-from gateway.settings import ConnectionSettings, Delivery, Journal, Rules
+from gateway.settings import ConnectionSettings, DeliverySettings, JournalSettings, RulesSettings
 from gateway.testing import connection
 
 EVERYTHING = {"login_identities": [], "max_age_hours": 0, "filter": {"new_data_points": True}}
@@ -27,7 +27,7 @@ EVERYTHING = {"login_identities": [], "max_age_hours": 0, "filter": {"new_data_p
 
 @pytest.fixture
 async def journal(tmp_path, anyio_backend):
-    settings = Journal(url=f"sqlite:///{tmp_path}/journal.db")
+    settings = JournalSettings(url=f"sqlite:///{tmp_path}/journal.db")
     await prepare(settings)
     opened = await open_journal(settings)
     assert await opened.take_over()
@@ -95,7 +95,7 @@ class Bench:
         self.time = Time()
         self.clock = Clock(self.time.wall, self.time.steady)
         self.box = blackbox.Blackbox(blackbox.allocate_memory())
-        self.delivery = Delivery(**{"retry_first_s": 1, "retry_most_s": 60, **delivery})
+        self.delivery = DeliverySettings(**{"retry_first_s": 1, "retry_most_s": 60, **delivery})
         self.restart()
 
     def restart(self):
@@ -103,7 +103,7 @@ class Bench:
         shared = SharedParts(
             journal=self.journal,
             delivery=self.delivery,
-            rules=load_rewriter(Rules()),
+            rules=load_rewriter(RulesSettings()),
             catalog=Catalog(),
             box=self.box,
             clock=self.clock,

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.dispatch.hosting import HostedDispatcher
-from gateway.journal.types import JournalUnavailable, Sealed
+from gateway.journal.types import JournalUnavailable, SealedSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -16,7 +16,9 @@ class Journal:
     is_away = True
 
     async def sealed(self, connection):
-        return Sealed(connection=connection, print=b"1", sealed=b"{}", told_ms=0, received_ms=0, trouble="unreadable")
+        return SealedSettings(
+            connection=connection, print=b"1", sealed=b"{}", told_ms=0, received_ms=0, trouble="unreadable"
+        )
 
     async def note_trouble(self, *_):
         if self.is_away:

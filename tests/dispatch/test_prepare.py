@@ -13,7 +13,7 @@ from gateway.govern.rewrite import load_rewriter
 from gateway.journal.replays import ReplayOrigin
 from gateway.journal.types import Item, Outcome
 from gateway.plugins.watchdog import Watchdog
-from gateway.settings import Rules
+from gateway.settings import RulesSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +51,7 @@ class Lookup:
 @pytest.fixture
 def prepared(post):
     """Prepare an item: ``prepared(lookup, again=...)``."""
-    planner = make_planner(post, load_rewriter(Rules()), Watchdog(2.0), Clock())
+    planner = make_planner(post, load_rewriter(RulesSettings()), Watchdog(2.0), Clock())
 
     async def make(lookup, *, remembered=None, **fields):
         item = Item(

@@ -3,14 +3,14 @@
 import pytest
 from support.journal_words import claim, finish, ref
 
-from gateway.dispatch.replay import Pace, ReplayRunner, Targets
+from gateway.dispatch.replay import Pace, ReplayRunner, ReplayTargets
 from gateway.journal.engines import open_journal, prepare
 from gateway.journal.replays import DIALECT, Replay, ReplayOrigin, Selection, wrapped
 from gateway.journal.types import Entry, Outcome, hash64, hash128
 from gateway.mparticle.decoding import decode
 from gateway.plan import make_call_id
 from gateway.sdk import Batch
-from gateway.settings import Journal
+from gateway.settings import JournalSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +32,7 @@ class Clock:
 
 @pytest.fixture
 async def journal(tmp_path, anyio_backend):
-    settings = Journal(url=f"sqlite:///{tmp_path}/journal.db")
+    settings = JournalSettings(url=f"sqlite:///{tmp_path}/journal.db")
     await prepare(settings)
     opened = await open_journal(settings)
     assert await opened.take_over()
@@ -69,7 +69,7 @@ def make_runner(journal, replay, clock, *, told=None, pressure=None, configured=
     return ReplayRunner(
         journal=journal,
         replay=replay,
-        targets=Targets(journal=journal, configured=frozenset(configured), hosted=frozenset()),
+        targets=ReplayTargets(journal=journal, configured=frozenset(configured), hosted=frozenset()),
         pace=Pace(rate=replay.rate, clock=clock, sleep=clock.sleep),
         now_ms=lambda: 9_000,
         find_pressure=pressure or none,

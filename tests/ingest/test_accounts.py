@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gateway.ingest.accounts import KEPT_AGAIN_MS, AccountRouter, written
-from gateway.journal.types import Sealed
+from gateway.journal.types import SealedSettings
 from gateway.mparticle.posts import read
 from gateway.sealing import Sealer
 
@@ -27,7 +27,7 @@ class Known:
 
 def kept(settings=SETTINGS, connection="loyalty/7", *, told_ms=NOW, received_ms=NOW, trouble=""):
     sealer, plain = Sealer([b"n" * 32]), written(settings)
-    return Sealed(
+    return SealedSettings(
         connection=connection,
         print=sealer.print(plain, connection),
         sealed=sealer.seal(plain, connection),

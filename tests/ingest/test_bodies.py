@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ingest.bodies import Allowance, Body, ClientGone, Patience, Refused, inflate
+from gateway.ingest.bodies import Allowance, Body, BodyRefused, BodyTimer, ClientGone, inflate
 
 pytestmark = pytest.mark.anyio
 MOST = 1_000
@@ -27,7 +27,7 @@ def receiving(*chunks, gone=False):
 
 async def read(*chunks, headers=(), allowance=None, **how):
     with Body(headers, MOST, allowance or Allowance(10_000)) as body:
-        return await body.read(receiving(*chunks, **how), Patience(5.0))
+        return await body.read(receiving(*chunks, **how), BodyTimer(5.0))
 
 
 async def test_chunks_are_joined():
@@ -75,21 +75,21 @@ PACKED = gzip.compress(b"hello")
     ],
 )
 async def test_what_cannot_be_taken_is_refused(chunks, headers, status):
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(BodyRefused) as refused:
         await read(*chunks, headers=headers)
     assert refused.value.status == status
 
 
 async def test_a_declared_length_is_believed_before_anything_is_read():
-    with Body([(b"content-length", b"104857600")], MOST, Allowance(10_000)) as body, pytest.raises(Refused):
-        await body.read(None, Patience(5.0))
+    with Body([(b"content-length", b"104857600")], MOST, Allowance(10_000)) as body, pytest.raises(BodyRefused):
+        await body.read(None, BodyTimer(5.0))
 
 
 async def test_a_bomb_is_refused_before_it_is_inflated():
     bomb = gzip.compress(b"\0" * 900_000)
     assert len(bomb) < MOST
     allowance = Allowance(10_000)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(BodyRefused) as refused:
         await read(bomb, headers=[(b"content-encoding", b"gzip")], allowance=allowance)
     assert refused.value.status == 413
 
@@ -102,8 +102,8 @@ async def test_a_client_that_goes_away_is_told_from_one_that_ends():
 async def test_what_is_in_hand_is_bounded_and_given_back():
     allowance = Allowance(1_500)
     with Body([], MOST, allowance) as first:
-        await first.read(receiving(b"x" * 1_000), Patience(5.0))
-        with pytest.raises(Refused) as refused:
+        await first.read(receiving(b"x" * 1_000), BodyTimer(5.0))
+        with pytest.raises(BodyRefused) as refused:
             await read(b"x" * 1_000, allowance=allowance)
         assert refused.value.status == 503
     assert await read(b"x" * 1_000, allowance=allowance) == b"x" * 1_000
@@ -115,14 +115,14 @@ async def test_a_body_that_keeps_dripping_is_too_slow():
         return {"type": "http.request", "body": b"x", "more_body": True}
 
     allowance = Allowance(10_000)
-    with Body((), MOST, allowance) as body, pytest.raises(Refused) as refused:
-        await body.read(drips, Patience(0.05))
+    with Body((), MOST, allowance) as body, pytest.raises(BodyRefused) as refused:
+        await body.read(drips, BodyTimer(0.05))
     assert (refused.value.status, refused.value.problem) == (408, "the body did not arrive within 0.05 seconds")
     allowance.take(10_000)
 
 
 async def test_each_body_has_its_own_time_whichever_others_are_being_read():
-    patience = Patience(0.08)
+    patience = BodyTimer(0.08)
 
     async def one(seconds):
         await asyncio.sleep(seconds / 2)
@@ -137,7 +137,7 @@ async def test_each_body_has_its_own_time_whichever_others_are_being_read():
     async def outcome(seconds):
         try:
             return await one(seconds)
-        except Refused as refused:
+        except BodyRefused as refused:
             return refused.status
 
     times = [0.2, 0.0, 0.04, 0.12, 0.02]
@@ -146,7 +146,7 @@ async def test_each_body_has_its_own_time_whichever_others_are_being_read():
 
 
 async def test_whoever_is_stopped_from_outside_is_stopped():
-    patience = Patience(0.05)
+    patience = BodyTimer(0.05)
 
     async def never():
         await asyncio.sleep(5)

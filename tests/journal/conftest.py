@@ -5,7 +5,7 @@ from support.journal_words import ref
 
 from gateway.journal.engines import open_journal, prepare
 from gateway.journal.types import Entry, ErasureRequest, hash64, hash128
-from gateway.settings import Journal
+from gateway.settings import JournalSettings
 
 
 @pytest.fixture
@@ -13,9 +13,9 @@ def new_settings(engine, request, tmp_path):
     """Makes ``[journal]`` sections, each of a journal that has yet to be made."""
     numbers = itertools.count()
     if engine == "sqlite":
-        return lambda: Journal(url=f"sqlite:///{tmp_path}/journal{next(numbers)}.db")
+        return lambda: JournalSettings(url=f"sqlite:///{tmp_path}/journal{next(numbers)}.db")
     server = request.getfixturevalue("server")
-    return lambda: Journal(url=server.url(server.new_database()))
+    return lambda: JournalSettings(url=server.url(server.new_database()))
 
 
 @pytest.fixture

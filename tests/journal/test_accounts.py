@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from support.journal_words import claim, finish, settle
 
-from gateway.journal.types import Sealed
+from gateway.journal.types import SealedSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -12,7 +12,9 @@ ANN = "loyalty/7"
 
 
 def sealed(print_, told_ms=1_000, connection=ANN):
-    return Sealed(connection=connection, print=print_, sealed=b"sealed " + print_, told_ms=told_ms, received_ms=told_ms)
+    return SealedSettings(
+        connection=connection, print=print_, sealed=b"sealed " + print_, told_ms=told_ms, received_ms=told_ms
+    )
 
 
 async def test_settings_are_kept_with_a_message_and_newer_ones_take_their_place(journal, make_entry):

@@ -14,7 +14,7 @@ from support.proxy import proxy
 from gateway.journal.engines import inspect, open_journal, prepare
 from gateway.journal.shared_limits import ClosedGate, SharedLimits
 from gateway.journal.types import Count, Finished, JournalUnavailable, JournalUnusable, Memo, hash64
-from gateway.settings import Journal
+from gateway.settings import JournalSettings
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 LEASE_S = 0.6
@@ -247,7 +247,7 @@ async def test_many_nodes_store_and_settle_at_once_without_waiting_in_a_circle(o
 
 async def test_a_server_that_goes_away_is_missed_and_found_again(make_entry):
     with postgres_server() as server:
-        settings = Journal(url=server.url(server.new_database()))
+        settings = JournalSettings(url=server.url(server.new_database()))
         await prepare(settings)
         journal = await open_journal(settings)
         assert await journal.accept([make_entry("m1")], ("loyalty",)) == 1
@@ -333,7 +333,7 @@ async def test_after_an_outage_everybody_can_first_record_what_they_have_in_hand
     await prepare(settings)
     async with proxy(server.port) as between:
         url = settings.url.replace(str(server.port), str(between.port))
-        first, second = [await open_journal(Journal(url=url, lease_s=LEASE_S)) for _ in range(2)]
+        first, second = [await open_journal(JournalSettings(url=url, lease_s=LEASE_S)) for _ in range(2)]
         await first.accept([make_entry("m1")], ("loyalty",))
         (lane,) = await claim(first)
         assert await claim(second) == []

@@ -13,7 +13,7 @@ from gateway.journal.sqlite import refs, schema
 from gateway.journal.sqlite.file import connect, path_of
 from gateway.journal.sqlite.indexing import index
 from gateway.journal.types import hash_ref
-from gateway.settings import Journal
+from gateway.settings import JournalSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -122,7 +122,7 @@ async def test_a_journal_keeps_its_salt_and_has_it_for_itself(new_settings):
 
 
 async def test_what_an_older_version_stored_is_still_found(tmp_path):
-    settings = Journal(url=f"sqlite:///{tmp_path}/old.db")
+    settings = JournalSettings(url=f"sqlite:///{tmp_path}/old.db")
     url = settings.url
     with closing(sqlite3.connect(path_of(url))) as database:
         database.executescript(schema.MIGRATIONS[0])

@@ -19,7 +19,7 @@ from support.journal_words import finish, ref
 
 from gateway.journal.sqlite import schema
 from gateway.journal.sqlite.arrivals import MAX_LEFT
-from gateway.journal.sqlite.checkpoint import Checkpointer, Limits
+from gateway.journal.sqlite.checkpoint import Checkpointer, CheckpointLimits
 from gateway.journal.sqlite.file import connect, inspect, path_of, prepare
 from gateway.journal.sqlite.indexing import Indexer
 from gateway.journal.sqlite.journal import SqliteJournal
@@ -129,7 +129,7 @@ def test_the_threads_beside_the_writers_live_on_where_there_is_no_memory_for_a_w
         raise MemoryError
 
     indexing = Indexer(connect(path_of(url)), lambda: starved("indexing"), 1)
-    limits = Limits(every_s=0.01, worth_folding_bytes=0, too_long_bytes=0, after_failure_s=0.01)
+    limits = CheckpointLimits(every_s=0.01, worth_folding_bytes=0, too_long_bytes=0, after_failure_s=0.01)
     folding = Checkpointer(path_of(url), connect, lambda: starved("folding"), limits)
     run(url, "INSERT INTO refs VALUES (1, 1, zeroblob(8), zeroblob(4))")
     until = time.monotonic() + 10
@@ -143,7 +143,7 @@ def test_the_threads_beside_the_writers_live_on_where_there_is_no_memory_for_a_w
 async def test_what_was_erased_is_in_no_file_for_longer_than_the_log_may_keep_it(url, make_entry):
     prepare(url)
     journal = SqliteJournal(url)
-    limits = Limits(every_s=0.01, oldest_s=0.2)
+    limits = CheckpointLimits(every_s=0.01, oldest_s=0.2)
     folding = Checkpointer(path_of(url), connect, lambda: writing(path_of(url)), limits)
     assert await journal.take_over()
     address = "somebody@example.com"
@@ -203,7 +203,7 @@ def test_preparing_twice_changes_nothing(url):
 async def test_the_write_ahead_log_does_not_grow_without_bound(url, make_entry):
     prepare(url)
     journal = SqliteJournal(url)
-    limits = Limits(every_s=0.01, worth_folding_bytes=100_000, too_long_bytes=300_000)
+    limits = CheckpointLimits(every_s=0.01, worth_folding_bytes=100_000, too_long_bytes=300_000)
     folding = Checkpointer(path_of(url), connect, lambda: writing(path_of(url)), limits)
     for n in range(300):
         await journal.accept([make_entry(f"m{n}", user=str(n))], ("loyalty",))
@@ -220,7 +220,7 @@ async def test_a_reader_who_stays_keeps_nobody_waiting(url, make_entry):
     reader = connect(path_of(url))
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM batches").fetchone()
-    limits = Limits(every_s=0.005, worth_folding_bytes=1, too_long_bytes=1, after_failure_s=0.005)
+    limits = CheckpointLimits(every_s=0.005, worth_folding_bytes=1, too_long_bytes=1, after_failure_s=0.005)
     folding = Checkpointer(path_of(url), connect, lambda: writing(path_of(url)), limits)
     accepting = [journal.accept([make_entry(f"m{n}", user=str(n))], ("loyalty",)) for n in range(50)]
     assert await asyncio.wait_for(asyncio.gather(*accepting), 8) == [1] * 50

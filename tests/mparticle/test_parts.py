@@ -6,7 +6,7 @@ import pytest
 
 from gateway.facts import iter_facts
 from gateway.mparticle.decoding import decode
-from gateway.mparticle.json import TooMuch
+from gateway.mparticle.json import Oversized
 from gateway.mparticle.posts import read
 
 MPID = "-7346244611012968789"
@@ -274,7 +274,7 @@ def test_a_post_that_would_take_far_more_room_than_it_has_is_too_much():
     profile = {"audiences": [{"audience_id": 7, "action": "add"}]}
     message = {"type": "audience_membership_change_request", "id": "m" * 1000}
     assert len(parts({**message, "user_profiles": [profile] * 400})) == 400
-    with pytest.raises(TooMuch):
+    with pytest.raises(Oversized):
         parts({**message, "user_profiles": [profile] * 40_000})
 
 

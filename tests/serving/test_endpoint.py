@@ -12,7 +12,7 @@ import structlog
 from support.postgres_server import QUOTED
 
 from gateway.ingest.app import create
-from gateway.settings import Ingress
+from gateway.settings import IngressSettings
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.anyio]
 
@@ -233,7 +233,7 @@ class Broken:
 
 
 async def test_a_fault_of_our_own_is_answered_503_and_logged_without_values():
-    application = create(Ingress(anonymous=True), Broken(), {}, configured=frozenset({"loyalty"}))
+    application = create(IngressSettings(anonymous=True), Broken(), {}, configured=frozenset({"loyalty"}))
     body = {"mpid": 1, "user_attributes": {"email": "Jo@Example.com"}}
     transport = httpx.ASGITransport(application)
     with structlog.testing.capture_logs() as logged:

@@ -170,8 +170,8 @@ def test_everything_may_come_from_the_environment(monkeypatch):
             GOOD.replace('plugin = "sessionm"', 'plugin = "sessionm"\nplatforms = ["Android", "iphone"]'),
             [
                 "connections.loyalty.platforms.1: is no platform; expected one of alexa, android, desktop, fire_tv, "
-                "firetv, ios, mobileweb, out_of_band, outofband, roku, smart_tv, smarttv, tvos, unityandroid, unityios, "
-                "unknown, web, windowsphone, xbox"
+                "firetv, ios, mobileweb, out_of_band, outofband, roku, smart_tv, smarttv, tvos, unityandroid, "
+                "unityios, unknown, web, windowsphone, xbox"
             ],
         ),
         (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from gateway.journal.postgres import accounts, erase, replay
 from gateway.journal.postgres.claim import NOW_MS
 from gateway.journal.postgres.link import Connection
-from gateway.journal.types import Entry, Sealed
+from gateway.journal.types import Entry, SealedSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Accept:
 
     entries: tuple[Entry, ...]
     connections: tuple[str, ...]
-    sealed: tuple[Sealed, ...] = ()
+    sealed: tuple[SealedSettings, ...] = ()
 
 
 # A lane that is there already is locked, not changed. Whoever empties it meanwhile holds it, looks for work only

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.journal.postgres.link import Connection
-from gateway.journal.types import Sealed
+from gateway.journal.types import SealedSettings
 
 KEEP = """
     INSERT INTO accounts (connection, print, sealed, told_ms, received_ms) VALUES ($1, $2, $3, $4, $5)
@@ -47,7 +47,7 @@ FORGET = """
 """
 
 
-async def keep(connection: Connection, sealed: Sequence[Sealed]) -> None:
+async def keep(connection: Connection, sealed: Sequence[SealedSettings]) -> None:
     """Keep settings that are newer than those known, and let what waits for better ones go on."""
     for one in sealed:
         async with connection.transaction():
@@ -61,7 +61,7 @@ async def note(connection: Connection, name: str, mark: bytes, trouble: str) -> 
     await connection.execute(NOTE, name, mark, trouble)
 
 
-async def reseal(connection: Connection, mark: bytes, new: Sealed) -> None:
+async def reseal(connection: Connection, mark: bytes, new: SealedSettings) -> None:
     """Keep in place of the settings of this print the same, sealed anew."""
     await connection.execute(RESEAL, new.connection, mark, new.print, new.sealed)
 
@@ -71,12 +71,12 @@ async def forget(connection: Connection, before_ms: int) -> None:
     await connection.execute(FORGET, before_ms)
 
 
-async def sealed(connection: Connection, name: str | None) -> list[Sealed]:
+async def sealed(connection: Connection, name: str | None) -> list[SealedSettings]:
     """The settings of one account's connection, or of all, of which an older journal has none."""
     if name is None and await connection.fetchval("SELECT to_regclass('accounts')") is None:
         return []
     return [
-        Sealed(connection=name, print=mark, sealed=kept, told_ms=told, received_ms=received, trouble=trouble)
+        SealedSettings(connection=name, print=mark, sealed=kept, told_ms=told, received_ms=received, trouble=trouble)
         for name, mark, kept, told, received, trouble in await connection.fetch(SEALED, name)
     ]
 

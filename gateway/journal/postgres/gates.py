@@ -11,7 +11,7 @@ from gateway.journal.shared_limits import MAX_MS, OPERATOR, PAUSED, ClosedGate, 
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class ExchangeGates:
     """One of the dispatchers of a connection tells of closings; it counts as one for ``lease_ms``."""
 
     connection: str
@@ -68,8 +68,8 @@ FORGET = (
 )
 
 
-async def exchange(connection: Connection, order: Exchange) -> SharedLimits:
-    """Carry out an Exchange. While nothing changes, nothing is written."""
+async def exchange(connection: Connection, order: ExchangeGates) -> SharedLimits:
+    """Carry out an ExchangeGates. While nothing changes, nothing is written."""
     await connection.execute(BEAT, order.connection, order.owner, order.lease_ms)
     sayable = [one for one in order.closings if "\0" not in (one.scope or "") + one.reason]
     told = [(one.scope, one.left_ms, one.reason) for one in sayable if one.scope is not None]

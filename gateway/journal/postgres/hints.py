@@ -12,19 +12,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from gateway.journal.postgres.address import Address
-from gateway.journal.postgres.link import Connection, Link
+from gateway.journal.postgres.link import Connection, PostgresLink
 from gateway.journal.types import JournalUnavailable
 
 CHANNEL = "gateway_work"
 APART_S = 0.01  # commits that notify wait for each other, so hints are sent beside them, and not too often
 
 
-class Hints:
+class HintChannel:
     """Gives hints to all processes, and hears theirs."""
 
     def __init__(self, address: Address) -> None:
-        self._giving = Link(address)
-        self._hearing = Link(address)
+        self._giving = PostgresLink(address)
+        self._hearing = PostgresLink(address)
         self._heard: Connection | None = None
         self._watchers: set[asyncio.Event] = set()
         self._gives: asyncio.Task[None] | None = None

@@ -7,8 +7,8 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from gateway.journal.postgres.link import Connection, Link
-from gateway.journal.shelves import Ids, Run, laid_out, places
+from gateway.journal.postgres.link import Connection, PostgresLink
+from gateway.journal.shelves import Ids, ShelfRun, laid_out, places
 from gateway.journal.types import JournalUnavailable
 
 EVERY_S = 2.0
@@ -46,7 +46,7 @@ async def seqs(connection: Connection, wanted: Sequence[bytes]) -> list[int]:
     return sorted(found)
 
 
-async def keep_shelving(link: Link, ids_a_run: int = IDS_A_RUN) -> None:
+async def keep_shelving(link: PostgresLink, ids_a_run: int = IDS_A_RUN) -> None:
     """Put ids on shelves whenever enough of them have come, for as long as nobody stops it."""
     while True:
         shelved = False
@@ -85,7 +85,7 @@ async def forget(connection: Connection, upto: int) -> None:
         await connection.execute("DELETE FROM ref_runs WHERE run = $1", run)
 
 
-async def _a_run(connection: Connection, size: int) -> Run | None:
+async def _a_run(connection: Connection, size: int) -> ShelfRun | None:
     """The oldest rows that wait to be put on shelves; None while there are fewer ids in them than ``size``."""
     rows: list[int] = []
     hashes = bytearray()
@@ -95,7 +95,7 @@ async def _a_run(connection: Connection, size: int) -> Run | None:
         hashes += some
         of.extend([first + offset for offset in memoryview(offsets).cast("Q")])
         if len(of) >= size:
-            return Run(rows=rows, hashes=bytes(hashes), seqs=of)
+            return ShelfRun(rows=rows, hashes=bytes(hashes), seqs=of)
     return None
 
 

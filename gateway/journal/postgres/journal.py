@@ -32,11 +32,20 @@ from gateway.journal.postgres import (
 from gateway.journal.postgres.accept import Accept
 from gateway.journal.postgres.address import Address
 from gateway.journal.postgres.group_commit import GroupCommit
-from gateway.journal.postgres.hints import Hints
-from gateway.journal.postgres.link import TROUBLE, Connection, Link, connect, described
-from gateway.journal.replays import Picked, Replay, ReplayOrigin, Selection
+from gateway.journal.postgres.hints import HintChannel
+from gateway.journal.postgres.link import TROUBLE, Connection, PostgresLink, connect, described
+from gateway.journal.replays import PickedFacts, Replay, ReplayOrigin, Selection
 from gateway.journal.shared_limits import ClosedGate, SharedLimits
-from gateway.journal.types import Count, DataPoint, Entry, Found, JournalUnavailable, Lane, Sealed, Settlement
+from gateway.journal.types import (
+    Count,
+    DataPoint,
+    Entry,
+    FoundBatch,
+    JournalUnavailable,
+    Lane,
+    SealedSettings,
+    Settlement,
+)
 
 T = TypeVar("T")
 LEASE_S = 15.0
@@ -84,14 +93,14 @@ class PostgresJournal:
         self._lease_ms = int(lease_s * 1000)
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._shard = secrets.randbelow(SHARDS)
-        self._storing = Link(address)
-        self._working = Link(address)
-        self._reading = Link(address)
-        self._aside = Link(address)
+        self._storing = PostgresLink(address)
+        self._working = PostgresLink(address)
+        self._reading = PostgresLink(address)
+        self._aside = PostgresLink(address)
         self._accepts = GroupCommit(self._accept)
         self._steps = GroupCommit(self._step)
         self._looks = GroupCommit(self._look)
-        self._hints = Hints(address)
+        self._hints = HintChannel(address)
         self._held: dict[claim.Key, float] = {}
         self._tasks: dict[Callable[[], Any], asyncio.Task[None]] = {}
         self._salt: bytes | None = None
@@ -112,7 +121,9 @@ class PostgresJournal:
             raise JournalUnavailable("the journal has not been reached yet")
         return self._salt
 
-    async def accept(self, new: Sequence[Entry], connections: Sequence[str], sealed: Sequence[Sealed] = ()) -> int:
+    async def accept(
+        self, new: Sequence[Entry], connections: Sequence[str], sealed: Sequence[SealedSettings] = ()
+    ) -> int:
         """Store batches durably; see the port."""
         stored: int = await self._accepts.submit(Accept(tuple(new), tuple(connections), tuple(sealed)))
         return stored
@@ -198,18 +209,18 @@ class PostgresJournal:
 
     async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
         """Return whether nothing older is left in a lane; see the port."""
-        is_empty: bool = await self._looks.submit(lookup.LaneIsEmpty(user, connection, before_seq))
+        is_empty: bool = await self._looks.submit(lookup.CheckLaneEmpty(user, connection, before_seq))
         return is_empty
 
-    async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[Found]:
+    async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[FoundBatch]:
         """Batches that an id was found in; see the port."""
         return await self._aside.run(lookup.find, wanted, limit)
 
-    async def sealed(self, connection: str) -> Sealed | None:
+    async def sealed(self, connection: str) -> SealedSettings | None:
         """The settings kept for an account's connection; see the port."""
         return next(iter(await self._reading.run(accounts.sealed, connection)), None)
 
-    async def all_sealed(self) -> list[Sealed]:
+    async def all_sealed(self) -> list[SealedSettings]:
         """The settings of every account; see the port."""
         return await self._aside.run(accounts.sealed, None)
 
@@ -217,7 +228,7 @@ class PostgresJournal:
         """Note what is wrong with the settings of an account; see the port."""
         await self._aside.run(accounts.note, connection, print, trouble)
 
-    async def reseal(self, print: bytes, sealed: Sealed) -> None:
+    async def reseal(self, print: bytes, sealed: SealedSettings) -> None:
         """Keep settings sealed anew; see the port."""
         await self._aside.run(accounts.reseal, print, sealed)
 
@@ -240,7 +251,7 @@ class PostgresJournal:
 
     async def pick(
         self, selection: Selection, *, after_seq: int, upto: int, limit: int, surveys: bool = False
-    ) -> tuple[list[Picked], int | None]:
+    ) -> tuple[list[PickedFacts], int | None]:
         """Return the facts that a selection matches; see the port."""
         return await self._aside.run(replay.pick, selection, self.salt, (after_seq, upto, limit), surveys)
 
@@ -287,7 +298,7 @@ class PostgresJournal:
 
     async def exchange(self, connection: str, closings: Sequence[ClosedGate]) -> SharedLimits:
         """Tell and hear what is closed; see the port."""
-        order = gates.Exchange(connection, self._owner, self._lease_ms, tuple(closings))
+        order = gates.ExchangeGates(connection, self._owner, self._lease_ms, tuple(closings))
         return await self._reading.run(gates.exchange, order)
 
     async def pause(self, connection: str, left_ms: int | None) -> bool:

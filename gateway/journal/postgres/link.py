@@ -62,7 +62,7 @@ async def connect(address: Address) -> Connection:
     return connection
 
 
-class Link:
+class PostgresLink:
     """One connection, used by one at a time.
 
     After trouble it is given up, for nobody knows what became of what was asked; the next to come connects anew.

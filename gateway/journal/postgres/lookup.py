@@ -14,7 +14,7 @@ from gateway.journal.postgres.indexing import seqs
 from gateway.journal.postgres.link import Connection
 from gateway.journal.postgres.settle import SHARED
 from gateway.journal.replays import Replayed, unwrapped
-from gateway.journal.types import Count, DeliveryStatus, Found, Outcome
+from gateway.journal.types import Count, DeliveryStatus, FoundBatch, Outcome
 
 OUTCOMES = msgspec.json.Decoder(tuple[Outcome, ...])
 
@@ -27,7 +27,7 @@ class SharedMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneIsEmpty:
+class CheckLaneEmpty:
     """Ask whether no work older than ``before_seq`` is left in a lane."""
 
     user: int
@@ -96,11 +96,11 @@ WAITING = """
 
 
 async def look(connection: Connection, looks: Sequence[Any]) -> list[Any]:
-    """Answer SharedMemory, LaneIsEmpty and ErasedBefore, those of a kind with one statement."""
+    """Answer SharedMemory, CheckLaneEmpty and ErasedBefore, those of a kind with one statement."""
     results: list[Any] = [None] * len(looks)
     kinds: dict[type, Callable[[Connection, list[Any]], Awaitable[list[Any]]]] = {
         SharedMemory: _remembered,
-        LaneIsEmpty: _empty,
+        CheckLaneEmpty: _empty,
         ErasedBefore: _erased_before,
     }
     for kind, answers in kinds.items():
@@ -119,7 +119,7 @@ async def _remembered(connection: Connection, looks: list[SharedMemory]) -> list
     ]
 
 
-async def _empty(connection: Connection, looks: list[LaneIsEmpty]) -> list[bool]:
+async def _empty(connection: Connection, looks: list[CheckLaneEmpty]) -> list[bool]:
     lanes = [(one.user, one.connection, one.before_seq) for one in looks]
     not_empty = {tuple(row) for row in await connection.fetch(NOT_EMPTY, *map(list, zip(*lanes, strict=True)))}
     return [lane not in not_empty for lane in lanes]
@@ -174,17 +174,17 @@ async def is_dealt_with(connection: Connection, name: str, ref: bytes, before_se
     return not is_left
 
 
-async def find(connection: Connection, wanted: Sequence[bytes], limit: int) -> list[Found]:
+async def find(connection: Connection, wanted: Sequence[bytes], limit: int) -> list[FoundBatch]:
     """The newest batches that one of these ids was found in, oldest first."""
     known = (await seqs(connection, wanted))[-limit:]
     closed = await gates.closed(connection)
     return [await _found(connection, row, closed) for row in await connection.fetch(FOUND, known)]
 
 
-async def _found(connection: Connection, row: Sequence[Any], closed: Mapping[str, Sequence[Gate]]) -> Found:
+async def _found(connection: Connection, row: Sequence[Any], closed: Mapping[str, Sequence[Gate]]) -> FoundBatch:
     seq, user, message, part, received_ms, dialect, body, replay, at_ms = row
     dialect, body, _ = unwrapped(dialect, body)
-    return Found(
+    return FoundBatch(
         seq=seq,
         message=message,
         part=part,

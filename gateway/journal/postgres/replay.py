@@ -12,7 +12,7 @@ from gateway.journal.postgres.link import Connection
 from gateway.journal.replays import (
     ABORTED,
     Chosen,
-    Picked,
+    PickedFacts,
     Replay,
     ReplayOrigin,
     Selection,
@@ -161,7 +161,7 @@ async def pick(
     salt: bytes,
     place: tuple[int, int, int],
     surveys: bool,  # noqa: FBT001  # handed on by a link
-) -> tuple[list[Picked], int | None]:
+) -> tuple[list[PickedFacts], int | None]:
     """Return the facts that a selection matches in a range of batches; ``place`` is (after, up to, how many)."""
     places = await _window(connection, selection, salt, place)
     reached = places[-1][1] if len(places) == place[2] else None
@@ -198,7 +198,7 @@ def _read(row: Sequence[Any]) -> tuple[int, str, Any]:
     return seq, name, OUTCOMES.decode(outcomes) if outcomes else None
 
 
-async def _surveyed(connection: Connection, one: Picked) -> Picked:
+async def _surveyed(connection: Connection, one: PickedFacts) -> PickedFacts:
     memory = await connection.fetch(MEMORY, one.user, one.connection)
     return msgspec.structs.replace(
         one,

@@ -17,7 +17,7 @@ import msgspec
 
 from gateway.journal.sqlite import accounts, arrivals, erase, replay
 from gateway.journal.sqlite.settle import Settle
-from gateway.journal.types import Entry, Sealed
+from gateway.journal.types import Entry, SealedSettings
 
 MAX_ROWS = 64
 """The most rows that a statement takes in; one statement is prepared for each number of rows."""
@@ -29,7 +29,7 @@ class Accept:
 
     entries: tuple[Entry, ...]
     connections: tuple[str, ...]
-    sealed: tuple[Sealed, ...] = ()
+    sealed: tuple[SealedSettings, ...] = ()
 
     @property
     def is_plain(self) -> bool:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.journal.types import Sealed
+from gateway.journal.types import SealedSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class NoteTrouble:
     """Note what is wrong with the settings of this print."""
 
     connection: str
@@ -24,7 +24,7 @@ class Reseal:
     """Keep in place of the settings of this print the same, sealed anew."""
 
     print: bytes
-    sealed: Sealed
+    sealed: SealedSettings
 
 
 COLUMNS = "connection, print, sealed, told_ms, received_ms, trouble"
@@ -59,7 +59,7 @@ FORGET = """
 """
 
 
-def keep(database: sqlite3.Connection, sealed: Sequence[Sealed]) -> None:
+def keep(database: sqlite3.Connection, sealed: Sequence[SealedSettings]) -> None:
     """Keep settings that are newer than those known, and let what waits for better ones go on."""
     for one in sealed:
         row = (one.connection, one.print, one.sealed, one.told_ms, one.received_ms)
@@ -70,7 +70,7 @@ def keep(database: sqlite3.Connection, sealed: Sequence[Sealed]) -> None:
 def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:  # noqa: ARG001
     """Carry out the Notes and Reseals among these operations."""
     for operation in operations:
-        if isinstance(operation, Note):
+        if isinstance(operation, NoteTrouble):
             database.execute(NOTE, (operation.trouble, operation.connection, operation.print))
         elif isinstance(operation, Reseal):
             new = operation.sealed
@@ -82,13 +82,13 @@ def forget(database: sqlite3.Connection, before_ms: int) -> None:
     database.execute(FORGET, (before_ms,))
 
 
-def sealed(database: sqlite3.Connection, connection: str | None) -> list[Sealed]:
+def sealed(database: sqlite3.Connection, connection: str | None) -> list[SealedSettings]:
     """The settings of one account's connection, or of all."""
     where = "" if connection is None else "WHERE connection = ?"
     query = f"SELECT {COLUMNS} FROM accounts {where} ORDER BY connection"  # noqa: S608
     rows = database.execute(query, () if connection is None else (connection,))
     return [
-        Sealed(connection=name, print=mark, sealed=kept, told_ms=told, received_ms=received, trouble=trouble)
+        SealedSettings(connection=name, print=mark, sealed=kept, told_ms=told, received_ms=received, trouble=trouble)
         for name, mark, kept, told, received, trouble in rows.fetchall()
     ]
 

@@ -15,7 +15,7 @@ AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class PutAway:
+class MoveArrivals:
     """Put into lanes what has arrived: any operation does that is about neither storing nor settling."""
 
 

@@ -14,7 +14,7 @@ from gateway.journal.sqlite import mark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class CheckpointLimits:
     """The bounds of the log: how often it is looked at, and the sizes from which it is folded or emptied.
 
     It keeps nothing for longer than ``oldest_s``: what was erased is in it, and in what it is to replace.
@@ -39,7 +39,7 @@ class Checkpointer:
         path: Path,
         connect: Callable[[Path], sqlite3.Connection],
         turn: Callable[[], AbstractContextManager[None]],
-        limits: Limits = Limits(),  # noqa: B008  # frozen
+        limits: CheckpointLimits = CheckpointLimits(),  # noqa: B008  # frozen
     ) -> None:
         self._limits = limits
         self._path = path

@@ -29,7 +29,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class LetGo:
+class ReleaseClaims:
     """Give back the lanes that were claimed under these fences, as they were."""
 
     fences: tuple[int, ...]
@@ -72,7 +72,7 @@ MEMORY = """
 def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
     """Carry out the Claims and LetGos among these operations; the result of a Claim is how many lanes it claimed."""
     for index, operation in enumerate(operations):
-        if isinstance(operation, LetGo):
+        if isinstance(operation, ReleaseClaims):
             database.executemany(LET_GO, [(fence,) for fence in operation.fences])
         elif isinstance(operation, Claim):
             given = {name: getattr(operation, name) for name in ("connection", "now_ms", "lanes", "fence")}

@@ -31,7 +31,7 @@ ALL = """
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class NoteDataPoints:
     """Add what was seen to the catalog; beyond so many data points, forget those that were seen longest ago."""
 
     points: tuple[DataPoint, ...]
@@ -41,7 +41,7 @@ class Note:
 def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:  # noqa: ARG001  # as all
     """Carry out the Notes among these operations."""
     for operation in operations:
-        if isinstance(operation, Note):
+        if isinstance(operation, NoteDataPoints):
             rows = [msgspec.structs.astuple(point) for point in operation.points]
             database.execute(NOTE, {"rows": msgspec.json.encode(rows).decode()})
             (count,) = database.execute("SELECT count(*) FROM data_points").fetchone()

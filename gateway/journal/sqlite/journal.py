@@ -17,7 +17,7 @@ import msgspec
 
 from gateway.journal import types
 from gateway.journal.backlog import Backlog
-from gateway.journal.replays import Picked, Replay, ReplayOrigin, Selection
+from gateway.journal.replays import PickedFacts, Replay, ReplayOrigin, Selection
 from gateway.journal.shared_limits import ClosedGate, SharedLimits
 from gateway.journal.sqlite import (
     accept,
@@ -36,16 +36,16 @@ from gateway.journal.sqlite.checkpoint import Checkpointer
 from gateway.journal.sqlite.file import connect, path_of
 from gateway.journal.sqlite.group_commit import Committer
 from gateway.journal.sqlite.indexing import Indexer
-from gateway.journal.sqlite.locks import Turn, dispatching, writing
+from gateway.journal.sqlite.locks import WriterLock, dispatching, writing
 from gateway.journal.types import (
     Count,
     DataPoint,
     Entry,
-    Found,
+    FoundBatch,
     JournalRejected,
     JournalUnavailable,
     Lane,
-    Sealed,
+    SealedSettings,
     Settlement,
     hash64,
     hash_ref,
@@ -76,7 +76,7 @@ class SqliteJournal:
         self._reader = connect(self._path)
         at = self._path.stat()
         self._file = at.st_dev, at.st_ino
-        self._turn = Turn(self._path)
+        self._turn = WriterLock(self._path)
         self._committer = Committer(self._transact)
         self._checkpointer = Checkpointer(self._path, connect, self._turn_of_its_own)
         self._owner: int | None = None
@@ -88,7 +88,9 @@ class SqliteJournal:
         self._aside: sqlite3.Connection | None = None
         self.salt: bytes = self._read(refs.salt)
 
-    async def accept(self, new: Sequence[Entry], connections: Sequence[str], sealed: Sequence[Sealed] = ()) -> int:
+    async def accept(
+        self, new: Sequence[Entry], connections: Sequence[str], sealed: Sequence[SealedSettings] = ()
+    ) -> int:
         """Store batches durably; see the port."""
         stored: int = await self._do(accept.Accept(tuple(new), tuple(connections), tuple(sealed)))
         return stored
@@ -133,7 +135,7 @@ class SqliteJournal:
 
     async def is_dealt_with(self, connection: str, ref: bytes, before_seq: int) -> bool:
         """Return whether nothing older is left of batches in which an id was found; see the port."""
-        is_done: bool = await self._do(lookup.IsDealtWith(connection, ref, before_seq))
+        is_done: bool = await self._do(lookup.CheckRefFinished(connection, ref, before_seq))
         return is_done
 
     async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
@@ -186,23 +188,23 @@ class SqliteJournal:
         await self._put_away(before_seq)
         return self._read(lookup.lane_is_empty, connection, user, before_seq)
 
-    async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[Found]:
+    async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[FoundBatch]:
         """Batches that an id was found in; see the port."""
         return self._read(lookup.find, wanted, limit)
 
-    async def sealed(self, connection: str) -> Sealed | None:
+    async def sealed(self, connection: str) -> SealedSettings | None:
         """The settings kept for an account's connection; see the port."""
         return next(iter(self._read(accounts.sealed, connection)), None)
 
-    async def all_sealed(self) -> list[Sealed]:
+    async def all_sealed(self) -> list[SealedSettings]:
         """The settings of every account; see the port."""
         return self._read(accounts.sealed, None)
 
     async def note_trouble(self, connection: str, print: bytes, trouble: str) -> None:
         """Note what is wrong with the settings of an account; see the port."""
-        await self._do(accounts.Note(connection, print, trouble))
+        await self._do(accounts.NoteTrouble(connection, print, trouble))
 
-    async def reseal(self, print: bytes, sealed: Sealed) -> None:
+    async def reseal(self, print: bytes, sealed: SealedSettings) -> None:
         """Keep settings sealed anew; see the port."""
         await self._do(accounts.Reseal(print, sealed))
 
@@ -218,7 +220,7 @@ class SqliteJournal:
 
     async def note(self, points: Sequence[DataPoint]) -> None:
         """Add to the catalog of data points; see the port."""
-        await self._do(data_points.Note(tuple(points), types.MAX_DATA_POINTS))
+        await self._do(data_points.NoteDataPoints(tuple(points), types.MAX_DATA_POINTS))
 
     async def data_points(self) -> list[DataPoint]:
         """The catalog of data points; see the port."""
@@ -226,7 +228,7 @@ class SqliteJournal:
 
     async def pick(
         self, selection: Selection, *, after_seq: int, upto: int, limit: int, surveys: bool = False
-    ) -> tuple[list[Picked], int | None]:
+    ) -> tuple[list[PickedFacts], int | None]:
         """Return the facts that a selection matches; see the port. A survey's tables are made once, beside the file."""
         if self._aside is None:
             self._aside = connect(self._path)
@@ -325,13 +327,13 @@ class SqliteJournal:
     async def _put_away(self, before_seq: int | None = None) -> None:
         """Have everything, or everything older than that, in its lane."""
         if self._read(arrivals.any_left, before_seq):
-            await self._do(arrivals.PutAway())
+            await self._do(arrivals.MoveArrivals())
 
     async def _let_go(self) -> None:
         """Let go of lanes that were claimed and could not be read."""
         if self._unread:
             unread = tuple(self._unread)
-            await self._do(claim.LetGo(unread))
+            await self._do(claim.ReleaseClaims(unread))
             self._unread -= set(unread)
 
     async def _do(self, operation: Any) -> Any:

@@ -31,7 +31,7 @@ def dispatching(path: Path) -> int:
     return descriptor
 
 
-class Turn:
+class WriterLock:
     """The lock behind ``writing``, kept open for a connection that writes often."""
 
     def __init__(self, path: Path) -> None:

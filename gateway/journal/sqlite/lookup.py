@@ -16,7 +16,7 @@ from gateway.journal.backlog import Backlog, Gate, Waiting, assembled, rest_of
 from gateway.journal.replays import Replayed, unwrapped
 from gateway.journal.sqlite import accounts, arrivals, erase, gates, refs, replay
 from gateway.journal.sqlite.settle import SHARED, plain_key
-from gateway.journal.types import Count, DeliveryStatus, Found, Outcome
+from gateway.journal.types import Count, DeliveryStatus, FoundBatch, Outcome
 
 FOUND = """
     SELECT b.seq, b.user, b.message, b.part, b.received_ms, b.dialect, b.body, r.replay, p.created_ms FROM batches b
@@ -62,7 +62,7 @@ class Crashed:
 
 
 @dataclass(frozen=True, slots=True)
-class IsDealtWith:
+class CheckRefFinished:
     """Ask whether no work older than ``before_seq`` is left of batches in which this hashed id was found."""
 
     connection: str
@@ -159,7 +159,7 @@ def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[A
         elif isinstance(operation, Crashed):
             given = {name: getattr(operation, name) for name in ("doing", "user", "connection", "seq")}
             database.execute(CRASHED, given)
-        elif isinstance(operation, IsDealtWith):
+        elif isinstance(operation, CheckRefFinished):
             older = [seq for seq in refs.seqs(database, [operation.ref]) if seq < operation.before_seq]
             given = {"connection": operation.connection, "seqs": msgspec.json.encode(older).decode()}
             results[index] = database.execute(LEFT_OF, given).fetchone() is None
@@ -236,7 +236,7 @@ def counts(database: sqlite3.Connection) -> list[Count]:
     return [Count(connection=c, state=w, reason=r, facts=n) for c, w, r, n in rows.fetchall()]
 
 
-def find(database: sqlite3.Connection, wanted: Sequence[bytes], limit: int) -> list[Found]:
+def find(database: sqlite3.Connection, wanted: Sequence[bytes], limit: int) -> list[FoundBatch]:
     """The newest batches that one of these ids was found in, oldest first."""
     known = refs.seqs(database, wanted)[-limit:]
     rows = database.execute(FOUND, (msgspec.json.encode(known).decode(),)).fetchall()
@@ -244,10 +244,10 @@ def find(database: sqlite3.Connection, wanted: Sequence[bytes], limit: int) -> l
     return [_found(database, row, closed) for row in rows]
 
 
-def _found(database: sqlite3.Connection, row: Sequence[Any], closed: Mapping[str, Sequence[Gate]]) -> Found:
+def _found(database: sqlite3.Connection, row: Sequence[Any], closed: Mapping[str, Sequence[Gate]]) -> FoundBatch:
     seq, user, message, part, received_ms, dialect, body, replay, at_ms = row
     dialect, body, _ = unwrapped(dialect, body)
-    return Found(
+    return FoundBatch(
         seq=seq,
         message=message,
         part=part,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from gateway.journal.shelves import SHELVES, Ids, Run, places
+from gateway.journal.shelves import SHELVES, Ids, ShelfRun, places
 
 RUN_BITS = 48
 
@@ -58,7 +58,7 @@ def seqs(database: sqlite3.Connection, wanted: Sequence[bytes]) -> list[int]:
     return sorted(found)
 
 
-def a_run(database: sqlite3.Connection, size: int) -> Run | None:
+def a_run(database: sqlite3.Connection, size: int) -> ShelfRun | None:
     """The oldest rows that wait to be put on shelves; None while there are fewer ids in them than ``size``."""
     rows: list[int] = []
     hashes = bytearray()
@@ -68,11 +68,11 @@ def a_run(database: sqlite3.Connection, size: int) -> Run | None:
         hashes += some
         seqs.extend([first + offset for offset in memoryview(offsets).cast("I")])
         if len(seqs) >= size:
-            return Run(rows=rows, hashes=bytes(hashes), seqs=seqs)
+            return ShelfRun(rows=rows, hashes=bytes(hashes), seqs=seqs)
     return None
 
 
-def put(database: sqlite3.Connection, run: Run, shelves: Sequence[tuple[bytes, bytes]]) -> None:
+def put(database: sqlite3.Connection, run: ShelfRun, shelves: Sequence[tuple[bytes, bytes]]) -> None:
     """Put a run on shelves, in place of the rows that it was made of."""
     bounds = min(run.seqs), max(run.seqs)
     number = database.execute("INSERT INTO ref_runs (first_seq, last_seq) VALUES (?, ?)", bounds).lastrowid or 0

@@ -12,7 +12,7 @@ import msgspec
 from gateway.journal.replays import (
     ABORTED,
     Chosen,
-    Picked,
+    PickedFacts,
     Replay,
     ReplayOrigin,
     Selection,
@@ -169,7 +169,7 @@ def pick(
     place: tuple[int, int, int],
     *,
     surveys: bool,
-) -> tuple[list[Picked], int | None]:
+) -> tuple[list[PickedFacts], int | None]:
     """Return the facts that a selection matches in a range of batches; ``place`` is (after, up to, how many)."""
     seqs = _window(database, selection, salt, place)
     reached = seqs[-1] if len(seqs) == place[2] else None
@@ -208,7 +208,7 @@ def _read(row: tuple[int, str, Any]) -> tuple[int, str, Any]:
     return seq, connection, OUTCOMES.decode(outcomes) if outcomes else None
 
 
-def _surveyed(database: sqlite3.Connection, one: Picked) -> Picked:
+def _surveyed(database: sqlite3.Connection, one: PickedFacts) -> PickedFacts:
     memory = database.execute(MEMORY, (one.user, one.connection)).fetchall()
     return msgspec.structs.replace(
         one,

@@ -11,7 +11,7 @@ from gateway.mparticle import commerce, names
 from gateway.mparticle.event_common import Common, EventFacts, Reader, location, payload
 from gateway.mparticle.fields import (
     Fields,
-    Wrong,
+    Unreadable,
     attributes,
     flag,
     identifier,
@@ -52,7 +52,7 @@ from gateway.sdk import (
 )
 
 
-class DataHead(msgspec.Struct):
+class EventDataHead(msgspec.Struct):
     """The ids that an event's data name."""
 
     event_id: Any = None
@@ -60,12 +60,12 @@ class DataHead(msgspec.Struct):
     source_message_id: Any = None
 
 
-class Head(msgspec.Struct):
+class BatchEventHead(msgspec.Struct):
     """An event's head: its type and ids, and nothing else of it."""
 
     event_type: Any = None
     message_id: Any = None
-    data: DataHead | None = None
+    data: EventDataHead | None = None
 
     @property
     def type(self) -> Any:
@@ -75,18 +75,18 @@ class Head(msgspec.Struct):
     @property
     def ids(self) -> tuple[Any, ...]:
         """The ids it goes by, its own first."""
-        data = self.data or DataHead()
+        data = self.data or EventDataHead()
         return tuple(id for id in (self._own_id(data), data.source_message_id) if not is_no_id(id))
 
-    def _own_id(self, data: DataHead) -> Any:
+    def _own_id(self, data: EventDataHead) -> Any:
         return (data.message_id or self.message_id) if is_no_id(data.event_id) else data.event_id
 
 
-head = msgspec.json.Decoder(Head).decode
+head = msgspec.json.Decoder(BatchEventHead).decode
 
 
 def read_event(raw: msgspec.Raw, index: int, batch: Batch) -> EventFacts:
-    """One entry of ``events``. Raises Wrong."""
+    """One entry of ``events``. Raises Unreadable."""
     fields = opened(raw)
     type = required(word(fields, "event_type"), "event_type")
     data = mapping(fields, "data")
@@ -255,7 +255,7 @@ def _commerce_event(common: Common, fields: Fields) -> Event:
         return _member(fields, "promotion_action", lambda found: commerce.promotion_action(common, found, fields))
     if fields.get("product_impressions"):
         return commerce.impression(common, fields, "product_impressions")
-    raise Wrong("neither a product_action nor a promotion_action nor product_impressions")
+    raise Unreadable("neither a product_action nor a promotion_action nor product_impressions")
 
 
 def _member(fields: Fields, name: str, read: Callable[[Fields], Event]) -> Event:

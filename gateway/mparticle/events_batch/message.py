@@ -43,14 +43,14 @@ class Ids(NamedTuple):
 
 
 def ids(members: Members) -> Ids:
-    """A batch's ids. Raises Wrong."""
+    """A batch's ids. Raises Unreadable."""
     fields = plain({name: members[name] for name in ("message_id", "batch_id", "source_request_id") if name in members})
     message, request = text(fields, "message_id"), text(fields, "source_request_id")
     return Ids(known_id(message), known_id(identifier(fields, "batch_id")), known_id(request))
 
 
 def message(members: Members, *, id: str, part: int) -> Message:
-    """Read a batch. Raises Wrong."""
+    """Read a batch. Raises Unreadable."""
     events = array(members, "events")
     opening = partial(plain, members, but=("events",))
     return Message(tolerant(partial(_batch, id=id, part=part), opening, beside=events), events)

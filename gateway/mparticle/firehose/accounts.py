@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import msgspec
 
-from gateway.mparticle.fields import Fields, Wrong, identifier, mapping, time
+from gateway.mparticle.fields import Fields, Unreadable, identifier, mapping, time
 from gateway.mparticle.json import Malformed, Members, members, opened, sound
 from gateway.mparticle.messages import plain
 
@@ -15,7 +15,7 @@ ID = re.compile(r"[0-9A-Za-z_.-]{1,23}")
 """mParticle's are integers. Of anything longer, the name of an account's connection would be longer than 64 bytes."""
 
 
-class Account(msgspec.Struct, frozen=True, kw_only=True):
+class MessageAccount(msgspec.Struct, frozen=True, kw_only=True):
     """The customer's account of a message: its id, if it has one, its settings, and when mParticle said so."""
 
     id: str | None = None
@@ -26,17 +26,17 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         return f"<account {self.id}>"
 
 
-def account(body: bytes) -> Account:
+def account(body: bytes) -> MessageAccount:
     """The account of a Firehose message that ``read`` accepted. An id of 0 is none."""
     try:
         _, document = opened(sound(body))
     except Malformed:
-        return Account()
+        return MessageAccount()
     if isinstance(document, list):
-        return Account()
+        return MessageAccount()
     fields = _fields(document)
     id = _id(fields)
-    return Account(id=id, settings=_settings(fields), told_ms=_told_ms(document))
+    return MessageAccount(id=id, settings=_settings(fields), told_ms=_told_ms(document))
 
 
 def _fields(document: Members) -> Fields:
@@ -46,7 +46,7 @@ def _fields(document: Members) -> Fields:
         return {}
     fields: Fields = {}
     for name, raw in found.items():
-        with suppress(Wrong):  # settings that cannot be read do not make the message nobody's
+        with suppress(Unreadable):  # settings that cannot be read do not make the message nobody's
             fields |= plain({name: raw})
     return fields
 
@@ -54,7 +54,7 @@ def _fields(document: Members) -> Fields:
 def _id(fields: Fields) -> str | None:
     try:
         id = identifier(fields, "account_id")
-    except Wrong:
+    except Unreadable:
         return None
     return id if id is not None and id != "0" and ID.fullmatch(id) else None
 
@@ -62,12 +62,12 @@ def _id(fields: Fields) -> str | None:
 def _settings(fields: Fields) -> Fields:
     try:
         return mapping(fields, "account_settings")
-    except Wrong:
+    except Unreadable:
         return {}
 
 
 def _told_ms(document: Members) -> int | None:
     try:
         return time(plain({name: document[name] for name in ("timestamp_ms",) if name in document}), "timestamp_ms")
-    except Wrong:
+    except Unreadable:
         return None

@@ -6,7 +6,7 @@ from functools import partial
 
 import msgspec
 
-from gateway.mparticle.fields import Fields, Wrong, each, identifier, mapping, required, text, without_nulls, word
+from gateway.mparticle.fields import Fields, Unreadable, each, identifier, mapping, required, text, without_nulls, word
 from gateway.mparticle.identities import listed, mpid, partners
 from gateway.mparticle.messages import opened
 from gateway.mparticle.tolerance import tolerant
@@ -31,7 +31,7 @@ def member(batch: Batch, profile: msgspec.Raw) -> Batch:
     outer = "user_profiles", batch.part
     try:
         return tolerant(partial(_profile, batch), partial(opened, profile), *outer)
-    except Wrong as wrong:
+    except Unreadable as wrong:
         odd = Quarantined(id=f"{batch.id}:{batch.part}", type="user_profile", problem=str(wrong.inside(*outer)))
         return msgspec.structs.replace(batch, quarantined=(*batch.quarantined, odd))
 

@@ -11,7 +11,7 @@ from gateway.mparticle import commerce
 from gateway.mparticle.event_common import Common, EventFacts, Reader, location, payload
 from gateway.mparticle.fields import (
     Fields,
-    Wrong,
+    Unreadable,
     attributes,
     flag,
     identifier,
@@ -47,7 +47,7 @@ from gateway.sdk import (
 )
 
 
-class Head(msgspec.Struct):
+class FirehoseEventHead(msgspec.Struct):
     """An event's head: its type and id, and nothing else of it."""
 
     type: Any = None
@@ -59,11 +59,11 @@ class Head(msgspec.Struct):
         return () if is_no_id(self.id) else (self.id,)
 
 
-head = msgspec.json.Decoder(Head).decode
+head = msgspec.json.Decoder(FirehoseEventHead).decode
 
 
 def read_event(raw: msgspec.Raw, index: int, batch: Batch) -> EventFacts:
-    """One entry of ``events``. Raises Wrong."""
+    """One entry of ``events``. Raises Unreadable."""
     fields = opened(raw)
     type = required(word(fields, "type"), "type")
     if type == "user_attribute_change":
@@ -172,7 +172,7 @@ def _privacy_setting_change(common: Common, fields: Fields) -> Event:
 def _push_subscription(common: Common, fields: Fields) -> Event:
     action = required(word(fields, "action"), "action")
     if action not in ("subscribe", "unsubscribe"):
-        raise Wrong("expected subscribe or unsubscribe, got another string", "action")
+        raise Unreadable("expected subscribe or unsubscribe, got another string", "action")
     return PushRegistration(
         **common,
         type="push_registration",

@@ -31,11 +31,11 @@ Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 Id: TypeAlias = str | int | None
 
 
-class Anything(msgspec.Struct, gc=False):
+class IgnoredObject(msgspec.Struct, gc=False):
     """An object of which nothing matters here."""
 
 
-class Identity(msgspec.Struct, gc=False):
+class IdentityFields(msgspec.Struct, gc=False):
     """One of a list of identities."""
 
     type: Text
@@ -43,12 +43,12 @@ class Identity(msgspec.Struct, gc=False):
     value: str | None = None
 
 
-class Device(msgspec.Struct, gc=False):
+class DeviceFields(msgspec.Struct, gc=False):
     """The member ``runtime_environment``."""
 
     type: str | None = None
     is_debug: bool | None = None
-    identities: list[Identity] | None = None
+    identities: list[IdentityFields] | None = None
     http_header_user_agent: str | None = None
     client_ip_address: str | None = None
     sdk_version: str | None = None
@@ -57,7 +57,7 @@ class Device(msgspec.Struct, gc=False):
     application_package: str | None = None
 
 
-class Origin(msgspec.Struct, gc=False):
+class PlatformFields(msgspec.Struct, gc=False):
     """The member ``platform_fields``."""
 
     mp_account_id: Id = None
@@ -72,7 +72,7 @@ class Origin(msgspec.Struct, gc=False):
     input_name: str | None = None
 
 
-class Record(msgspec.Struct, gc=False):
+class ConsentRecordFields(msgspec.Struct, gc=False):
     """A consent record: the decision about one purpose."""
 
     consented: bool | None = None
@@ -82,10 +82,10 @@ class Record(msgspec.Struct, gc=False):
     hardware_id: str | None = None
 
 
-Records: TypeAlias = dict[str, Record | None] | None
+Records: TypeAlias = dict[str, ConsentRecordFields | None] | None
 
 
-class Consents(msgspec.Struct, gc=False):
+class ConsentFields(msgspec.Struct, gc=False):
     """The member ``consent_state``."""
 
     gdpr: Records = None
@@ -94,44 +94,44 @@ class Consents(msgspec.Struct, gc=False):
     ccpa_consent_state: Records = None
 
 
-class Event(msgspec.Struct, gc=False):
+class EventFields(msgspec.Struct, gc=False):
     """An event's head: its type and id."""
 
     type: str
     id: str | int | None = None
 
 
-class Account(msgspec.Struct, gc=False):
+class AccountFields(msgspec.Struct, gc=False):
     """The member ``account``, of which the id alone is kept."""
 
     account_id: Id | msgspec.UnsetType = msgspec.UNSET
 
 
-class UsualMessage(msgspec.Struct, gc=False):
+class FastMessage(msgspec.Struct, gc=False):
     """A whole message."""
 
     type: Literal["event_processing_request"]
     id: Text
-    events: Annotated[list[Event], msgspec.Meta(min_length=1)]
+    events: Annotated[list[EventFields], msgspec.Meta(min_length=1)]
     timestamp_ms: int | None = None
     source_id: str | None = None
     mpid: Id = None
     account: msgspec.Raw = NO_ACCOUNT
     source_channel: str | None = None
     device_application_stamp: str | None = None
-    user_identities: list[Identity] | None = None
-    partner_identities: list[Identity] | None = None
+    user_identities: list[IdentityFields] | None = None
+    partner_identities: list[IdentityFields] | None = None
     user_attributes: dict[str, msgspec.Raw] | None = None
     user_attribute_lists: dict[str, msgspec.Raw] | None = None
-    integration_attributes: Anything | None = None
-    consent_state: Consents | None = None
-    system_notifications: Annotated[list[Anything], msgspec.Meta(max_length=0)] | None = None
-    runtime_environment: Device | None = None
-    platform_fields: Origin | None = None
+    integration_attributes: IgnoredObject | None = None
+    consent_state: ConsentFields | None = None
+    system_notifications: Annotated[list[IgnoredObject], msgspec.Meta(max_length=0)] | None = None
+    runtime_environment: DeviceFields | None = None
+    platform_fields: PlatformFields | None = None
 
 
-decode = msgspec.json.Decoder(UsualMessage).decode
-account_id = msgspec.json.Decoder(Account).decode
+decode = msgspec.json.Decoder(FastMessage).decode
+account_id = msgspec.json.Decoder(AccountFields).decode
 
 
 def parse_fast(body: bytes) -> Part | None:
@@ -166,7 +166,7 @@ def _without_settings(account: msgspec.Raw, body: bytes) -> bytes | None:
     return b"%b%b%b" % (body[:start], kept, body[start + len(account) :])
 
 
-def _part(message: UsualMessage, stored: bytes) -> Part:
+def _part(message: FastMessage, stored: bytes) -> Part:
     user = User(mpid=mpid({"mpid": message.mpid}), identities=_identities(message.user_identities or ()))
     device = stamp({"stamp": message.device_application_stamp}, "stamp")
     told = bool(user.identities) + bool(message.user_attributes or message.user_attribute_lists)
@@ -182,6 +182,6 @@ def _part(message: UsualMessage, stored: bytes) -> Part:
     )
 
 
-def _identities(listed: Iterable[Identity]) -> Identities:
+def _identities(listed: Iterable[IdentityFields]) -> Identities:
     found = (named(names.identity(one.type), one.value or None, names.encoding(one.encoding or None)) for one in listed)
     return tuple(identity for identity in found if identity)

@@ -42,7 +42,7 @@ ENVELOPE = frozenset({"type", "id", "timestamp_ms", "firehose_version", "account
 
 
 def message(members: Members, *, id: str, part: int) -> Message:
-    """Read a message about one user. Raises Wrong."""
+    """Read a message about one user. Raises Unreadable."""
     batch, entries = said(members, id=id, part=part)
     if word_of(members, "type") != "audience_membership_change_request":
         return Message(batch, entries)
@@ -51,7 +51,7 @@ def message(members: Members, *, id: str, part: int) -> Message:
 
 
 def said(members: Members, *, id: str, part: int) -> Message:
-    """Read a message; its events, or the profiles of all its users, stay as bytes. Raises Wrong."""
+    """Read a message; its events, or the profiles of all its users, stay as bytes. Raises Unreadable."""
     read, name = READERS.get(word_of(members, "type"), (_profile, "events"))
     entries = array(members, name) if name else []
     opening = partial(plain, members, but=("events", "user_profiles"))
