@@ -1,7 +1,7 @@
-"""Metrics: what operators graph, in the text format of Prometheus.
+"""Metrics in the text format of Prometheus.
 
-Facts are counted by the journal, in the transaction that makes them so: the counts are exact, survive every
-crash, and are the same whichever process is asked. What is measured of requests is this process's own.
+The journal counts facts in the transaction that changes their state: these counts are exact, survive every crash, and
+are the same in every process. Measurements of requests are those of this process.
 """
 
 from __future__ import annotations
@@ -35,45 +35,47 @@ _conflicts = Counted(
 _connections = Gauge("gateway_connections_open", "Connections of clients that are open.", registry=_registry)
 
 
-_child = cache(Counted.labels)  # looking a child up costs more than counting with it
+_child = cache(Counted.labels)  # the lookup costs more than the count
 
 
-def answered(status: int, seconds: float) -> None:
-    """A post was answered."""
+def count_answer(status: int, seconds: float) -> None:
+    """Count an answered post."""
     _seconds.observe(seconds)
     _child(_answers, str(status)).inc()
 
 
-def accepted(kind: str, batches: int, new: int) -> None:
-    """A message was stored; of its batches so many were new."""
+def count_batches(kind: str, batches: int, new: int) -> None:
+    """Count the batches of a stored message, and those that were new."""
     _child(_batches, kind, "first").inc(new)
     if new < batches:
         _child(_batches, kind, "again").inc(batches - new)
 
 
-def conflicted(batches: int) -> None:
+def count_conflicts(batches: int) -> None:
     """Count batches that were stored under another id, since theirs was used before for other content."""
     _conflicts.inc(batches)
 
 
-def connections(open_: int) -> None:
-    """Note how many connections of clients are open."""
+def set_connections(open_: int) -> None:
+    """Set the number of open client connections."""
     _connections.set(open_)
 
 
 class _FactCollector:
-    """The journal's counts, as they were read for one answer."""
+    """Collector of the journal's counts, read for one answer."""
 
     def __init__(self, counts: Iterable[Count]) -> None:
         facts: Counter[tuple[str, str, str]] = Counter()
-        for count in counts:  # a customer's account counts as its connection
+        for count in counts:  # an account counts as its connection
             facts[count.connection.partition("/")[0], count.state, count.reason] += count.facts
         self._counts = [Count(connection=c, state=w, reason=r, facts=n) for (c, w, r), n in facts.items()]
 
     def collect(self) -> Iterator[Metric]:
         received = CounterMetricFamily("gateway_facts_received", "Facts accepted.", labels=["connection"])
-        done = CounterMetricFamily("gateway_facts", "Facts by terminal word.", labels=["connection", "word", "reason"])
-        in_flight = GaugeMetricFamily("gateway_facts_in_flight", "Facts without a word yet.", labels=["connection"])
+        done = CounterMetricFamily(
+            "gateway_facts", "Finished facts by state and reason.", labels=["connection", "word", "reason"]
+        )
+        in_flight = GaugeMetricFamily("gateway_facts_in_flight", "Facts without an outcome yet.", labels=["connection"])
         left: Counter[str] = Counter()
         for count in self._counts:
             if count.state == "received":
@@ -88,7 +90,7 @@ class _FactCollector:
 
 
 class _BacklogCollector:
-    """The backlog, as it was read for one answer or shortly before."""
+    """Collector of the backlog, read for one answer or shortly before."""
 
     def __init__(self, backlog: Iterable[Backlog], now_ms: int) -> None:
         self._backlog = list(backlog)
@@ -110,7 +112,7 @@ class _BacklogCollector:
 
 
 def _by_reason(backlog: Backlog) -> Counter[str]:
-    """Lanes by reason: the first words of the most frequent ones, for plugins may say what they like."""
+    """Return the lanes by the first word of their reason; rare reasons, which plugins invent, count as ``other``."""
     lanes: Counter[str] = Counter()
     for one in backlog.waiting:
         reason = "in_hand" if one.claimed else one.reason.partition(" ")[0].rstrip(":")
@@ -119,7 +121,7 @@ def _by_reason(backlog: Backlog) -> Counter[str]:
 
 
 def render(counts: Iterable[Count], backlog: Iterable[Backlog], now_ms: int) -> bytes:
-    """Everything, as text."""
+    """Return all metrics as text."""
     facts = CollectorRegistry()
     facts.register(_FactCollector(counts))
     facts.register(_BacklogCollector(backlog, now_ms))

@@ -1,4 +1,4 @@
-"""Making a call: through its gates to the partner, its reply judged, and what follows for the gates."""
+"""Execution of a call: pass its gates, send it, judge the reply, and apply that to the gates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gateway.deliver.gates import LOOK_S, SLOW, Gates
+from gateway.deliver.gates import POLL_INTERVAL_S, SLOW, Gates
 from gateway.deliver.judge import judge
 from gateway.deliver.progress import CallOutcome
 from gateway.deliver.sender import Sender
@@ -21,11 +21,11 @@ from gateway.settings import DeliverySettings
 
 
 class CallSubject(NamedTuple):
-    """The batch that a call is made for, by user and seq. ``riders``: the users who share the call."""
+    """The batch that a call is made for, by user and seq. ``members``: the users whose lanes share the call."""
 
     user: int
     seq: int
-    riders: tuple[int, ...] = ()
+    members: tuple[int, ...] = ()
 
 
 NO_SUBJECT = CallSubject(0, 0)
@@ -33,7 +33,7 @@ NO_SUBJECT = CallSubject(0, 0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """The lane cannot go on before so many seconds."""
+    """The lane must wait for this many seconds."""
 
     seconds: float
     reason: str
@@ -41,10 +41,10 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallResult:
-    """A call was made: its ``reply``, and what was ``judged`` of it; an Ending where it could not even be built.
+    """The result of a call: its ``reply`` and how it was ``judged``; a CallOutcome if it could not be built.
 
-    ``wait``: a gate closed over it. ``by`` is the call that was made in the place of this one and of others, ``first``
-    is said to one of those whom it was made for.
+    ``wait``: a gate closed because of it. ``by`` is the id of a call made for several lanes; ``first`` marks one of
+    them.
     """
 
     judged: Verdict | FactPlan | CallOutcome
@@ -63,7 +63,7 @@ class CallResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallExecutor:
-    """Makes one connection's calls. ``stopping`` says to let go, ``guard`` bounds hooks."""
+    """Executor of one connection's calls. ``stopping`` returns true at a stop; ``guard`` limits hooks."""
 
     connection: Connection
     sender: Sender
@@ -73,12 +73,12 @@ class CallExecutor:
     guard: Watchdog
 
     async def make(self, call: Call, *, attempt: int, at: CallSubject = NO_SUBJECT) -> CallResult | Wait:
-        """Make one call when its gates let it."""
+        """Make a call once its gates are open; return Wait if one is closed."""
         closed = await self.gates.enter(call.scope, self.stopping)
         if closed is not None:
             return Wait(seconds=closed.until - self.gates.clock(), reason=closed.reason)
         reply = None
-        self.guard.note_subject(b"sign", *at)  # which is the first thing done, and without a pause
+        self.guard.note_subject(b"sign", *at)  # signing is the first step, and runs without a pause
         try:
             reply = await self.sender.send(call, attempt=attempt)
         except PluginFault as error:
@@ -86,50 +86,50 @@ class CallExecutor:
             return CallResult(judged=CallOutcome(state="dead", reason="plugin_error", detail=str(error)))
         finally:
             self.gates.leave(call.scope, reply)
-        await self._rested()
+        await self._wait_while_suspended()
         self.guard.note_subject(b"on_reply", *at)
         try:
             judged = judge(self.connection, call, reply, self.guard)
         except PluginFault as error:
             return CallResult(judged=CallOutcome(state="dead", reason="plugin_error", detail=str(error)))
-        return CallResult(judged=judged, reply=reply, wait=self._felt(call, judged))
+        return CallResult(judged=judged, reply=reply, wait=self._apply_to_gates(call, judged))
 
-    async def _rested(self) -> None:
-        """Wait while the plugin may not be run, for what it has cost the others."""
+    async def _wait_while_suspended(self) -> None:
+        """Wait while the plugin is suspended for the time it has taken from others."""
         while not self.stopping():
             closed = self.gates.connection.closed(self.gates.clock())
             if closed is None or closed.reason != SLOW:
                 return
-            await self.gates.sleep(min(LOOK_S, closed.until - self.gates.clock()))
+            await self.gates.sleep(min(POLL_INTERVAL_S, closed.until - self.gates.clock()))
 
-    def _felt(self, call: Call, judged: Verdict | FactPlan) -> Wait | None:
-        """Apply an answer to the gates. The lane itself decides about a refusal, and about what holds it alone."""
+    def _apply_to_gates(self, call: Call, judged: Verdict | FactPlan) -> Wait | None:
+        """Apply a judged reply to the gates. The lane worker handles refusals, and retries of its lane alone."""
         word = judged.word if isinstance(judged, Verdict) else "planned"
         if word == "refused":
             return None
         if word != "retry" or not isinstance(judged, Verdict):
-            self._went_well(call)
+            self._note_success(call)
             return None
         now = self.gates.clock()
         if judged.holds == "connection":
             was_open = self.gates.connection.closed(now) is None
-            self.gates.connection.failed(now)
+            self.gates.connection.note_failure(now)
             if was_open and self.gates.connection.closed(now) is not None:
                 logger.warning("connection unreachable", connection=self.connection.name, reason=judged.reason)
             return Wait(seconds=self.backoff_s(0, judged), reason=judged.reason)
         if judged.holds == "scope":
-            return Wait(seconds=self.gates.scope(call.scope).complained(now, judged), reason=judged.reason)
+            return Wait(seconds=self.gates.scope(call.scope).note_complaint(now, judged), reason=judged.reason)
         return None
 
-    def _went_well(self, call: Call) -> None:
+    def _note_success(self, call: Call) -> None:
         was_on_trial = self.gates.connection.on_trial
-        self.gates.connection.worked(self.gates.clock())
+        self.gates.connection.note_success(self.gates.clock())
         if was_on_trial and not self.gates.connection.on_trial:
             logger.info("connection works again", connection=self.connection.name)
-        self.gates.scope(call.scope).worked()
+        self.gates.scope(call.scope).note_success()
 
     def backoff_s(self, attempts: int, verdict: Verdict) -> float:
-        """As long as the verdict says, else a random part of a bound that doubles with each attempt."""
+        """Return the seconds until the next attempt: the verdict's, else exponential back-off with full jitter."""
         asked = asked_wait_s(verdict)
         if asked is not None:
             return asked

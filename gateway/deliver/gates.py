@@ -1,4 +1,4 @@
-"""Gates: why a connection or a rate-limit scope waits now, and for how long."""
+"""Gates: they close a connection or a rate-limit scope for a time and a reason."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from gateway.deliver.verdicts import MAX_WAIT_S, asked_wait_s, told_ms
+from gateway.deliver.verdicts import MAX_WAIT_S, asked_wait_s, reply_time_ms
 from gateway.journal.shared_limits import PAUSED
 from gateway.sdk import Rate, RateHeaders, Reply, Verdict
 
@@ -16,20 +16,20 @@ NO_LIMIT = Rate()
 FAILURES_TO_CLOSE = 5
 FIRST_REST_S = 1.0
 MAX_REST_S = 30.0
-LOOK_S = 1.0
-"""The time between two looks of a lane that waits for its turn."""
+POLL_INTERVAL_S = 1.0
+"""The interval at which a lane that waits for its turn checks the gates again."""
 MAX_CALLS, MAX_WINDOW_S = 1e9, 86_400.0
-"""Headers that tell of more are wrong, or say it in other units."""
+"""Headers with larger values are wrong, or use other units."""
 ALMOST_ONE = 1 - 1e-6
 SLOW = "plugin_slow"
-"""Why a connection rests whose plugin has cost all others too much time."""
+"""Reason of a connection whose plugin has taken too much time from the others."""
 
 Sleep = Callable[[float], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateClosure:
-    """A gate is closed until this time, in seconds of the gates' clock."""
+    """The closure of a gate until a time, in seconds of the gates' clock."""
 
     until: float
     reason: str
@@ -37,28 +37,28 @@ class GateClosure:
 
 @dataclass(slots=True)
 class TimedGate:
-    """Base of both kinds of gate: they close until a time, and open by themselves after it."""
+    """Base of both kinds of gate: closed until a time, and open afterwards."""
 
     until: float = 0.0
     reason: str = ""
     known: float = 0.0
-    """The time until which the journal says that it is closed."""
+    """The end of the closure that is recorded in the journal."""
 
     def close(self, until: float, reason: str) -> None:
-        """Stay closed until then; never shortens a longer wait."""
+        """Close until a time; a longer closure stays."""
         if until > self.until:
             self.until, self.reason = until, reason
 
     def closed(self, now: float) -> GateClosure | None:
-        """Return how it is closed now, or None."""
+        """Return the present closure, or None."""
         return GateClosure(until=self.until, reason=self.reason) if now < self.until else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportedLimit:
-    """A limit that a reply reported: how many calls of a window are ours, how many of them are left, and for how long.
+    """A limit that a reply reported: our calls in the window, those that are left, and the seconds to its end.
 
-    ``reset`` is the end of the window as the destination says it, which tells one window from another.
+    ``reset`` is the end of the window as the destination reports it; it identifies the window.
     """
 
     ours: float
@@ -69,7 +69,7 @@ class ReportedLimit:
 
 @dataclass(slots=True, kw_only=True)
 class LimitWindow:
-    """The present window of a limit. ``left`` is the least that a reply said was left, calls under way not counted."""
+    """The present window of a limit. ``left`` is the lowest number of calls left that a reply reported."""
 
     ours: float
     left: float
@@ -80,10 +80,10 @@ class LimitWindow:
 
 @dataclass(slots=True)
 class ScopeGate(TimedGate):
-    """The gate of a rate-limit scope: a bucket of tokens, a bound on calls in flight, and a door.
+    """The gate of a rate-limit scope: a token bucket, a limit of calls in flight, and closures.
 
-    Once replies tell of a limit, that takes the place of the declared rate: what is left of the window is spread over
-    its time. Lanes wait for their ``turn`` in order, and take a token only when they may use it at once.
+    A limit that replies report replaces the declared rate: the calls left in the window are spread over its time. Lanes
+    wait for their ``turn`` in order, and take a token only when they can use it at once.
     """
 
     rate: Rate = NO_LIMIT
@@ -96,15 +96,15 @@ class ScopeGate(TimedGate):
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def take(self, now: float, dispatchers: int = 1) -> float:
-        """Take a token for a call to be made now; where there is none yet, how many seconds to wait for it.
+        """Take a token for a call; return 0.0, or the seconds to wait if there is no token yet.
 
-        Each of ``dispatchers`` has an equal part of a rate.
+        Each of ``dispatchers`` has an equal part of the rate.
         """
         if self.window is not None:
             if now >= self.window.ends:
-                self._begin_anew(self.window, now)
+                self._begin_window(self.window, now)
             if self.window.left - self.under_way < 1:
-                return LOOK_S
+                return POLL_INTERVAL_S
         if self.rate.per_second is not None:
             per_second, burst = self.rate.per_second / dispatchers, max(1, self.rate.burst / dispatchers)
             self.tokens = min(burst, self.tokens + (now - self.filled) * per_second)
@@ -115,8 +115,8 @@ class ScopeGate(TimedGate):
         self.under_way += 1
         return 0.0
 
-    def complained(self, now: float, verdict: Verdict) -> float:
-        """The destination said "too many": close as long as it says, else longer each time; returns how long."""
+    def note_complaint(self, now: float, verdict: Verdict) -> float:
+        """Close after a "too many" reply, for the time it asks or with back-off; return the seconds."""
         wait = asked_wait_s(verdict)
         if wait is None:
             doubled = FIRST_REST_S * 2 ** min(self.complaints, 10)
@@ -125,41 +125,41 @@ class ScopeGate(TimedGate):
         self.close(now + wait, verdict.reason)
         return wait
 
-    def worked(self) -> None:
-        """The destination took a call."""
+    def note_success(self) -> None:
+        """Note that the destination took a call."""
         self.complaints = 0
 
-    def over(self, now: float, told: ReportedLimit | None) -> None:
-        """A call is over, and its reply told this of the limit."""
+    def finish_call(self, now: float, reported: ReportedLimit | None) -> None:
+        """Note that a call has ended, and the limit that its reply reported."""
         self.under_way -= 1
         window = self.window
-        if told is not None and (window is None or told.reset >= window.reset):
-            self._adopt(told, now)
-        elif window is not None:  # it counts, for all that is known
+        if reported is not None and (window is None or reported.reset >= window.reset):
+            self._adopt(reported, now)
+        elif window is not None:  # without a report, the call counts
             window.left -= 1
         if self.window is not None and self.window.left < 1:
             self.close(self.window.ends, "limit_reached")
 
-    def _adopt(self, told: ReportedLimit, now: float) -> None:
-        """The present window is as told; replies may overtake each other, so of one window the least counts."""
+    def _adopt(self, reported: ReportedLimit, now: float) -> None:
+        """Adopt a reported window; of one window the lowest report counts, as replies may overtake each other."""
         known = self.window
-        least = min(told.left, known.left) if known is not None and told.reset == known.reset else told.left
+        least = min(reported.left, known.left) if known is not None and reported.reset == known.reset else reported.left
         self.window = LimitWindow(
-            ours=told.ours,
+            ours=reported.ours,
             left=least,
-            reset=told.reset,
-            ends=now + min(told.seconds, MAX_WAIT_S),
-            length_s=max(told.seconds, known.length_s if known is not None else 0.0),
+            reset=reported.reset,
+            ends=now + min(reported.seconds, MAX_WAIT_S),
+            length_s=max(reported.seconds, known.length_s if known is not None else 0.0),
         )
-        self._spread(least - self.under_way, told.seconds)
+        self._spread(least - self.under_way, reported.seconds)
 
-    def _begin_anew(self, window: LimitWindow, now: float) -> None:
-        """The window has ended: until a reply tells of the next one, it is taken to be like the last."""
+    def _begin_window(self, window: LimitWindow, now: float) -> None:
+        """Begin a window like the last one, until a reply reports it."""
         window.left, window.ends = window.ours, now + min(window.length_s, MAX_WAIT_S)
         self._spread(window.left, window.length_s)
 
     def _spread(self, calls: float, seconds: float) -> None:
-        """Make so many calls in so many seconds, evenly."""
+        """Set the rate to this many calls in this many seconds."""
         per_second = max(calls, 1.0) / seconds
         self.rate = Rate(per_second=per_second, burst=max(1, int(per_second)), in_flight=self.rate.in_flight)
         self.tokens = min(self.tokens, self.rate.burst)
@@ -167,7 +167,7 @@ class ScopeGate(TimedGate):
 
 @dataclass(slots=True)
 class ConnectionGate(TimedGate):
-    """The gate of a whole connection: closes when it fails or is refused, and lets one call try before it opens.
+    """The gate of a whole connection: closed after failures or refusals; one trial call passes before it opens.
 
     ``taken`` counts the calls that the destination took.
     """
@@ -177,10 +177,10 @@ class ConnectionGate(TimedGate):
     taken: int = 0
     on_trial: bool = False
 
-    def failed(self, now: float) -> None:
-        """The destination could not be reached. After a few times in a row the gate closes, each time for longer.
+    def note_failure(self, now: float) -> None:
+        """Note that the destination was unreachable; close after several times in a row, with back-off.
 
-        Calls that were under way together fail together: once it is closed, the others say nothing new.
+        Calls in flight fail together: while the gate is closed, further failures count for nothing.
         """
         if now < self.until:
             return
@@ -188,23 +188,23 @@ class ConnectionGate(TimedGate):
         if self.failures >= FAILURES_TO_CLOSE:
             doubled = FIRST_REST_S * 2 ** min(self.failures - FAILURES_TO_CLOSE, 10)
             rest = min(MAX_REST_S, doubled)
-            self.rest(now + rest * random.uniform(0.5, 1.0), "unreachable")  # noqa: S311
+            self.close_for_trial(now + rest * random.uniform(0.5, 1.0), "unreachable")  # noqa: S311
 
-    def refused(self, now: float, most_s: float, reason: str) -> float:
-        """A call was refused: rest, longer each time until one is taken. Returns how long it still rests."""
+    def note_refusal(self, now: float, most_s: float, reason: str) -> float:
+        """Close after a refused call, with back-off until a call is taken; return the seconds until it opens."""
         if now >= self.until:
             rest = min(most_s, FIRST_REST_S * 2 ** min(self.refusals, 10))
             self.refusals += 1
-            self.rest(now + rest, reason)
+            self.close_for_trial(now + rest, reason)
         return self.until - now
 
-    def rest(self, until: float, reason: str) -> None:
-        """Close, and when that time has come let one call try first."""
+    def close_for_trial(self, until: float, reason: str) -> None:
+        """Close until a time, then let one call through as a trial."""
         self.close(until, reason)
         self.on_trial = True
 
-    def worked(self, now: float) -> None:
-        """A call got an answer that is no complaint about the connection. While closed that proves nothing."""
+    def note_success(self, now: float) -> None:
+        """Note an answer that is no complaint about the connection. While the gate is closed it proves nothing."""
         if now >= self.until:
             self.failures = self.refusals = 0
             self.on_trial = False
@@ -213,10 +213,10 @@ class ConnectionGate(TimedGate):
 
 @dataclass(slots=True)
 class Gates:
-    """All gates of one connection. ``clock`` gives seconds; ``sleep`` waits for some.
+    """All gates of one connection. ``clock`` returns seconds; ``sleep`` waits for seconds.
 
-    ``dispatchers`` is how many work on the connection, whose limits they share. ``paused``: an operator wants nothing
-    to be sent. Nothing is claimed then, so what is given back may be due at once.
+    ``dispatchers`` is the number of dispatchers that share the connection's limits. ``paused``: an operator has paused
+    the connection. No lane is claimed then, so lanes that are given back may be due at once.
     """
 
     rates: Mapping[str, Rate]
@@ -229,7 +229,7 @@ class Gates:
     paused: bool = False
 
     def scope(self, name: str) -> ScopeGate:
-        """The gate of a scope; one that no rate is declared for has no limit."""
+        """Return the gate of a scope; without a declared rate it has no limit."""
         if name not in self.scopes:
             rate = self.rates.get(name, NO_LIMIT)
             self.scopes[name] = ScopeGate(
@@ -241,25 +241,28 @@ class Gates:
         return self.scopes[name]
 
     async def enter(self, name: str, stopping: Callable[[], bool] = lambda: False) -> GateClosure | None:
-        """Wait for a turn in a scope; Closed where a gate is closed, or closes. Match every None with ``leave``."""
+        """Wait for a turn in a scope; return the closure if a gate is or becomes closed.
+
+        After None, call ``leave`` when the call has ended.
+        """
         scope = self.scope(name)
         closed = self._closed(scope, stopping)
         if closed is not None:
             return closed
         if scope.in_flight is None:
-            return await self._turn(scope, stopping)
+            return await self._take_turn(scope, stopping)
         await scope.in_flight.acquire()
         has_turn = False
         try:
-            closed = await self._turn(scope, stopping)
+            closed = await self._take_turn(scope, stopping)
             has_turn = closed is None
         finally:
             if not has_turn:
                 scope.in_flight.release()
         return closed
 
-    async def _turn(self, scope: ScopeGate, stopping: Callable[[], bool]) -> GateClosure | None:
-        """Wait for a token, a little at a time: meanwhile gates may close, and limits change."""
+    async def _take_turn(self, scope: ScopeGate, stopping: Callable[[], bool]) -> GateClosure | None:
+        """Wait for a token in short steps, as gates may close and limits change meanwhile."""
         async with scope.turn:
             while True:
                 closed = self._closed(scope, stopping)
@@ -268,7 +271,7 @@ class Gates:
                 wait = scope.take(self.clock(), self.dispatchers)
                 if not wait:
                     return None
-                await self.sleep(min(wait, LOOK_S))
+                await self.sleep(min(wait, POLL_INTERVAL_S))
 
     def _closed(self, scope: ScopeGate, stopping: Callable[[], bool]) -> GateClosure | None:
         now = self.clock()
@@ -279,35 +282,35 @@ class Gates:
         return self.connection.closed(now) or scope.closed(now)
 
     def unpublished(self) -> dict[str | None, GateClosure]:
-        """The scopes that are closed, and whether the whole connection is (None), as far as that is not on record yet.
+        """Return the closures that are not recorded yet, by scope; that of the whole connection under None.
 
-        That the connection is, no other dispatcher heeds: what cannot be reached from here may be from elsewhere.
+        Other dispatchers ignore the connection's: they may reach what is unreachable from here.
         """
         now = self.clock()
-        doors: list[tuple[str | None, TimedGate]] = [(None, self.connection), *self.scopes.items()]
-        closed = {name: door.closed(now) for name, door in doors if door.until > door.known}
+        gates: list[tuple[str | None, TimedGate]] = [(None, self.connection), *self.scopes.items()]
+        closed = {name: gate.closed(now) for name, gate in gates if gate.until > gate.known}
         return {name: how for name, how in closed.items() if how is not None}
 
-    def told(self, name: str | None, until: float) -> None:
-        """It is on record now that a scope, or the connection, is closed until then."""
-        door = self.connection if name is None else self.scope(name)
-        door.known = until
+    def mark_published(self, name: str | None, until: float) -> None:
+        """Note that the closure of a scope (None: of the connection) is recorded."""
+        gate = self.connection if name is None else self.scope(name)
+        gate.known = until
 
     def apply_remote(self, name: str, closed: GateClosure) -> None:
-        """Close a scope, as another dispatcher had to."""
+        """Close a scope that another dispatcher has closed."""
         scope = self.scope(name)
         scope.close(closed.until, closed.reason)
         scope.known = max(scope.known, closed.until)
 
     def leave(self, name: str, reply: Reply | None = None) -> None:
-        """A call of a scope is over; adopt the limit that its reply tells of."""
+        """Note that a call of a scope has ended, and adopt the limit that its reply reports."""
         scope = self.scope(name)
-        scope.over(self.clock(), self._told(reply))
+        scope.finish_call(self.clock(), self._read_limit(reply))
         if scope.in_flight is not None:
             scope.in_flight.release()
 
-    def _told(self, reply: Reply | None) -> ReportedLimit | None:
-        """Return the limit in a reply's headers, if the plugin names those headers and they make sense."""
+    def _read_limit(self, reply: Reply | None) -> ReportedLimit | None:
+        """Return the limit in a reply's headers, if the plugin names those headers and the values are plausible."""
         if reply is None or self.headers is None or self.headers.limit not in reply.headers:
             return None
         try:
@@ -317,7 +320,7 @@ class Gates:
             )
         except ValueError:
             return None
-        seconds = reset - told_ms(reply) / 1000
+        seconds = reset - reply_time_ms(reply) / 1000
         if not (0 < limit <= MAX_CALLS and math.isfinite(remaining) and 0 < seconds <= MAX_WINDOW_S):
             return None
         kept = min(limit * (1 - self.headers.share), limit - 1)

@@ -1,4 +1,4 @@
-"""Judging: what a reply means for its call, by the plugin's word or by default."""
+"""Judging: the meaning of a reply for its call, decided by the plugin or by default."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from gateway.sdk import Call, Reply, Verdict
 
 
 def judge(connection: Connection, call: Call, reply: Reply, guard: AbstractContextManager[None]) -> Verdict | FactPlan:
-    """A verdict, or what the plugin plans instead: further calls, skips, things to remember. Raises PluginFault."""
+    """Return a verdict, or the plan that the plugin gives instead: follow-ups, skips, memories. Raises PluginFault."""
     hook = connection.plugin.hooks.get("on_reply")
     if hook is None:
-        return verdicts.default(reply)
+        return verdicts.default_verdict(reply)
     try:
         with guard:
             answer = hook(call=call, reply=reply, settings=connection.settings)
             if answer is None:
-                return verdicts.default(reply)
+                return verdicts.default_verdict(reply)
             return check(answer) if isinstance(answer, Verdict) else sort_answer(answer)
     except Exception as error:
         raise make_fault(connection, "on_reply", error) from error
 
 
-def numbered(planned: FactPlan, after: Call, length: int) -> tuple[Call, ...]:
-    """Follow-up calls with ids made of the one they follow, and in its lane."""
+def number_follow_ups(planned: FactPlan, after: Call, length: int) -> tuple[Call, ...]:
+    """Return follow-up calls with ids derived from the call they follow, in its lane."""
     stem = after.id.partition(".")[0]
     return tuple(
         msgspec.structs.replace(call, id=f"{stem}.{length}.{position}", lane=after.lane)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from gateway.clock import Clock
 from gateway.deliver.coalesce import fold
 from gateway.deliver.executor import CallExecutor, CallResult, CallSubject, Wait
-from gateway.deliver.judge import numbered
+from gateway.deliver.judge import number_follow_ups
 from gateway.deliver.pools import Pools
 from gateway.deliver.progress import CallOutcome, FollowUps, ItemProgress
 from gateway.deliver.verdicts import MAX_WAIT_S
@@ -21,57 +21,57 @@ from gateway.sdk import Call, Remember, Reply, Verdict
 
 MAX_FOLLOW_UPS = 8
 HOUR_MS = 3_600_000
-MAX_SILENCE_S = 900.0
-"""A lane that another one asks for asks by itself after so long: the other may be gone."""
+FALLBACK_POLL_S = 900.0
+"""Fallback poll delay for a lane whose shared call is polled by another lane, which may have died."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedCall:
-    """A call was refused after its connection had taken so many. ``alone``: others were taken, but never this one."""
+    """A refused call, with the number of calls taken before. ``alone``: others were taken since, but never this one."""
 
     call: str
     taken: int
     alone: bool
 
 
-def answer_to(call_id: str) -> str:
-    """Why a lane waits that has its call made by another one."""
+def shared_reason(call_id: str) -> str:
+    """Return the reason of a lane whose shared call is polled by another lane."""
     return f"shared {call_id}"
 
 
-def _shared_by(chain: FollowUps, answer: CallResult) -> str:
-    """The call that was made for several lanes, and that this chain goes back to; empty where there is none."""
+def _find_shared_call(chain: FollowUps, answer: CallResult) -> str:
+    """Return the id of the shared call that a chain began with; "" if there was none."""
     return answer.by if chain.length == 0 else chain.by
 
 
-def _another_asks(chain: FollowUps, answer: CallResult) -> bool:
-    """Return whether another lane asks again, since all of them wait for the same answer."""
+def _is_polled_by_another(chain: FollowUps, answer: CallResult) -> bool:
+    """Return whether another lane polls for the answer that all of them wait for."""
     judged = answer.judged
     is_for_all = bool(chain.by) and not answer.first and answer.wait is None
     return is_for_all and isinstance(judged, Verdict) and judged.word == "retry" and not judged.restart
 
 
-def _until_asked(chain: FollowUps, answer: CallResult) -> Wait:
-    """Return the wait before asking again; of many lanes one asks, and wakes the others when it has an answer."""
+def _wait_for_poll(chain: FollowUps, answer: CallResult) -> Wait:
+    """Return the wait before the next poll. Of several lanes one polls, and wakes the others when it has the answer."""
     if chain.by and not answer.first:
-        return Wait(seconds=MAX_SILENCE_S, reason=answer_to(chain.by))
+        return Wait(seconds=FALLBACK_POLL_S, reason=shared_reason(chain.by))
     return Wait(seconds=min(chain.next[0].after_s, MAX_WAIT_S), reason="under_way")
 
 
-def _answers(item: ItemProgress, chain: FollowUps, reply: Reply | None) -> tuple[str, ...]:
-    """Return the answers to an erasure's follow-ups so far, which have to be on record."""
+def _record_answers(item: ItemProgress, chain: FollowUps, reply: Reply | None) -> tuple[str, ...]:
+    """Return the answers to an erasure's calls so far, for its receipt."""
     if not item.plan.erases or reply is None:
         return chain.answers
     return (*chain.answers, f"{chain.next[0].method} was answered {reply.status}")
 
 
 class StaleClaim(Exception):
-    """The lane was claimed anew in the meantime: whoever did works on it now."""
+    """The lane was claimed by another dispatcher in the meantime."""
 
 
 @dataclass(slots=True, kw_only=True)
 class LaneRun:
-    """One claimed lane while it is worked on."""
+    """A claimed lane that is being worked on."""
 
     lane: Lane
     work: Sequence[ItemProgress]
@@ -90,31 +90,31 @@ class LaneRun:
         return sum(len(item.item.body) for item in self.work)
 
     def begin(self, call: Call) -> FollowUps:
-        """Return what is still to be made in this call's place: itself, or what its last answer led to."""
+        """Return the chain that continues a call: the call itself, or the follow-ups of its last answer."""
         return self.owners[call.id].chains.get(call.id) or FollowUps(next=(call,), covers=call.covers, length=0)
 
     def reopen(self, call: Call) -> None:
-        """Forget what a call's answers led to: it is to be made again itself."""
+        """Drop the follow-ups of a call, which is to be made again itself."""
         item = self.owners[call.id]
         if item.chains.pop(call.id, None) is not None:
             self.changed = (item,)
 
-    def go_on(self, call: Call, chain: FollowUps) -> ItemProgress:
-        """Have this chain take the call's place; returns the item whose progress that is."""
+    def continue_with(self, call: Call, chain: FollowUps) -> ItemProgress:
+        """Replace a call by a chain of follow-ups; return the item that it belongs to."""
         item = self.owners[call.id]
         item.chains[call.id] = chain
         return item
 
-    def moved_on(self) -> None:
-        """The lane is not stuck, or no longer: what comes next has its own attempts, and its own time to fail."""
+    def reset_attempts(self) -> None:
+        """Reset the attempts and the time of the first failure: the lane has moved on."""
         self.attempts = self.failing_since_ms = 0
 
-    def note(self, call: Call, ending: CallOutcome) -> Sequence[ItemProgress]:
-        """Write the end of a call, and of those it covers, into their items; returns these.
+    def record_end(self, call: Call, ending: CallOutcome) -> Sequence[ItemProgress]:
+        """Record the end of a call, and of those it covers, in their items; return these items.
 
-        A fact that the call covered when it began may no longer be planned (a filter changed): it has its own outcome.
+        A covered fact may no longer be planned, as a filter changed: it has its own outcome.
         """
-        self.moved_on()
+        self.reset_attempts()
         touched = []
         for call_id in self.begin(call).covers or (call.id,):
             item = self.owners.get(call_id)
@@ -128,8 +128,8 @@ class LaneRun:
     def settlement(
         self, *, touched: Sequence[ItemProgress] = (), due_ms: int | None = None, reason: str = ""
     ) -> Settlement:
-        """Return what to record now; ``due_ms`` releases the lane until then."""
-        finished = [item for item in self.work if item.is_done and not item.told]
+        """Return the settlement to record now; with ``due_ms`` it releases the lane until then."""
+        finished = [item for item in self.work if item.is_done and not item.is_finished]
         memories = [*self.memories, *(memory for item in finished for memory in item.memories())]
         self.memories.clear()
         return Settlement(
@@ -149,12 +149,12 @@ class LaneRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneWorker:
-    """Works on one connection's lanes. ``settle`` records, ``wake`` makes lanes due that wait for a reason.
+    """Worker on one connection's lanes. ``settle`` records, ``wake`` makes the lanes due that wait for a reason.
 
-    ``refusals`` remembers, by user, the call that a lane stopped at because it was refused.
+    ``refusals`` holds, by user, the refused call that a lane waits at.
     """
 
-    maker: CallExecutor
+    executor: CallExecutor
     pools: Pools
     settle: Callable[[Settlement], Awaitable[bool]]
     wake: Callable[[str], Awaitable[None]]
@@ -162,7 +162,7 @@ class LaneWorker:
     refusals: dict[int, RefusedCall] = field(default_factory=dict)
 
     async def deliver(self, lane: Lane, work: Sequence[ItemProgress]) -> None:
-        """Make every open call of these items in order, record what becomes of them, and give the lane back.
+        """Make every open call of these items in order, record their ends, and release the lane.
 
         Raises StaleClaim.
         """
@@ -174,7 +174,7 @@ class LaneWorker:
                 due_ms = self.clock.now_ms() + int(end.seconds * 1000)
                 await self._record(run.settlement(touched=run.changed, due_ms=due_ms, reason=end.reason))
                 return
-            touched = run.note(call, end)
+            touched = run.record_end(call, end)
             if position < len(calls) - 1:
                 await self._record(run.settlement(touched=touched))
         self.refusals.pop(lane.user, None)
@@ -185,70 +185,76 @@ class LaneWorker:
             raise StaleClaim
 
     def _calls(self, lane: Lane, work: Sequence[ItemProgress]) -> Sequence[Call]:
-        """The calls to make. While a chain is under way nothing is folded, and what it covers is left to it.
+        """Return the calls to make. While a chain is open nothing is folded, and it stands for the calls it covers.
 
-        Nothing is folded for which folding has killed a process.
+        Calls are not folded if folding them has killed a process.
         """
         calls = [call for item in work for call in item.open_calls()]
         heads = {head for item in work for head in item.chains}
         if not heads:
             if any(item.item.crashed_in == "coalesce" for item in work):
                 return calls
-            self.maker.guard.note_subject(b"coalesce", lane.user, work[0].item.seq)
-            return fold(self.maker.connection, calls, self.maker.guard)
+            self.executor.guard.note_subject(b"coalesce", lane.user, work[0].item.seq)
+            return fold(self.executor.connection, calls, self.executor.guard)
         covered = {id for item in work for chain in item.chains.values() for id in chain.covers}
         return [call for call in calls if call.id in heads or call.id not in covered]
 
     async def _make(self, run: LaneRun, call: Call) -> CallOutcome | Wait:
-        """Make a call and whatever its answers lead to, until it ends or has to wait."""
+        """Make a call and its follow-ups, until it ends or must wait."""
         chain = run.begin(call)
         while True:
-            answer = await self._answer(run, chain.next[0], run.owners[call.id].item)
+            answer = await self._execute(run, chain.next[0], run.owners[call.id].item)
             if isinstance(answer, Wait):
                 return answer
-            by = _shared_by(chain, answer)
-            after = self._after(run, call, chain, answer)
+            by = _find_shared_call(chain, answer)
+            after = self._follow_up(run, call, chain, answer)
             if chain.by and answer.first and not isinstance(after, Wait):
-                await self.wake(answer_to(by))
+                await self.wake(shared_reason(by))
             if isinstance(after, Wait):
-                return Wait(seconds=MAX_SILENCE_S, reason=answer_to(by)) if _another_asks(chain, answer) else after
+                return (
+                    Wait(seconds=FALLBACK_POLL_S, reason=shared_reason(by))
+                    if _is_polled_by_another(chain, answer)
+                    else after
+                )
             if isinstance(after, CallOutcome):
                 return replace(after, by=by) if by != call.id else after
             withdrawn = run.owners[call.id].plan.withdrawn
-            if withdrawn and not after.is_under_way:  # nothing new is begun, for whom is erased above all
+            if withdrawn and not after.is_under_way:  # begin nothing new, above all for an erased user
                 return CallOutcome(state="skipped", reason=withdrawn)
-            chain, item = after, run.go_on(call, after)
+            chain, item = after, run.continue_with(call, after)
             if chain.is_under_way:
                 run.changed = (item,)
-                return _until_asked(chain, answer)
+                return _wait_for_poll(chain, answer)
             await self._record(run.settlement(touched=(item,)))
 
-    async def _answer(self, run: LaneRun, call: Call, item: Item) -> CallResult | Wait:
-        """Make a call, with those of other lanes where it has a pool and no process has died of it."""
+    async def _execute(self, run: LaneRun, call: Call, item: Item) -> CallResult | Wait:
+        """Make a call; in its pool, if it has one and has not killed a process."""
         attempt, at = run.attempts + 1, CallSubject(run.lane.user, item.seq)
         if call.pool and not item.crashes:
             call = replace(call, lane=f"{run.lane.user:x}")
             return await self.pools.make(call, attempt=attempt, weight=run.weight, at=at)
-        return await self.maker.make(call, attempt=attempt, at=at)
+        return await self.executor.make(call, attempt=attempt, at=at)
 
-    def _after(self, run: LaneRun, call: Call, chain: FollowUps, answer: CallResult) -> CallOutcome | Wait | FollowUps:
-        """Return what an answer to the next follow-up leads to."""
-        judged, by = answer.judged, _shared_by(chain, answer)
-        if by and answer.is_no:  # of what many shared: now each lane makes its call by itself
+    def _follow_up(
+        self, run: LaneRun, call: Call, chain: FollowUps, answer: CallResult
+    ) -> CallOutcome | Wait | FollowUps:
+        """Return the end, the wait or the next chain that a call's result leads to."""
+        judged, by = answer.judged, _find_shared_call(chain, answer)
+        if by and answer.is_no:  # the shared call was rejected: each lane makes its own
             alone = chain.instead or replace(call, pool="")
             return FollowUps(next=(alone,), covers=chain.covers, length=chain.length + 1)
         ended: CallOutcome | Wait | None
         if isinstance(judged, CallOutcome):
             return judged
         if isinstance(judged, Verdict):
-            ended = answer.wait or self._weigh(run, chain.next[0], answer.reply, judged)
+            ended = answer.wait or self._apply_verdict(run, chain.next[0], answer.reply, judged)
             rest = chain.next[1:]
             if judged.restart:
                 run.reopen(call)
         else:
-            ended = self._follow(run, judged)
-            rest = (*numbered(judged, call, chain.length + 1), *chain.next[1:])
-        answers = _answers(run.owners[call.id], chain, answer.reply)
+            ended = self._apply_plan(run, judged)
+            rest = (*number_follow_ups(judged, call, chain.length + 1), *chain.next[1:])
+        answers = _record_answers(run.owners[call.id], chain, answer.reply)
         if ended is not None and not (ended == CallOutcome(state="delivered") and rest):
             return replace(ended, detail="; ".join(answers)) if answers and isinstance(ended, CallOutcome) else ended
         if chain.length == MAX_FOLLOW_UPS:
@@ -257,21 +263,21 @@ class LaneWorker:
         length = chain.length + 1
         return FollowUps(next=rest, covers=chain.covers, length=length, answers=answers, by=by, instead=instead)
 
-    def _weigh(self, run: LaneRun, call: Call, reply: Reply | None, verdict: Verdict) -> CallOutcome | Wait:
-        """Return what a verdict makes of a call."""
+    def _apply_verdict(self, run: LaneRun, call: Call, reply: Reply | None, verdict: Verdict) -> CallOutcome | Wait:
+        """Return the end or the wait that a verdict means."""
         if verdict.word == "refused":
             return self._refuse(run, call, verdict)
         if verdict.word == "retry":
-            return self._try_later(run, verdict)
-        run.moved_on()
+            return self._retry_later(run, verdict)
+        run.reset_attempts()
         if verdict.word == "rejected":
             status = f"{call.method} was answered {reply.status if reply else None}"
             return CallOutcome(state="dead", reason=verdict.reason or "rejected", detail=status)
         return CallOutcome(state="delivered")
 
-    def _follow(self, run: LaneRun, planned: FactPlan) -> CallOutcome | None:
-        """Return what a plan in the place of a verdict makes of a call; None if further calls must be made."""
-        run.moved_on()
+    def _apply_plan(self, run: LaneRun, planned: FactPlan) -> CallOutcome | None:
+        """Return the end that a plan instead of a verdict means; None if it has further calls."""
+        run.reset_attempts()
         run.memories.extend(planned.memories)
         if planned.calls:
             return None
@@ -279,30 +285,30 @@ class LaneWorker:
         return CallOutcome(state="delivered") if reason is None else CallOutcome(state="skipped", reason=reason)
 
     def _refuse(self, run: LaneRun, call: Call, verdict: Verdict) -> CallOutcome | Wait:
-        """Rest the whole connection: its credentials or its set-up are wrong, and no attempt is spent on that.
+        """Close the whole connection, without spending an attempt: its credentials or set-up are wrong.
 
-        But a call that is refused again, after others were taken, is refused for its own sake: its lane alone waits.
+        A call that is refused again after others were taken is the cause itself: only its lane waits.
         """
-        gate, before = self.maker.gates.connection, self.refusals.get(run.lane.user)
+        gate, before = self.executor.gates.connection, self.refusals.get(run.lane.user)
         again = before if before is not None and before.call == call.id else None
         alone = again is not None and (again.alone or gate.taken > again.taken)
         self.refusals[run.lane.user] = RefusedCall(call=call.id, taken=gate.taken, alone=alone)
-        name, reason = self.maker.connection.name, f"refused: {verdict.reason}"
+        name, reason = self.executor.connection.name, f"refused: {verdict.reason}"
         if again is not None and alone:
             if not again.alone:
                 logger.warning("call refused, others are not", connection=name, call=call.id, reason=verdict.reason)
-            return self._try_later(run, replace(verdict, reason=reason))
-        is_news = gate.closed(self.maker.gates.clock()) is None
-        rest_s = gate.refused(self.maker.gates.clock(), self.maker.delivery.pause_s, reason)
+            return self._retry_later(run, replace(verdict, reason=reason))
+        is_news = gate.closed(self.executor.gates.clock()) is None
+        rest_s = gate.note_refusal(self.executor.gates.clock(), self.executor.delivery.pause_s, reason)
         if is_news:
             logger.error("connection refused", connection=name, reason=verdict.reason, rest_s=rest_s)
         return Wait(seconds=rest_s, reason=reason)
 
-    def _try_later(self, run: LaneRun, verdict: Verdict) -> CallOutcome | Wait:
-        """Spend an attempt and have the lane wait; give up on what has failed for too long."""
+    def _retry_later(self, run: LaneRun, verdict: Verdict) -> CallOutcome | Wait:
+        """Spend an attempt and let the lane wait; make a dead letter of a call that has failed for too long."""
         now_ms = self.clock.now_ms()
         run.failing_since_ms = min(run.failing_since_ms or now_ms, now_ms)
-        if run.failing_since_ms < self.clock.ago_ms(int(self.maker.delivery.give_up_after_hours * HOUR_MS)):
+        if run.failing_since_ms < self.clock.ago_ms(int(self.executor.delivery.give_up_after_hours * HOUR_MS)):
             return CallOutcome(state="dead", reason="gave_up", detail=verdict.reason)
         run.attempts += 1
-        return Wait(seconds=self.maker.backoff_s(run.attempts - 1, verdict), reason=verdict.reason)
+        return Wait(seconds=self.executor.backoff_s(run.attempts - 1, verdict), reason=verdict.reason)

@@ -1,4 +1,4 @@
-"""Progress: what has become of the calls of one batch so far, kept by call id so that a restart goes on from there."""
+"""Progress of one batch: the ends of its calls so far, by call id, so that a restart continues from there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.sdk import Call, Remember
 
 
 class CallOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The end of one call: ``delivered``, ``skipped`` or ``dead``, and why; ``by`` is a call that stood for it."""
+    """The end of one call: ``delivered``, ``skipped`` or ``dead``, with its reason; ``by`` is the call covering it."""
 
     state: str = msgspec.field(name="word")  # the name that journals have
     reason: str = ""
@@ -24,16 +24,16 @@ class CallOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     by: str = ""
 
     @property
-    def told(self) -> str:
-        """The detail as the ledger keeps it."""
+    def ledger_detail(self) -> str:
+        """The detail for the ledger."""
         return ", ".join(filter(None, (self.detail, self.by and f"in call {self.by}")))
 
 
 class FollowUps(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Calls that take the place of one that was answered, the next first; ``covers`` as of the one answered.
+    """Follow-up calls that replace an answered call, the next first; ``covers`` is that of the answered call.
 
-    ``answers`` is what was answered so far, where that has to be on record. ``by`` is the call made for several
-    lanes, if one was; ``instead`` is what this lane makes by itself should that come to nothing.
+    ``answers`` are the answers so far, of an erasure. ``by`` is the shared call of several lanes, if there was one;
+    ``instead`` is the call that this lane makes by itself if the shared call is rejected.
     """
 
     next: tuple[Call, ...]
@@ -45,7 +45,7 @@ class FollowUps(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def is_under_way(self) -> bool:
-        """True if the destination still works on it, so that its result has to be waited for."""
+        """True if the destination is still working, so that its result is polled."""
         return self.next[0].after_s > 0
 
 
@@ -53,13 +53,13 @@ class FollowUps(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ItemProgress:
     """The progress of one item's plan, beginning with what the journal has recorded of it.
 
-    ``told``: the item has been finished.
+    ``is_finished``: its outcomes were made.
     """
 
     plan: ItemPlan
     ends: dict[str, CallOutcome] = field(default_factory=dict)
     chains: dict[str, FollowUps] = field(default_factory=dict)
-    told: bool = False
+    is_finished: bool = False
 
     def __post_init__(self) -> None:
         if self.item.progress:
@@ -74,21 +74,21 @@ class ItemProgress:
         for call_id, state in self.item.progress.items():
             if "next" not in state:
                 self.ends[call_id] = msgspec.convert(state, CallOutcome)
-            # A chain whose head is planned no longer (a filter or the plugin changed since) is let go, although its
-            # first call was made: its fact has another word by now, and what it covers besides is made by itself,
-            # which at worst repeats it. Going on would send what shall not be sent; keeping it would block the lane.
+            # A chain whose first call is no longer planned (a filter or the plugin changed) is dropped, although that
+            # call was made: its fact has another outcome now, and the calls it covers are made by themselves, which
+            # at worst repeats them. Continuing would send unwanted data; keeping it would block the lane.
             elif call_id in planned:
                 self.chains[call_id] = msgspec.convert(state, FollowUps)
 
     def _withdraw(self, reason: str) -> None:
-        """Begin nothing that is left: the user asked to be forgotten, or a replay was aborted."""
+        """Skip the calls that have not begun: the user was erased, or a replay was aborted."""
         self.chains = {head: chain for head, chain in self.chains.items() if chain.is_under_way}
-        going_on = {id for head, chain in self.chains.items() for id in (head, *chain.covers)}
+        continued = {id for head, chain in self.chains.items() for id in (head, *chain.covers)}
         ended = CallOutcome(state="skipped", reason=reason)
-        self.ends |= {call.id: ended for call in self.open_calls() if call.id not in going_on}
+        self.ends |= {call.id: ended for call in self.open_calls() if call.id not in continued}
 
     def _abandon(self, detail: str) -> None:
-        """Make none of the calls that are left: they are dead letters."""
+        """Make dead letters of the calls that are left."""
         self.ends |= {call.id: CallOutcome(state="dead", reason="crashed", detail=detail) for call in self.open_calls()}
         self.chains.clear()
 
@@ -98,7 +98,7 @@ class ItemProgress:
         return self.plan.item
 
     def open_calls(self) -> Iterator[Call]:
-        """The calls that have not ended, in order."""
+        """Yield the calls that have not ended, in order."""
         for fact in self.plan.planned:
             for call in fact.calls:
                 if call.id not in self.ends:
@@ -110,22 +110,22 @@ class ItemProgress:
         return next(self.open_calls(), None) is None
 
     def state(self) -> dict[str, Any]:
-        """The progress as the journal keeps it."""
+        """Return the progress as the journal stores it."""
         return {**msgspec.to_builtins(self.chains), **msgspec.to_builtins(self.ends)}
 
     def memories(self) -> Iterator[Remember]:
-        """Yield what is to be remembered once all calls have ended, for facts that are no dead letters."""
+        """Yield the memories of facts that are no dead letters."""
         for fact in () if self.plan.withdrawn else self.plan.planned:
             if self._outcome(fact).state != "dead":
                 yield from fact.memories
 
     def finish(self, connection: str) -> Finished:
-        """The item with a word for each of its facts; said in the log too, and once only."""
-        self.told = True
+        """Return the finished item with an outcome for each fact, and log it; call it once."""
+        self.is_finished = True
         made = [self._outcome(fact) for fact in self.plan.planned]
         outcomes = (*self.plan.settled, *made)
-        words = Counter(outcome.state for outcome in outcomes)
-        logger.info("finished", connection=connection, message=self.item.message, part=self.item.part, **words)
+        states = Counter(outcome.state for outcome in outcomes)
+        logger.info("finished", connection=connection, message=self.item.message, part=self.item.part, **states)
         is_open = self.plan.erases and not self.plan.withdrawn
         is_wish = is_open and bool(made) and all(outcome.state != "dead" for outcome in made)
         return Finished(
@@ -138,27 +138,29 @@ class ItemProgress:
         )
 
     def unsent(self) -> Iterator[Outcome]:
-        """The words of facts for which no call is made, whatever becomes of the others."""
+        """Yield the outcomes of facts that need no call."""
         yield from self.plan.settled
         for fact in self.plan.planned:
             if all(call.id in self.ends for call in fact.calls):
                 yield self._outcome(fact)
 
     def _outcome(self, fact: FactPlan) -> Outcome:
-        """One fact's word: dead if any of its calls is, else delivered if any is, else skipped."""
+        """Return the outcome of a fact: dead if any of its calls is, else delivered if any is, else skipped."""
         ends = [self.ends[call.id] for call in fact.calls]
         worst = min(ends, key=lambda end: ("dead", "delivered", "skipped").index(end.state), default=None)
         left_out = tuple((skip.what, skip.reason) for skip in fact.skips if skip.what is not None)
         if worst is None:
             reason = next((skip.reason for skip in fact.skips if skip.what is None), "nothing_to_send")
             worst = CallOutcome(state="skipped", reason=reason)
-        told = [end.told for end in ends if end.told] if self.plan.erases else [worst.told]
+        details = (
+            [end.ledger_detail for end in ends if end.ledger_detail] if self.plan.erases else [worst.ledger_detail]
+        )
         return Outcome(
             fact=fact.fact,
             state=worst.state,
             reason=worst.reason,
             left_out=left_out,
-            detail="; ".join(told),
+            detail="; ".join(details),
             cause=fact.cause,
             kept_back=fact.kept_back,
         )

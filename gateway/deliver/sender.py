@@ -1,4 +1,4 @@
-"""Sending: one call signed, sent, and its reply brought back as a value."""
+"""Sending: sign one call, send it, and return the reply as a value."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ FAILURES: tuple[tuple[type[httpx.RequestError], str], ...] = (
     (httpx.UnsupportedProtocol, "bad_url"),
 )
 PLAIN = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2}){1,8192}")
-"""A path that is sent as it is, and not too long to be one."""
+"""A path that needs no encoding, of at most 8192 characters."""
 
-parsed = lru_cache(64)(httpx.URL)
-"""A connection's base URL: httpx takes longer to read a URL than to do all the rest."""
+parse_url = lru_cache(64)(httpx.URL)
+"""Parse the base URL of a connection; cached, as parsing takes httpx longer than the rest of a request."""
 
 
-def request(connection: Connection, call: Call) -> httpx.Request:
-    """The HTTP request that a signed call stands for."""
+def make_request(connection: Connection, call: Call) -> httpx.Request:
+    """Return the HTTP request of a signed call."""
     headers = {"user-agent": USER_AGENT, "accept": "application/json", **call.headers}
     content = None
     if call.json is not None:
@@ -62,12 +62,12 @@ def _address(base_url: str, call: Call) -> dict[str, Any]:
         return {"url": base_url, "params": dict(call.params) or None}
     if call.params or not PLAIN.fullmatch(call.path):
         return {"url": f"{base_url}/{call.path}", "params": dict(call.params) or None}
-    base = parsed(base_url)
+    base = parse_url(base_url)
     return {"url": base, "extensions": {"target": b"%b/%b" % (base.raw_path.rstrip(b"/"), call.path.encode())}}
 
 
 def sign(connection: Connection, call: Call) -> Call:
-    """The call with its credentials. Raises PluginFault."""
+    """Return the call with its credentials. Raises PluginFault."""
     hook = connection.plugin.hooks.get("sign")
     if hook is None:
         return call
@@ -80,11 +80,11 @@ def sign(connection: Connection, call: Call) -> Call:
     return signed
 
 
-def built(connection: Connection, call: Call, guard: AbstractContextManager[None]) -> httpx.Request:
-    """The signed request of a call. Raises PluginFault, for whatever it is that makes this call impossible."""
+def build_request(connection: Connection, call: Call, guard: AbstractContextManager[None]) -> httpx.Request:
+    """Return the signed request of a call. Raises PluginFault if it cannot be built."""
     try:
         with guard:
-            return request(connection, check_call(sign(connection, call)))
+            return make_request(connection, check_call(sign(connection, call)))
     except (PluginFault, HookTimeout):
         raise
     except Exception as error:
@@ -92,7 +92,7 @@ def built(connection: Connection, call: Call, guard: AbstractContextManager[None
 
 
 class Sender:
-    """Sends one connection's calls. ``guard`` bounds how long its plugin may take to sign one."""
+    """Sender of one connection's calls. ``guard`` limits the time that its plugin may take to sign one."""
 
     def __init__(
         self,
@@ -108,8 +108,8 @@ class Sender:
         self._guard = guard
 
     async def send(self, call: Call, *, attempt: int) -> Reply:
-        """Sign and send a call; whatever happens comes back as a Reply. Raises PluginFault where it cannot be built."""
-        wire = self._built(call)
+        """Sign and send a call; return every reply and failure as a Reply. Raises PluginFault if it cannot be built."""
+        wire = self._build_request(call)
         try:
             answer = await self._transport.handle_async_request(wire)
         except httpx.RequestError as error:
@@ -124,16 +124,16 @@ class Sender:
             attempt=attempt,
         )
 
-    def _built(self, call: Call) -> httpx.Request:
+    def _build_request(self, call: Call) -> httpx.Request:
         try:
-            return built(self._connection, call, self._guard)
-        except HookTimeout:  # or the machine stood still for a while
+            return build_request(self._connection, call, self._guard)
+        except HookTimeout:  # perhaps the machine stalled: try once more
             pass
         try:
-            return built(self._connection, call, self._guard)
+            return build_request(self._connection, call, self._guard)
         except HookTimeout as error:
             raise make_fault(self._connection, "sign", error) from error
 
     async def close(self) -> None:
-        """Let go of every connection."""
+        """Close every network connection."""
         await self._transport.aclose()

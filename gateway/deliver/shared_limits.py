@@ -1,4 +1,4 @@
-"""Sharing: what a destination said of its limits to one dispatcher, the others are told, and heed."""
+"""Sharing of limits: dispatchers of one connection tell each other the limits that the destination reported."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from gateway.journal.shared_limits import ClosedGate, SharedLimits
 from gateway.journal.types import JournalUnavailable
 from gateway.log import logger
 
-EVERY_S = 1.0
+SHARE_INTERVAL_S = 1.0
 
 Exchange = Callable[[Sequence[ClosedGate]], Awaitable[SharedLimits]]
-"""Tell what is closed, and hear what others told. Raises JournalUnavailable."""
+"""Publish the closed scopes, and return those of other dispatchers. Raises JournalUnavailable."""
 
 
-async def share_limits(gates: Gates, exchange: Exchange, every_s: float = EVERY_S) -> None:
-    """Exchange what is closed every so often, for as long as nobody stops it."""
+async def share_limits(gates: Gates, exchange: Exchange, interval_s: float = SHARE_INTERVAL_S) -> None:
+    """Exchange closed scopes at an interval, until cancelled."""
     while True:
         try:
             await share(gates, exchange)
-        except JournalUnavailable:  # the next time, then; whoever needs the journal says so
+        except JournalUnavailable:  # the next round tries again; the dispatcher reports the journal
             pass
-        except Exception:  # noqa: BLE001  # whatever it is, deliveries go on
+        except Exception:  # noqa: BLE001  # deliveries must continue after any error
             logger.exception("limits not shared")
-        await asyncio.sleep(every_s)
+        await asyncio.sleep(interval_s)
 
 
 async def share(gates: Gates, exchange: Exchange) -> None:
-    """Tell others what is closed here, close what the destination had closed there, share its rates, heed operators."""
+    """Publish the scopes that are closed here, and apply those of others, their number and an operator's pause."""
     now, unpublished = gates.clock(), gates.unpublished()
     others = await exchange(
         [
@@ -39,7 +39,7 @@ async def share(gates: Gates, exchange: Exchange) -> None:
     )
     gates.dispatchers, gates.paused = others.dispatchers, others.paused
     for scope, closed in unpublished.items():
-        gates.told(scope, closed.until)
+        gates.mark_published(scope, closed.until)
     for one in others.closings:
         if one.scope is not None:
             gates.apply_remote(one.scope, GateClosure(until=gates.clock() + one.left_ms / 1000, reason=one.reason))

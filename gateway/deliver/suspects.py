@@ -1,4 +1,4 @@
-"""Suspects: lanes that shared a call which killed the process. One of them is why, and nobody knows which."""
+"""Suspects: lanes that shared a call which killed the process. One of them is the cause; bisection finds it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 
 
 def _keep_nowhere(lanes: Collection[int]) -> None:
-    """Keep nothing: where there is no black box."""
+    """Keep nothing, as there is no black box."""
 
 
 @dataclass(slots=True)
 class Suspects:
-    """The suspects of one connection, who share calls among themselves alone, and half as many at the most each time.
+    """The suspects of one connection. They share calls only with each other, at most half of them in one call.
 
-    So whoever it is stands alone after as many deaths as halvings. ``keep`` has to remember those that are left, for
-    the next process.
+    Each further crash halves them, until the cause is alone. ``keep`` stores those that are left for the next process.
     """
 
     lanes: frozenset[int] = frozenset()
@@ -26,7 +25,7 @@ class Suspects:
         self.most = max(1, len(self.lanes) // 2)
 
     def clear(self, lanes: Iterable[int]) -> None:
-        """The process has outlived a call of theirs."""
+        """Clear lanes of suspicion: the process has survived a call of theirs."""
         left = self.lanes.difference(lanes) if self.lanes else self.lanes
         if left != self.lanes:
             self.lanes = left

@@ -1,8 +1,8 @@
-"""The transport: httpx's interface over aiohttp's connections, with every failure named for what it means.
+"""Transport: httpx's interface over aiohttp's connections, with an exception for each kind of failure.
 
-httpx's own pool grows quadratically slower with the requests that wait for it; aiohttp's does not. What a
-failure comes out as decides whether a call may be repeated: a ``ConnectError`` or ``ConnectTimeout`` was
-never sent, everything else may have been.
+httpx's own pool slows down quadratically with the requests that wait for it; aiohttp's does not. The exception decides
+whether a call may be repeated: after ``ConnectError`` or ``ConnectTimeout`` the call was never sent, after any other
+it may have been.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ AUTOMATIC = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """A pool of connections to one destination. It follows no redirect, keeps no cookie and reads no proxy variable.
+    """A pool of connections to one destination, without redirects, cookies or proxy variables.
 
-    Raises httpx's exceptions: ConnectTimeout and ConnectError where nothing was sent; ReadTimeout, ReadError
-    and RemoteProtocolError (an answer that is no HTTP, was cut short, or is too large) where something may have been;
-    UnsupportedProtocol for a URL that is none.
+    Raises httpx's exceptions: ConnectTimeout and ConnectError if nothing was sent; ReadTimeout, ReadError and
+    RemoteProtocolError (an answer that is not HTTP, is incomplete or too large) if something may have been sent;
+    UnsupportedProtocol for an invalid URL.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and read its whole answer."""
+        """Send a request and read the whole answer."""
         session = self._session or self._open()
         try:
             async with session.request(
@@ -59,7 +59,7 @@ class Transport(httpx.AsyncBaseTransport):
         except (aiohttp.ClientError, OSError) as error:
             raise httpx.ReadError("the connection was lost", request=request) from error
         headers = [(name, value) for name, value in answer.raw_headers if name.lower() != b"content-encoding"]
-        return httpx.Response(answer.status, headers=headers, content=body, request=request)  # decoded already
+        return httpx.Response(answer.status, headers=headers, content=body, request=request)  # the body is decoded
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -69,7 +69,7 @@ class Transport(httpx.AsyncBaseTransport):
 
     def _open(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            limit=0,  # what is in flight is bounded by the gates
+            limit=0,  # the gates limit the calls in flight
             keepalive_timeout=KEEP_ALIVE_S,
             ssl=self._verify or True,
         )
@@ -79,7 +79,7 @@ class Transport(httpx.AsyncBaseTransport):
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=AUTOMATIC,
         )
-        # aiohttp would repeat a lost GET or PUT by itself; when to repeat is the gateway's decision alone.
+        # aiohttp would repeat a lost GET or PUT by itself; only the gateway decides on retries.
         self._session._retry_connection = False  # noqa: SLF001
         return self._session
 
@@ -93,7 +93,7 @@ def _url(request: httpx.Request) -> URL:
 
 
 async def _read(answer: aiohttp.ClientResponse, request: httpx.Request) -> bytes:
-    """The body of an answer. Raises RemoteProtocolError where it is larger than anybody would answer."""
+    """Return the body of an answer. Raises RemoteProtocolError if it is larger than MAX_REPLY_BYTES."""
     body = bytearray()
     async for chunk in answer.content.iter_any():
         body += chunk

@@ -1,4 +1,4 @@
-"""Verdicts: what a reply means where the plugin does not say."""
+"""Default verdicts: the meaning of a reply if the plugin does not decide."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ RETRIED = frozenset({408, 425, 429})
 REFUSED = frozenset({401, 403})
 CLOCKS_APART_MS = 10_000
 MAX_WAIT_S = 3600.0
-"""Nothing waits for longer at a time, whatever a destination or a plugin says: the saying may be an error."""
+"""The longest single wait. A destination or plugin that asks for more may be in error."""
 
 
-def default(reply: Reply) -> Verdict:
-    """The verdict on a reply by its status alone.
+def default_verdict(reply: Reply) -> Verdict:
+    """Return the verdict on a reply by its status alone.
 
-    2xx delivered; 408, 425, 429, 5xx and no answer at all are retried, as ``Retry-After`` says; 401 and
-    403 are refused; everything else, redirects included, is rejected. Only 429, and 503 with ``Retry-After``,
-    speak for more than their call: they hold its scope.
+    2xx is delivered. 408, 425, 429, 5xx and a missing answer are retried, after ``Retry-After`` if there is one.
+    401 and 403 are refused. Every other status, redirects included, is rejected. 429, and 503 with ``Retry-After``,
+    hold the whole scope of the call.
     """
     status = reply.status
     if status is None:
@@ -30,7 +30,7 @@ def default(reply: Reply) -> Verdict:
     if 200 <= status < 300:
         return delivered()
     if status in RETRIED or status >= 500:
-        wait = retry_after_s(reply.headers, told_ms(reply))
+        wait = retry_after_s(reply.headers, reply_time_ms(reply))
         is_too_many = status == 429 or (status == 503 and wait is not None)
         return retry(f"status_{status}", after_s=wait, holds="scope" if is_too_many else "lane")
     if status in REFUSED:
@@ -39,21 +39,24 @@ def default(reply: Reply) -> Verdict:
 
 
 def asked_wait_s(verdict: Verdict) -> float | None:
-    """Seconds that a verdict asks to wait, an hour at the most; None where it does not say, or nothing sensible."""
+    """Return the seconds that a verdict asks to wait, at most an hour; None if it has no finite number."""
     if verdict.after_s is None or not math.isfinite(verdict.after_s):
         return None
     return min(max(0.0, verdict.after_s), MAX_WAIT_S)
 
 
-def told_ms(reply: Reply) -> int:
-    """When a reply was made, by its maker's own clock (``Date``) where ours differs: it tells times by that."""
+def reply_time_ms(reply: Reply) -> int:
+    """Return the time of a reply in milliseconds, by the destination's clock (``Date``) if ours differs from it.
+
+    The destination's other times, such as the end of a limit, are by that clock too.
+    """
     made = _date_ms(reply.headers["date"]) if "date" in reply.headers else None
     return reply.at_ms if made is None or abs(made - reply.at_ms) < CLOCKS_APART_MS else made
 
 
 @lru_cache(16)
 def _date_ms(said: str) -> int | None:
-    """A date as headers have it, in milliseconds since 1970; None where it is none."""
+    """Return the date in a header in milliseconds since 1970; None if it is not valid."""
     try:
         when = parsedate_to_datetime(said)
         return int(1000 * (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
@@ -62,7 +65,7 @@ def _date_ms(said: str) -> int | None:
 
 
 def retry_after_s(headers: Mapping[str, str], now_ms: int) -> float | None:
-    """Seconds that ``Retry-After`` asks to wait, said as a number or as a date; None where it says nothing sensible."""
+    """Return the seconds that ``Retry-After`` asks to wait, from a number or a date; None if it is not valid."""
     value = headers.get("retry-after", "").strip()
     if not value:
         return None

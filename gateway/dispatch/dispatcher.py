@@ -20,10 +20,9 @@ from math import ceil
 from msgspec.structs import replace
 
 from gateway.clock import Clock
+from gateway.deliver.deliveries import Deliveries
 from gateway.deliver.executor import Wait
-from gateway.deliver.gates import SLOW
-from gateway.deliver.lane_worker import LaneWorker, StaleClaim
-from gateway.deliver.shared_limits import share_limits
+from gateway.deliver.lane_worker import StaleClaim
 from gateway.dispatch.barriers import MIN_WAIT_MS, OTHER_LANES, LaneLookup
 from gateway.dispatch.catalog import Catalog
 from gateway.dispatch.planner import ItemPlanner
@@ -40,7 +39,6 @@ IDLE_S = 0.5
 """The longest wait for new work before the dispatcher looks again."""
 TROUBLE_S = 1.0
 """The wait after an error of the journal."""
-PAUSED_S = 0.1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,12 +53,11 @@ class Dispatcher:
     journal: Journal
     delivery: DeliverySettings
     planner: ItemPlanner
-    courier: LaneWorker
+    deliveries: Deliveries
     catalog: Catalog
     clock: Clock
     working: set[asyncio.Task[None]] = field(default_factory=set)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    sharing: asyncio.Task[None] | None = None
     freed: asyncio.Event = field(default_factory=asyncio.Event)
     is_replaced: bool = False
 
@@ -73,17 +70,12 @@ class Dispatcher:
             if self.working:
                 await asyncio.wait(self.working)
         finally:
-            self.stop_sharing()
+            self.deliveries.stop_sharing()
 
     def start_sharing(self) -> None:
         """Start to share the destination's rate limits with other dispatchers of the same connection."""
         exchange = partial(self.journal.exchange, self.connection.name)
-        self.sharing = asyncio.create_task(share_limits(self.courier.maker.gates, exchange))
-
-    def stop_sharing(self) -> None:
-        """Stop to share rate limits."""
-        if self.sharing is not None:
-            self.sharing.cancel()
+        self.deliveries.start_sharing(exchange)
 
     async def _try_once(self) -> None:
         try:
@@ -97,31 +89,26 @@ class Dispatcher:
 
     async def _work_once(self) -> None:
         """Claim lanes, or wait: for room, for an open gate, or for work."""
-        if self._count_room() <= 0:
+        if self.deliveries.count_room(len(self.working)) <= 0:
             self.freed.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.freed.wait(), IDLE_S)
             return
-        gates = self.courier.maker.gates
-        closed = gates.connection.closed(gates.clock())
-        if gates.paused:
-            await self._sleep(PAUSED_S)
-            return
-        if closed is not None:
-            await self._sleep(closed.until - gates.clock())
+        if closed_s := self.deliveries.closed_for_s():
+            await self._sleep(closed_s)
             return
         if not await self.start_work():
             await self.journal.wait([self.connection.name], now_ms=self.clock.now_ms(), timeout_s=IDLE_S)
 
     async def start_work(self) -> int:
         """Claim as many lanes as there is room for, and start to work on them; return how many."""
-        gates, room = self.courier.maker.gates, self._count_room()
-        if room <= 0 or gates.paused or gates.connection.closed(gates.clock()) is not None:
+        room = self.deliveries.count_room(len(self.working))
+        if room <= 0 or self.deliveries.closed_for_s():
             return 0
-        name, pools = self.connection.name, self.courier.pools
-        pools.more = True
-        lanes = await self.journal.claim(name, now_ms=self.clock.now_ms(), lanes=room, items=MAX_ITEMS)
-        pools.more = len(lanes) == room and not gates.connection.on_trial
+        self.deliveries.begin_claim()
+        name, now_ms = self.connection.name, self.clock.now_ms()
+        lanes = await self.journal.claim(name, now_ms=now_ms, lanes=room, items=MAX_ITEMS)
+        self.deliveries.end_claim(is_full=len(lanes) == room)
         for lane in lanes:
             task = asyncio.create_task(self._work(lane))
             self.working.add(task)
@@ -130,18 +117,7 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Close every connection to the destination."""
-        self.stop_sharing()
-        await self.courier.maker.sender.close()
-
-    def _count_room(self) -> int:
-        """Return how many lanes to claim now: none while too few of those in hand are done, one while on trial.
-
-        Lanes in pools take no room: pools need many lanes, and bound them.
-        """
-        if self.courier.maker.gates.connection.on_trial:
-            return 1 - len(self.working)
-        room = self.delivery.in_flight - len(self.working) + self.courier.pools.held
-        return room if room >= max(1, self.delivery.in_flight // 4) else 0
+        await self.deliveries.close()
 
     async def _work(self, lane: Lane) -> None:
         try:
@@ -151,7 +127,7 @@ class Dispatcher:
                 return
             if lane.items and lane.items[0].seq < lane.erased_seq:  # the call that the lane stopped at will not be made
                 lane = replace(lane, attempts=0, failing_since_ms=0)
-            await self.courier.deliver(lane, [one.progress for one in prepared])
+            await self.deliveries.deliver(lane, [one.progress for one in prepared])
             self._count_data_points(prepared)
         except StaleClaim:
             logger.warning("claim lost", connection=lane.connection)
@@ -165,7 +141,7 @@ class Dispatcher:
     def _count_data_points(self, prepared: Sequence[Prepared]) -> None:
         """Count the data points of finished batches in the catalog, once each."""
         for one in prepared:
-            if one.progress.told and one.plan.batch is not None and one.plan.item.again is None:
+            if one.progress.is_finished and one.plan.batch is not None and one.plan.item.again is None:
                 self.catalog.count(self.connection.configured_as, one.plan.batch, self.clock.now_ms())
 
     def _forget_task(self, task: asyncio.Task[None]) -> None:
@@ -179,7 +155,7 @@ class Dispatcher:
         in_hand: set[str] = set()
         remembered = dict(lane.memory)
         for item in lane.items:
-            one = self._find_plugin_rest() or await prepare(item, remembered, self.planner, lookup)
+            one = self.deliveries.suspended() or await prepare(item, remembered, self.planner, lookup)
             if isinstance(one, Wait):
                 return prepared or one
             calls = {call.id for call in one.progress.open_calls()}
@@ -191,12 +167,6 @@ class Dispatcher:
                 break
             remembered.update((memory.key, memory.value) for memory in one.plan.expected_memories())
         return prepared or Wait(seconds=MIN_WAIT_MS / 1000, reason=OTHER_LANES)
-
-    def _find_plugin_rest(self) -> Wait | None:
-        """Return how long the plugin may not run because of the time that it has cost the others."""
-        now = self.courier.maker.gates.clock()
-        closed = self.courier.maker.gates.connection.closed(now)
-        return None if closed is None or closed.reason != SLOW else Wait(seconds=closed.until - now, reason=SLOW)
 
     async def settle(self, settlement: Settlement) -> bool:
         """Record a settlement, and retry while the journal is unavailable. Return False if the claim is lost."""

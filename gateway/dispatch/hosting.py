@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from gateway.clock import now_ms
+from gateway.deliver.deliveries import REFUSED
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.planner import ItemPlanner, NoAccountPlanner
 from gateway.ingest.accounts import written
@@ -31,9 +32,6 @@ NO_ROOM_S = 0.1
 TROUBLE_S = 1.0
 MAX_IDLE_S = 600.0
 """The dispatcher of an account is closed after so long without work."""
-REFUSED = "refused"
-MIN_REFUSALS = 3
-"""After so many refusals in a row the credentials count as wrong."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -147,19 +145,15 @@ class HostedDispatcher:
         old.is_replaced = True
         old.stopped.set()
         self.leaving.append(old)
-        if new is not None and new.courier.maker.gates.rates == old.courier.maker.gates.rates:
-            new.courier.maker.gates.scopes = old.courier.maker.gates.scopes
+        if new is not None:
+            new.deliveries.adopt_limits(old.deliveries)
 
     async def _note_refusals(self, name: str, worker: AccountWorker) -> None:
         """Record in the journal whether an account's credentials are refused."""
         if worker.dispatcher is None or worker.print is None:
             return
-        gate, trouble = worker.dispatcher.courier.maker.gates.connection, worker.trouble
-        if gate.refusals >= MIN_REFUSALS and gate.reason.startswith(REFUSED):
-            trouble = gate.reason
-        elif gate.taken and not gate.refusals:
-            trouble = ""
-        if trouble != worker.trouble:
+        trouble = worker.dispatcher.deliveries.refusal()
+        if trouble is not None and trouble != worker.trouble:
             worker.trouble = trouble
             await self.journal.note_trouble(name, worker.print, trouble)
 

@@ -105,7 +105,7 @@ class Endpoint:
         except Exception as error:  # noqa: BLE001  # a fault of ours, which must not cost mParticle's data
             logger.error("post failed", kind=type(error).__name__, at=places(error))
             answer = problem(503, "the gateway failed; try again")
-        metrics.answered(answer.status, time.perf_counter() - started)
+        metrics.count_answer(answer.status, time.perf_counter() - started)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer.body))]
         if answer.status in RETRY_AFTER_S:
             headers.append((b"retry-after", answer.retry_after_s or RETRY_AFTER_S[answer.status]))
@@ -171,7 +171,7 @@ class Endpoint:
             new = await self._journal.accept(entries, routing.connections, routing.sealed)
         if new < len(entries):
             new += await self._store_conflicting(entries, routing)
-        metrics.accepted(post.kind, len(entries), new)
+        metrics.count_batches(post.kind, len(entries), new)
         ids = [id[:MAX_LOGGED_CHARS] for id in ([post.id] if post.id else post.accepted[:MAX_LOGGED_IDS])]
         logger.info("accepted", kind=post.kind, ids=ids, batches=len(entries), repeated=len(entries) - new)
         status, body = answer(post, now_ms(), suspended=routing.suspended)
@@ -185,7 +185,7 @@ class Endpoint:
         renamed = [under_own_id(entry, self._journal.salt) for entry in conflicting]
         new = await self._journal.accept(renamed, routing.connections)
         if new:
-            metrics.conflicted(new)
+            metrics.count_conflicts(new)
             ids = [
                 {"id": entry.message[:MAX_LOGGED_CHARS], "stored_as": other.message[-MAX_LOGGED_CHARS:]}
                 for entry, other in zip(conflicting, renamed, strict=True)

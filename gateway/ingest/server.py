@@ -166,12 +166,12 @@ class Server:
         loop, state = asyncio.get_running_loop(), {}  # type: ignore[var-annotated]
         connection = ClientConnection(self._application, loop, self._config, self._context, state, reader, writer)
         self._connections[task] = connection
-        metrics.connections(len(self._connections))
+        metrics.set_connections(len(self._connections))
         try:
             await connection.run()
         finally:
             del self._connections[task]
-            metrics.connections(len(self._connections))
+            metrics.set_connections(len(self._connections))
             if self._is_full and len(self._connections) < self._max_connections * 0.9:
                 self._note_full(is_full=False)
 
@@ -183,7 +183,7 @@ class Server:
 
 
 async def _shut(reader: StreamReader, writer: StreamWriter) -> None:
-    """Answer 503 and close. What the client sends is read first, or its answer would be lost in a reset."""
+    """Answer 503 and close, after reading from the client: a reset would lose the answer."""
     with suppress(OSError, TimeoutError):
         writer.write(SHUT)
         writer.write_eof()

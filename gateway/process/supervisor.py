@@ -35,9 +35,9 @@ TRACE_S = 0.2
 
 
 def bind_all(address: str, count: int, *, patience_s: float = PATIENCE_S) -> list[socket.socket]:
-    """Listening sockets that share an address. Raises ConfigurationError where it cannot be had, or stays taken.
+    """Return listening sockets that share an address. Raises ConfigurationError if it cannot be bound.
 
-    For a moment it may be: what a supervisor that was killed leaves behind needs one to end.
+    It is tried again for ``patience_s``: the children of a killed supervisor need a moment to end.
     """
     try:
         first = _first(address, time.monotonic() + patience_s)
@@ -60,7 +60,7 @@ def _first(address: str, until: float) -> socket.socket:
 
 
 def bind(address: str, *, shared: bool = True) -> socket.socket:
-    """A listening socket. Raises OSError where the address cannot be had."""
+    """Return a listening socket. Raises OSError if the address cannot be bound."""
     parts = urlsplit(f"//{address}")
     family = socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -186,6 +186,6 @@ async def supervise(
 
 
 def address(listener: socket.socket) -> str:
-    """The URL of a listening socket."""
+    """Return the URL of a listening socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -37,7 +37,7 @@ def _drive_call(connection: Connection, call: Call, wait: Callable[[float], obje
     if "on_reply" in connection.plugin.hooks:
         answer = connection.plugin.hooks["on_reply"](call=call, reply=reply, settings=connection.settings)
     if answer is None:
-        return verdicts.default(reply)
+        return verdicts.default_verdict(reply)
     if isinstance(answer, Verdict):
         return answer
     if depth == MAX_FOLLOW_UPS:

@@ -84,7 +84,7 @@ def _cpu_s(one):
 def bare(given):
     """The bare loop: what the plugin made of the same batches, sent."""
     import gateway_sessionm
-    from gateway.deliver.sender import request, sign
+    from gateway.deliver.sender import make_request, sign
     from gateway.deliver.transport import Transport
     from gateway.facts import iter_facts
     from gateway.mparticle.decoding import decode
@@ -105,7 +105,7 @@ def bare(given):
 
         async def one_after_another():
             for call in left:
-                answer = await transport.handle_async_request(request(loyalty, sign(loyalty, call)))
+                answer = await transport.handle_async_request(make_request(loyalty, sign(loyalty, call)))
                 assert answer.status_code == 200
 
         began, before = time.perf_counter(), time.process_time()

@@ -290,7 +290,7 @@ def _noted(_: Any, __: Any, statement: str, *___: Any, **____: Any) -> Iterable[
 
 
 SHORT = {
-    "gateway.deliver.gates": {"FIRST_REST_S": 0.02, "MAX_REST_S": 0.1, "LOOK_S": 0.02},
+    "gateway.deliver.gates": {"FIRST_REST_S": 0.02, "MAX_REST_S": 0.1, "POLL_INTERVAL_S": 0.02},
     "gateway.dispatch.barriers": {"MIN_WAIT_MS": 20},
     "gateway.dispatch.dispatcher": {"IDLE_S": 0.1, "TROUBLE_S": 0.05},
     "gateway.dispatch.role": {"PRUNE_EVERY_S": 0.1, "PRUNE_PAUSE_S": 0.01},

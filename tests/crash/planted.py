@@ -40,7 +40,7 @@ def records_at_the_end_only() -> None:
 
     def whole(self: LaneRun, **given: Any) -> Settlement:
         for item in self.work:
-            item.told = False
+            item.is_finished = False
         return settlement(self, **given)
 
     LaneWorker.kept = []

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from gateway.deliver.sender import request
+from gateway.deliver.sender import make_request
 from gateway.deliver.transport import Transport
 from gateway.plan import InvalidPlan, check_call
 from gateway.sdk import Call, path
@@ -20,7 +20,7 @@ BASES = ["http://127.0.0.1:1", "https://api.example.com", "https://example.com/a
 
 def target(base, call):
     """The target of the request line, and the server it goes to."""
-    made = request(SimpleNamespace(base_url=base), call)
+    made = make_request(SimpleNamespace(base_url=base), call)
     return made.extensions.get("target", made.url.raw_path), made.url.netloc, made.headers["host"]
 
 
@@ -67,7 +67,7 @@ async def test_the_wire_has_it_so(call, expected):
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     transport = Transport(connect_timeout_s=1, reply_timeout_s=1)
     base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/base"
-    await transport.handle_async_request(request(SimpleNamespace(base_url=base), call))
+    await transport.handle_async_request(make_request(SimpleNamespace(base_url=base), call))
     await transport.aclose()
     server.close()
     assert lines == [expected]

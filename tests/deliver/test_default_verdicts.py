@@ -46,12 +46,14 @@ TABLE = [
 
 @pytest.mark.parametrize(("status", "headers", "verdict"), TABLE)
 def test_the_status_decides(status, headers, verdict):
-    assert verdicts.default(Reply(status=status, headers=headers, at_ms=NOW_MS)) == verdict
+    assert verdicts.default_verdict(Reply(status=status, headers=headers, at_ms=NOW_MS)) == verdict
 
 
 def test_no_answer_is_retried_and_holds_the_connection_only_if_nothing_was_sent():
-    assert verdicts.default(Reply(status=None, failure="timeout", sent=True)) == retry("timeout")
-    assert verdicts.default(Reply(status=None, failure="connect", sent=False)) == retry("connect", holds="connection")
+    assert verdicts.default_verdict(Reply(status=None, failure="timeout", sent=True)) == retry("timeout")
+    assert verdicts.default_verdict(Reply(status=None, failure="connect", sent=False)) == retry(
+        "connect", holds="connection"
+    )
 
 
 @pytest.mark.parametrize(

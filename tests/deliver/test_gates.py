@@ -68,7 +68,7 @@ async def test_scopes_do_not_share_a_rate(clock):
 
 async def test_a_scope_that_was_told_too_many_stays_closed_as_long_as_asked(clock):
     doors = gates(clock)
-    doors.scope("a").complained(clock.now, retry("status_429", after_s=30))
+    doors.scope("a").note_complaint(clock.now, retry("status_429", after_s=30))
     assert await doors.enter("a") == GateClosure(until=1_030.0, reason="status_429")
     assert await doors.enter("b") is None
     clock.now += 30
@@ -77,47 +77,47 @@ async def test_a_scope_that_was_told_too_many_stays_closed_as_long_as_asked(cloc
 
 async def test_a_complaint_that_names_no_time_closes_for_longer_each_time(clock):
     scope = gates(clock).scope("a")
-    waits = [scope.complained(clock.now, retry("status_429")) for _ in range(4)]
+    waits = [scope.note_complaint(clock.now, retry("status_429")) for _ in range(4)]
     assert [0.5 * 2**n <= wait <= 2**n for n, wait in enumerate(waits)] == [True] * 4
-    scope.worked()
-    assert scope.complained(clock.now, retry("status_429")) <= 1
+    scope.note_success()
+    assert scope.note_complaint(clock.now, retry("status_429")) <= 1
 
 
 async def test_calls_that_were_under_way_together_close_a_connection_once(clock):
     gate = gates(clock).connection
     for _ in range(100):
-        gate.failed(clock.now)
+        gate.note_failure(clock.now)
     assert gate.until - clock.now <= 1
     clock.now = gate.until
     for _ in range(100):
-        gate.failed(clock.now)
+        gate.note_failure(clock.now)
     assert 1 <= gate.until - clock.now <= 2
 
 
 async def test_a_connection_closes_after_failing_a_few_times_in_a_row(clock):
     doors = gates(clock)
     for _ in range(FAILURES_TO_CLOSE - 1):
-        doors.connection.failed(clock.now)
+        doors.connection.note_failure(clock.now)
     assert await doors.enter("") is None
-    doors.connection.failed(clock.now)
+    doors.connection.note_failure(clock.now)
     closed = await doors.enter("")
     assert (closed.reason, 0.5 <= closed.until - clock.now <= 1) == ("unreachable", True)
 
 
 async def test_a_connection_that_rested_is_on_trial_until_a_call_works(clock):
     doors = gates(clock)
-    doors.connection.rest(clock.now + 30, "refused: status_401")
+    doors.connection.close_for_trial(clock.now + 30, "refused: status_401")
     assert (await doors.enter("")).reason == "refused: status_401"
     clock.now += 30
     assert (await doors.enter(""), doors.connection.on_trial) == (None, True)
-    doors.connection.worked(clock.now)
+    doors.connection.note_success(clock.now)
     assert doors.connection.on_trial is False
 
 
 async def test_what_was_under_way_when_a_connection_closed_does_not_stand_the_trial_for_it(clock):
     doors = gates(clock)
-    doors.connection.rest(clock.now + 30, "refused: status_401")
-    doors.connection.worked(clock.now + 1)
+    doors.connection.close_for_trial(clock.now + 30, "refused: status_401")
+    doors.connection.note_success(clock.now + 1)
     assert (doors.connection.on_trial, doors.connection.taken) == (True, 0)
 
 
@@ -152,7 +152,7 @@ async def test_who_waits_for_a_turn_looks_around_every_second(clock):
     async def sleep(seconds):
         clock.now += seconds
         if clock.now == opened + 3:
-            doors.connection.rest(clock.now + 30, "refused: status_401")
+            doors.connection.close_for_trial(clock.now + 30, "refused: status_401")
 
     doors.sleep = sleep
     assert await doors.enter("") == GateClosure(until=opened + 33, reason="refused: status_401")
@@ -192,8 +192,8 @@ async def test_a_rate_is_shared_by_all_dispatchers(clock):
 
 async def test_what_the_destination_closed_is_told_once_and_again_when_it_lasts_longer(clock):
     doors = gates(clock)
-    doors.scope("a").complained(clock.now, retry("status_429", after_s=10))
-    doors.connection.rest(clock.now + 5, "unreachable")
+    doors.scope("a").note_complaint(clock.now, retry("status_429", after_s=10))
+    doors.connection.close_for_trial(clock.now + 5, "unreachable")
     told = doors.unpublished()
     assert told == {
         "a": GateClosure(until=1_010, reason="status_429"),
@@ -201,9 +201,9 @@ async def test_what_the_destination_closed_is_told_once_and_again_when_it_lasts_
     }
     assert doors.unpublished() == told  # nobody has heard yet
     for name, closed in told.items():
-        doors.told(name, closed.until)
+        doors.mark_published(name, closed.until)
     assert doors.unpublished() == {}
-    doors.scope("a").complained(clock.now, retry("status_429", after_s=20))
+    doors.scope("a").note_complaint(clock.now, retry("status_429", after_s=20))
     assert doors.unpublished() == {"a": GateClosure(until=1_020, reason="status_429")}
     clock.now = 1_021
     assert doors.unpublished() == {}
@@ -230,7 +230,7 @@ async def test_dispatchers_share_what_they_were_told_once_the_journal_can_be_rea
     async def apply_remote(_):
         return SharedLimits(dispatchers=2, closings=tuple(board))
 
-    here.scope("a").complained(clock.now, retry("status_429", after_s=10))
+    here.scope("a").note_complaint(clock.now, retry("status_429", after_s=10))
     with pytest.raises(JournalUnavailable):
         await share(here, away)
     await share(here, tell)

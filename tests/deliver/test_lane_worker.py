@@ -87,7 +87,7 @@ class Plugin:
 
 
 class Bench:
-    """A courier, a partner whose answers are listed in advance, and everything that was recorded."""
+    """A worker, a partner whose answers are listed in advance, and everything that was recorded."""
 
     def __init__(self, *answers, held=True, patience_s=5, **delivery):
         self.answers = list(answers)
@@ -102,7 +102,7 @@ class Bench:
         one = connection(Plugin(), {})
         guard = Watchdog(patience_s)
         self.gates = Gates(rates={}, headers=None, clock=lambda: self.now / 1000)
-        maker = CallExecutor(
+        executor = CallExecutor(
             connection=one,
             sender=Sender(one, httpx.MockTransport(self.partner), now_ms=lambda: self.now, guard=guard),
             gates=self.gates,
@@ -110,7 +110,9 @@ class Bench:
             stopping=lambda: self.stopping,
             guard=guard,
         )
-        self.courier = LaneWorker(maker=maker, pools=Pools(maker), settle=self.settle, wake=self.wake, clock=self.clock)
+        self.worker = LaneWorker(
+            executor=executor, pools=Pools(executor), settle=self.settle, wake=self.wake, clock=self.clock
+        )
 
     def partner(self, request):
         self.headers.append(request.headers)
@@ -134,7 +136,7 @@ class Bench:
         lane = Lane(
             connection="test", user=user, fence=7, attempts=attempts, failing_since_ms=failing_since_ms, items=items
         )
-        await self.courier.deliver(lane, [ItemProgress(plan=one) for one in work])
+        await self.worker.deliver(lane, [ItemProgress(plan=one) for one in work])
         return self.settled[-1]
 
     @property
@@ -221,7 +223,7 @@ async def test_a_call_that_failed_for_too_long_is_given_up():
 async def test_a_clock_that_jumps_gives_nothing_up():
     bench = Bench(503, 503, 503, give_up_after_hours=1)
     bench.passed_s = 0.0
-    bench.courier = dataclasses.replace(bench.courier, clock=Clock(lambda: bench.now, lambda: bench.passed_s))
+    bench.worker = dataclasses.replace(bench.worker, clock=Clock(lambda: bench.now, lambda: bench.passed_s))
     last = await bench.deliver(work("a"))
     bench.now += 99 * 3_600_000
     last = await bench.deliver(work("a"), attempts=1, failing_since_ms=last.failing_since_ms)
@@ -298,7 +300,7 @@ async def test_a_call_that_is_refused_alone_is_given_up_in_time_and_forgotten():
     bench.answers = [403]
     await bench.deliver(work("a"), attempts=9, failing_since_ms=bench.now - 3_600_001)
     assert bench.outcomes == [Outcome("b", "delivered"), Outcome("a", "dead", "gave_up", (), "refused: status_403")]
-    assert bench.courier.refusals == {}
+    assert bench.worker.refusals == {}
 
 
 async def test_another_call_that_is_refused_rests_the_connection_again():

@@ -142,7 +142,7 @@ async def test_a_reply_that_was_overtaken_does_not_give_back_what_was_used():
     world = World(600)
     await world.learn(remaining=1)
     await world.learn(remaining=0)
-    world.gates.scope("").over(world.now, world.gates._told(world.told(remaining=50)))
+    world.gates.scope("").finish_call(world.now, world.gates._read_limit(world.told(remaining=50)))
     assert world.gates.scope("").window.left == 0
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from gateway.clock import Clock
 from gateway.deliver.executor import CallExecutor
 from gateway.deliver.gates import Gates
-from gateway.deliver.lane_worker import MAX_SILENCE_S, LaneWorker
+from gateway.deliver.lane_worker import FALLBACK_POLL_S, LaneWorker
 from gateway.deliver.pools import MAX_BYTES, Pools
 from gateway.deliver.progress import ItemProgress
 from gateway.deliver.sender import Sender
@@ -63,7 +63,7 @@ class Plugin:
 
 
 class Bench:
-    """A courier with a clock of its own, a partner whose answers are listed, and what each lane recorded."""
+    """A worker with a clock of its own, a partner whose answers are listed, and what each lane recorded."""
 
     def __init__(self, *answers, suspects=()):
         self.answers = list(answers)
@@ -76,7 +76,7 @@ class Bench:
         one = connection(Plugin(), {})
         guard = Watchdog(5)
         self.gates = Gates(rates={}, headers=None, clock=lambda: self.now, sleep=self.sleep)
-        maker = CallExecutor(
+        executor = CallExecutor(
             connection=one,
             sender=Sender(one, httpx.MockTransport(self.partner), now_ms=self.now_ms, guard=guard),
             gates=self.gates,
@@ -85,9 +85,9 @@ class Bench:
             guard=guard,
         )
         self.kept = []
-        self.pools = Pools(maker, suspects=Suspects(frozenset(suspects), self.kept.append))
+        self.pools = Pools(executor, suspects=Suspects(frozenset(suspects), self.kept.append))
         clock = Clock(self.now_ms, lambda: self.now)
-        self.courier = LaneWorker(maker=maker, pools=self.pools, settle=self.settle, wake=self.wake, clock=clock)
+        self.worker = LaneWorker(executor=executor, pools=self.pools, settle=self.settle, wake=self.wake, clock=clock)
 
     def now_ms(self):
         return int(self.now * 1000)
@@ -111,7 +111,7 @@ class Bench:
     async def deliver(self, *lanes):
         """Work on these lanes at once; each is (user, item_plan, …). Returns how each was given back."""
         tasks = [
-            self.courier.deliver(lane(user, *work), [ItemProgress(plan=one) for one in work]) for user, *work in lanes
+            self.worker.deliver(lane(user, *work), [ItemProgress(plan=one) for one in work]) for user, *work in lanes
         ]
         self.ends = await asyncio.gather(*tasks, return_exceptions=True)
         return [self.settled[user][-1] for user, *_ in lanes]
@@ -148,7 +148,7 @@ async def under_way(*answers):
     return bench
 
 
-async def go_on(bench, *users):
+async def continue_with(bench, *users):
     return await bench.deliver(*((user, row(user, progress=bench.progress(user))) for user in users))
 
 
@@ -161,17 +161,17 @@ async def test_what_gathers_is_made_once_and_every_lane_has_on_record_how_to_go_
         ("jobs/1", "1row", f"row{user}") for user in (1, 2, 3)
     ]
     waits = [(one.due_ms - bench.now_ms(), one.attempts, one.reason) for one in given_back]
-    silent = (MAX_SILENCE_S * 1000, 0, "shared 1row")
+    silent = (FALLBACK_POLL_S * 1000, 0, "shared 1row")
     assert waits == [(5_000, 0, "under_way"), silent, silent]
 
 
 async def test_one_lane_asks_for_all_and_rouses_the_others_when_it_has_an_answer():
     bench = await under_way("pending", "done", "done")
-    (waiting,) = await go_on(bench, 1)
+    (waiting,) = await continue_with(bench, 1)
     assert (waiting.due_ms - bench.now_ms(), waiting.reason, bench.roused) == (10_000, "pending", [])
-    await go_on(bench, 1)
+    await continue_with(bench, 1)
     assert bench.roused == ["shared 1row"]
-    await go_on(bench, 2, 3)
+    await continue_with(bench, 2, 3)
     assert bench.seen == ["GET jobs/1"] * 3
     assert [bench.outcomes(user) for user in (1, 2, 3)] == [
         [Outcome("1row", "delivered")],
@@ -182,7 +182,7 @@ async def test_one_lane_asks_for_all_and_rouses_the_others_when_it_has_an_answer
 
 async def test_lanes_that_ask_at_once_ask_in_one_call_and_leave_the_next_to_one_of_them():
     bench = await under_way("pending")
-    given_back = await go_on(bench, 2, 3, 1)
+    given_back = await continue_with(bench, 2, 3, 1)
     assert bench.seen == ["GET jobs/1"]
     assert [one.reason for one in given_back] == ["pending", "shared 1row", "shared 1row"]
 
@@ -255,7 +255,7 @@ async def test_what_goes_wrong_with_one_shared_call_is_no_matter_of_the_others(m
         bench.seen.append("taken")
         return httpx.Response(200)
 
-    bench.courier.maker.sender._transport = httpx.MockTransport(partner)
+    bench.worker.executor.sender._transport = httpx.MockTransport(partner)
     given_back = await bench.deliver(*((user, row(user)) for user in (1, 2, 3, 4)))
     assert [(one.reason, len(one.finished)) for one in given_back] == [("failed", 0), ("failed", 0), ("", 1), ("", 1)]
     assert bench.seen == ["trouble", "taken"]
@@ -277,7 +277,7 @@ async def test_a_shared_call_that_is_refused_rests_the_connection_and_every_lane
 
 async def test_a_job_that_fails_is_taken_apart_after_a_restart_too():
     bench = await under_way("failed", 200)
-    await go_on(bench, 1)
+    await continue_with(bench, 1)
     assert bench.seen == ["GET jobs/1", "PUT row1"]
     assert bench.outcomes(1) == [Outcome("1row", "delivered")]
     assert bench.roused == ["shared 1row"]

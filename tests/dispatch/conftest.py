@@ -10,7 +10,6 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.clock import Clock
-from gateway.deliver.shared_limits import share
 from gateway.dispatch.assembly import SharedParts, make_dispatcher
 from gateway.dispatch.catalog import Catalog
 from gateway.govern.rewrite import load_rewriter
@@ -127,7 +126,7 @@ class Bench:
     async def work(self, *, after_s=0.0):
         """Let time pass, then work on all that is due."""
         self.time.passed_s += after_s
-        await share(self.dispatcher.courier.maker.gates, partial(self.journal.exchange, "post"))
+        await self.dispatcher.deliveries.share_once(partial(self.journal.exchange, "post"))
         while await self.dispatcher.start_work():
             await asyncio.wait(self.dispatcher.working)
 
