@@ -128,7 +128,7 @@ class Loyalty(Chaotic, FakeSessionM):
 
     def last_of(self, user: int) -> str | None:
         """By MPID, which this plugin makes an external id."""
-        person = self.people.by_external_id(str(user))
+        person = self.users.find_by_external_id(str(user))
         return None if person is None else person.profile.get("n")
 
 

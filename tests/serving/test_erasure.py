@@ -77,7 +77,7 @@ def test_what_waits_while_the_partner_is_down_is_dropped_and_only_the_erasure_is
     assert writes(vendor) == ["DELETE"]
     assert words(gateway, asked["id"], "loyalty") == {("delivered", "")}
     assert words(gateway, meanwhile["id"], "loyalty") == {("skipped", "erased")}
-    assert list(vendor.people) == []
+    assert list(vendor.users) == []
 
 
 def test_a_user_who_comes_back_later_is_sent_again(gateway, vendor, message):
@@ -86,7 +86,7 @@ def test_a_user_who_comes_back_later_is_sent_again(gateway, vendor, message):
         gateway.post(one)
         gateway.wait(gateway.drained)
     assert words(gateway, message(3)["id"], "loyalty") == {("delivered", "")}
-    assert len(list(vendor.people)) == 1
+    assert len(list(vendor.users)) == 1
 
 
 def test_nobody_else_is_held_up_or_dropped(gateway, vendor, message):

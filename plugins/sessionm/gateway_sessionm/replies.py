@@ -1,4 +1,4 @@
-"""The meaning of a SessionM reply, whose errors often come with status 200."""
+"""Replies: the meaning of SessionM's answers, whose errors often come with status 200."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Word = Literal["ok", "unknown_user", "declined", "retry", "refused", "unclear", 
 
 
 class Meaning(msgspec.Struct, frozen=True, kw_only=True):
-    """What a reply says: ``word`` in general, ``code`` as SessionM named it, ``user`` as it shows them.
+    """The meaning of a reply: ``word`` in general, ``code`` as SessionM named it, ``user`` as the reply shows them.
 
     ``by_status`` leaves the verdict to the gateway: no answer came, or one that asks to come back later.
-    ``unclear`` is success by status with a body that does not say so.
+    ``unclear`` is a status of success with a body that does not confirm it.
     """
 
     word: Word
@@ -29,31 +29,31 @@ class Meaning(msgspec.Struct, frozen=True, kw_only=True):
 
 
 NOT_THERE = Meaning(word="refused", code="status_404")
-"""Nothing of SessionM's answers at this address."""
+"""The meaning of a 404 that is not SessionM's own: nothing of SessionM answers at this address."""
 
 
-def meaning(reply: Reply) -> Meaning:
-    """Read a reply."""
+def read_reply(reply: Reply) -> Meaning:
+    """Return the meaning of a reply."""
     status = reply.status
     if status is None or status >= 500 or status in (408, 425, 429):
         return Meaning(word="by_status")
     body = reply.json()
-    code = error_code(body)
+    code = find_error_code(body)
     if 300 <= status < 400 or status in (401, 403):
         return Meaning(word="refused", code=code or f"status_{status}")
     if 200 <= status < 300:
-        return _of_success(body, code)
+        return _read_success(body, code)
     if code is not None:
-        return _of_error(code)
+        return _read_error(code)
     if status == 404 and not isinstance(body, dict):
         return NOT_THERE
     return Meaning(word="declined", code=f"status_{status}")
 
 
-def verdict(meaning: Meaning) -> Verdict | None:
-    """What becomes of a call that such a reply ends; None leaves it to the gateway's rules for statuses.
+def judge(meaning: Meaning) -> Verdict | None:
+    """Return the verdict on a call that a reply of this meaning ends; None leaves it to the gateway's status rules.
 
-    Whether an unclear reply came of a call that was made is not known, so it is tried until the gateway gives up.
+    An unclear reply does not say whether the call took effect, so the call is retried until the gateway gives up.
     """
     if meaning.word == "by_status":
         return None
@@ -66,39 +66,39 @@ def verdict(meaning: Meaning) -> Verdict | None:
     return rejected(meaning.code)
 
 
-def error_code(body: Any) -> str | None:
-    """The error that a body names, in lower case; None where it names none.
+def find_error_code(body: Any) -> str | None:
+    """Return the error code that a body names, in lower case; None if it names none.
 
-    ``errors`` is documented as an object with a ``code``, yet a text or a list is understood as well. What
-    does not look like a code is not repeated, since it might quote a value.
+    ``errors`` is documented as an object with a ``code``; a string or a list is understood too. Text that does not
+    look like a code is not repeated, because it might quote a user's value.
     """
     if not isinstance(body, dict):
         return None
     errors = body.get("errors") or body.get("error")
     if not errors and str(body.get("status")).lower() != "error":
         return None
-    code = _code(errors)
+    code = _find_code(errors)
     return code if code is not None and re.fullmatch(r"[a-z][a-z0-9_]{0,63}", code) else "unnamed_error"
 
 
-def _code(errors: Any) -> str | None:
+def _find_code(errors: Any) -> str | None:
     if isinstance(errors, list):
-        return next((code for code in map(_code, errors) if code is not None), None)
+        return next((code for code in map(_find_code, errors) if code is not None), None)
     if isinstance(errors, dict):
         errors = errors.get("code")
     return errors.strip().lower() if isinstance(errors, str) else None
 
 
-def _of_success(body: Any, code: str | None) -> Meaning:
+def _read_success(body: Any, code: str | None) -> Meaning:
     if code is not None:
-        return _of_error(code)
+        return _read_error(code)
     if not isinstance(body, dict) or str(body.get("status")).lower() != "ok":
         return Meaning(word="unclear")
     user = body.get("user")
     return Meaning(word="ok", user=user if isinstance(user, dict) else {})
 
 
-def _of_error(code: str) -> Meaning:
+def _read_error(code: str) -> Meaning:
     if code in RETRIED:
         return Meaning(word="retry", code=code)
     if code in REFUSED:

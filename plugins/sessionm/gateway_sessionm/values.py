@@ -1,4 +1,4 @@
-"""The text form of a JSON value."""
+"""Values: JSON values as the text that SessionM is sent."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import json
 
 from gateway.sdk import JSON
 
-EXACT = 1e16
-"""From here on a float no longer tells neighbouring whole numbers apart and is written with an exponent."""
+MAX_EXACT = 1e16
+"""The float from which neighbouring whole numbers cannot be told apart; from here on an exponent is written."""
 
 
-def as_text(value: JSON) -> str:
-    """The value as the string that SessionM is sent.
+def to_text(value: JSON) -> str:
+    """Return the value as the string that SessionM is sent.
 
-    Booleans as in JSON, whole numbers without a fraction, the elements of a list joined by commas (those
-    without a value left out), whatever is nested deeper as compact JSON.
+    Booleans are written as in JSON and whole numbers without a fraction. The elements of a list are joined by
+    commas, without the nulls among them. Anything nested deeper is compact JSON.
     """
     if isinstance(value, list | tuple):
-        return ",".join(_element(element) for element in value if element is not None)
-    return _element(value)
+        return ",".join(_element_to_text(element) for element in value if element is not None)
+    return _element_to_text(value)
 
 
-def _element(value: JSON) -> str:
+def _element_to_text(value: JSON) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < EXACT else repr(value)
+        return str(int(value)) if value.is_integer() and abs(value) < MAX_EXACT else repr(value)
     if isinstance(value, int):
         return str(value)
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

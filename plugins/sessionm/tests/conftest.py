@@ -51,9 +51,9 @@ class Bench:
 
     def user(self, external_id: str) -> dict[str, Any]:
         """A stored user."""
-        person = self.vendor.people.by_external_id(external_id)
-        assert person is not None
-        return person.shown(profile=True, identifiers=True)
+        customer = self.vendor.users.find_by_external_id(external_id)
+        assert customer is not None
+        return customer.to_json(profile=True, identifiers=True)
 
     def identifiers(self, external_id: str) -> dict[str, str]:
         """A stored user's external ids with their types."""

@@ -73,7 +73,7 @@ def test_the_profile_is_gone_afterwards(bench):
     here = bench()
     here.vendor.seed({"users": [{"external_id": MPID, "first_name": "Jo"}, {"external_id": "other"}]})
     assert here.deliver(erasing(user())) == ["delivered"]
-    assert [person.external_id for person in here.vendor.people] == ["other"]
+    assert [person.external_id for person in here.vendor.users] == ["other"]
 
 
 @pytest.mark.parametrize("error_transport", ["documented", "all200", "strict"])
@@ -81,7 +81,7 @@ def test_somebody_unknown_counts_as_erased(bench, error_transport):
     here = bench(error_transport=error_transport)
     here.vendor.seed({"users": [{"external_id": "c-1"}]})
     assert here.deliver(erasing(user(customer_id="c-1"))) == ["delivered user_not_found", "delivered"]
-    assert list(here.vendor.people) == []
+    assert list(here.vendor.users) == []
 
 
 @pytest.mark.parametrize(

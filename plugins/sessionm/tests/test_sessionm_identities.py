@@ -5,7 +5,7 @@ import pytest
 import gateway_sessionm
 from gateway.sdk import Call, IdentityChange, Memory, Remember, Skip, User
 from gateway.testing import batch, custom_event, identity, plan_with, user
-from gateway_sessionm.identities import Identifier, confirmed, identities_of, missing, shown
+from gateway_sessionm.user_keys import Identifier, collect_keys, find_missing, read_identifiers, remember_identifiers
 
 VALUES = {"host": "https://api-acme.stg-sessionm.com", "api_key": "test-key", "api_secret": "test-secret"}
 MPID = "7346244611012968789"
@@ -66,21 +66,21 @@ def test_r16_only_identities_that_are_given_appear_anywhere(bench):
 
 @pytest.mark.parametrize("value", ["A b", " c ", "ÄÖ", "x/y", "Jo@Example.COM", "0012"])
 def test_r17_identity_values_are_sent_verbatim(value):
-    assert identities_of(user(customer_id=value), {}).identifiers == [Identifier(value, "customer_id")]
+    assert collect_keys(user(customer_id=value), {}).identifiers == [Identifier(value, "customer_id")]
 
 
 def test_customer_id_comes_first_and_the_rest_by_type():
     person = user(google="g", other_id_2="o2", customer_id="c", mobile_number="m", email="e")
-    assert [each.external_id for each in identities_of(person, {}).identifiers] == ["c", "g", "m", "o2"]
+    assert [each.external_id for each in collect_keys(person, {}).identifiers] == ["c", "g", "m", "o2"]
 
 
 def test_a_mobile_number_is_an_external_id_and_no_phone():
-    person = identities_of(user(mobile_number="+390612345"), {})
+    person = collect_keys(user(mobile_number="+390612345"), {})
     assert person.identifiers == [Identifier("+390612345", "mobile_number")]
 
 
 def test_types_can_be_renamed():
-    assert identities_of(user(customer_id="c", other="o"), {"customer_id": "card"}).identifiers == [
+    assert collect_keys(user(customer_id="c", other="o"), {"customer_id": "card"}).identifiers == [
         Identifier("c", "card"),
         Identifier("o", "other"),
     ]
@@ -88,7 +88,7 @@ def test_types_can_be_renamed():
 
 def test_the_same_identifier_twice_is_one():
     person = User(mpid=MPID, identities=(identity("other", "x"), identity("other_id_2", "x")))
-    assert identities_of(person, {"other_id_2": "other"}).identifiers == [Identifier("x", "other")]
+    assert collect_keys(person, {"other_id_2": "other"}).identifiers == [Identifier("x", "other")]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_types_that_are_not_looked_under_are_named_once_and_not_where_the_ids_ar
     others = tuple(identity("other", f"o-{number}") for number in range(9))
     person = User(mpid=MPID, identities=others)
     assert reasons(plan(person)) == [("other", "not_looked_under")]
-    memory = confirmed(MPID, [Identifier(each.value, "other") for each in others])
+    memory = remember_identifiers(MPID, [Identifier(each.value, "other") for each in others])
     assert reasons(plan(person, memory=Memory(user={memory.key: memory.value}))) == [(None, "already_known")]
 
 
@@ -149,7 +149,7 @@ def test_a_lost_identity_alone_sends_nothing():
 
 
 def remembered(*identifiers: Identifier, mpid: str = MPID) -> Memory:
-    memory = confirmed(mpid, identifiers)
+    memory = remember_identifiers(mpid, identifiers)
     return Memory(user={memory.key: memory.value})
 
 
@@ -173,7 +173,7 @@ def test_an_email_is_written_although_the_identifiers_are_confirmed():
         remembered(Identifier("c-1", "other")),
         remembered(CARD, mpid="77"),
         Memory(user={"identifiers": None}),
-        Memory(shared={"identifiers": confirmed(MPID, [CARD]).value}),
+        Memory(shared={"identifiers": remember_identifiers(MPID, [CARD]).value}),
     ],
 )
 def test_what_was_confirmed_of_something_else_does_not_count(memory):
@@ -187,7 +187,7 @@ def test_fewer_identifiers_than_confirmed_are_confirmed():
 
 
 def test_what_is_remembered_does_not_tell_the_identifier():
-    assert "c-1" not in repr(confirmed(MPID, [CARD]))
+    assert "c-1" not in repr(remember_identifiers(MPID, [CARD]))
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_what_is_remembered_does_not_tell_the_identifier():
     ],
 )
 def test_a_list_of_ids_is_used_only_where_all_of_it_can_be_read(listed, known):
-    assert shown({"identifiers": listed}) == known
+    assert read_identifiers({"identifiers": listed}) == known
 
 
 @pytest.mark.parametrize(
@@ -221,4 +221,4 @@ def test_a_list_of_ids_is_used_only_where_all_of_it_can_be_read(listed, known):
     ],
 )
 def test_an_id_is_missing_unless_it_is_shown_under_its_type_or_under_none(known, new):
-    assert [each["external_id"] for each in missing([CARD], known)] == new
+    assert [each["external_id"] for each in find_missing([CARD], known)] == new

@@ -11,7 +11,7 @@ import gateway_sessionm
 from gateway.settings import ConnectionSettings
 from gateway.testing import connection
 from gateway_sessionm.fake import FakeSessionM
-from gateway_sessionm.profile import RESERVED
+from gateway_sessionm.names import RESERVED
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SOURCE = [path.read_text() for path in Path(gateway_sessionm.__file__).parent.glob("*.py")]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import gateway_sessionm
 from gateway.sdk import Call, Remember, Reply, Verdict, delivered, refused, rejected, retry
 from gateway.testing import batch, custom_event, plan_with, user
-from gateway_sessionm.replies import error_code, meaning
+from gateway_sessionm.replies import find_error_code, read_reply
 from gateway_sessionm.settings import SessionMSettings
 
 VALUES = {"host": "https://api-acme.stg-sessionm.com", "api_key": "test-key", "api_secret": "test-secret"}
@@ -167,7 +167,7 @@ def test_success_that_does_not_say_so_is_tried_again_however_often_the_call_fail
     ],
 )
 def test_errors_are_read_in_whatever_shape_they_come(body, code):
-    assert error_code(body) == code
+    assert find_error_code(body) == code
 
 
 json_values = st.recursive(
@@ -188,7 +188,7 @@ def test_no_answer_at_all_makes_the_plugin_fail(call, status, body):
 
 @given(st.text())
 def test_a_reason_never_quotes_what_is_not_a_code(code):
-    said = meaning(reply(200, failed(code)))
+    said = read_reply(reply(200, failed(code)))
     assert said.code == "unnamed_error" or said.code == code.strip().lower()
     assert " " not in said.code
     assert "@" not in said.code

@@ -8,7 +8,8 @@ import gateway_sessionm
 from gateway.sdk import Call, Rate
 from gateway.settings import ConfigurationError
 from gateway.testing import connection
-from gateway_sessionm.settings import SessionMSettings, base_url, rates
+from gateway_sessionm.calls import get_base_url, get_rates
+from gateway_sessionm.settings import SessionMSettings
 
 VALUES = {"host": "https://api-acme.stg-sessionm.com", "api_key": "test-key", "api_secret": "test-secret"}
 
@@ -39,7 +40,7 @@ def problems(**values) -> list[str]:
     ],
 )
 def test_r25_a_host_with_or_without_scheme_slash_or_port_is_understood(host, origin):
-    assert base_url(settings(host=host)) == f"{origin}/priv/v1/apps/test-key"
+    assert get_base_url(settings(host=host)) == f"{origin}/priv/v1/apps/test-key"
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_r26_a_credential_that_cannot_work_is_refused_without_being_repeated(nam
     ("key", "quoted"), [("test-key", "test-key"), ("a/b?c#d e", "a%2Fb%3Fc%23d%20e"), ("é@", "%C3%A9%40")]
 )
 def test_r26_the_key_is_one_quoted_segment_of_the_base_url(key, quoted):
-    assert base_url(settings(api_key=key)) == f"https://api-acme.stg-sessionm.com/priv/v1/apps/{quoted}"
+    assert get_base_url(settings(api_key=key)) == f"https://api-acme.stg-sessionm.com/priv/v1/apps/{quoted}"
 
 
 def test_r26_signing_adds_basic_authentication_of_key_and_secret():
@@ -207,16 +208,18 @@ def test_other_settings_are_checked_by_name(name, value, complaint):
 
 
 def test_the_default_limit_is_five_calls_a_second_and_four_at_once():
-    assert rates(settings()) == {"": Rate(per_second=5.0, in_flight=4)}
+    assert get_rates(settings()) == {"": Rate(per_second=5.0, in_flight=4)}
 
 
 @pytest.mark.parametrize("none", [0, None, "0"])
 def test_zero_or_nothing_means_no_limit(none):
-    assert rates(settings(requests_per_second=none, requests_in_flight=none)) == {"": Rate()}
+    assert get_rates(settings(requests_per_second=none, requests_in_flight=none)) == {"": Rate()}
 
 
 def test_settings_given_as_text_are_understood():
-    assert rates(settings(requests_per_second="2.5", requests_in_flight="8")) == {"": Rate(per_second=2.5, in_flight=8)}
+    assert get_rates(settings(requests_per_second="2.5", requests_in_flight="8")) == {
+        "": Rate(per_second=2.5, in_flight=8)
+    }
 
 
 def test_r28_no_setting_depends_on_the_platform():

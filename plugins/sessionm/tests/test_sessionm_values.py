@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_sessionm.values import as_text
+from gateway_sessionm.values import to_text
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 json_values = st.recursive(
@@ -49,30 +49,30 @@ json_values = st.recursive(
     ],
 )
 def test_r19_every_value_becomes_a_string(value, text):
-    assert as_text(value) == text
+    assert to_text(value) == text
 
 
 @given(json_values)
 def test_r19_no_json_value_fails_or_stays_what_it_was(value):
-    assert isinstance(as_text(value), str)
+    assert isinstance(to_text(value), str)
 
 
 @given(st.integers() | st.floats(allow_nan=False, allow_infinity=False))
 def test_r19_a_number_reads_back_as_the_same_number(value):
-    assert json.loads(as_text(value)) == value
+    assert json.loads(to_text(value)) == value
 
 
 @given(st.integers(min_value=-(10**15), max_value=10**15))
 def test_r19_whole_numbers_look_alike_however_they_were_spelt(value):
-    assert as_text(float(value)) == as_text(value)
+    assert to_text(float(value)) == to_text(value)
 
 
 @given(st.lists(st.text(alphabet=st.characters(exclude_characters=","), min_size=1), min_size=1))
 def test_r19_a_list_of_texts_can_be_split_again(value):
-    assert as_text(value).split(",") == value
+    assert to_text(value).split(",") == value
 
 
 @given(st.dictionaries(st.text(), json_values, min_size=1))
 def test_r19_an_object_is_compact_json_of_itself(value):
-    assert json.loads(as_text(value)) == value
-    assert as_text(value) == json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    assert json.loads(to_text(value)) == value
+    assert to_text(value) == json.dumps(value, ensure_ascii=False, separators=(",", ":"))

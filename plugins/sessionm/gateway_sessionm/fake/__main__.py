@@ -1,4 +1,4 @@
-"""The fake on its own: the variable FAKE_SESSIONM may hold its options as a JSON object."""
+"""The fake as a program; the environment variable FAKE_SESSIONM may hold its options as a JSON object."""
 
 import json
 import os

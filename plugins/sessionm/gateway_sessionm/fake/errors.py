@@ -1,4 +1,4 @@
-"""An error, as the fake answers it."""
+"""Errors as the fake SessionM answers them."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ STATUSES: dict[str, tuple[int, int, int]] = {
     "internal_server_error": (500, 200, 500),
     "rate_limited": (429, 429, 429),
 }
-"""Status of each code by transport: documented, all200, strict. A code not listed comes with 200."""
+"""The status of each code by transport: documented, all200, strict. A code that is not listed comes with 200."""
 
 TRANSPORTS: tuple[Transport, ...] = ("documented", "all200", "strict")
 
 
-class Refusal(Exception):
-    """The request cannot be granted; ``code`` is SessionM's word for it."""
+class ApiError(Exception):
+    """An error of the API, answered to the client; ``code`` is SessionM's name of it."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
 
-    def answer(self, transport: Transport, headers: dict[str, str] | None = None) -> Answer:
-        """The answer that says so."""
+    def to_answer(self, transport: Transport, headers: dict[str, str] | None = None) -> Answer:
+        """Return the answer that carries the error."""
         status = STATUSES.get(self.code, (200, 200, 200))[TRANSPORTS.index(transport)]
         body = {"status": "error", "errors": {"code": self.code, "message": str(self)}}
         return Answer(status=status, json=body, headers=headers or {}, note={"error": self.code})

@@ -1,4 +1,4 @@
-"""The options of the fake."""
+"""Options: the configuration of the fake."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from gateway_sessionm.fake.errors import Transport
 
 
 class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A custom attribute that is defined; the bounds are of a string's length, or of an integer."""
+    """The definition of a custom attribute; its bounds are those of a string's length, or of an integer."""
 
     type: Literal["string", "integer", "boolean"] = "string"
     min: int | None = None
     max: int | None = None
 
     def admits(self, value: str) -> bool:
-        """Whether the text is a value of this attribute."""
+        """Return whether the text is a value of this attribute."""
         if self.type == "boolean":
             return value in ("true", "false")
         if self.type == "integer" and not re.fullmatch(r"-?[0-9]+", value):
@@ -27,15 +27,15 @@ class Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return (self.min is None or extent >= self.min) and (self.max is None or extent <= self.max)
 
 
-class Rate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A token bucket."""
+class TokenBucket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The size of a token bucket, and the rate at which it fills."""
 
     per_second: float
     burst: int
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the fake is set up. ``apps`` maps keys to secrets."""
+    """The options of the fake. ``apps`` maps keys to secrets."""
 
     apps: dict[str, str] = msgspec.field(default_factory=lambda: {"test-key": "test-secret"})
     events: list[str] = []
@@ -47,11 +47,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     duplicate_transaction: Literal["ignore", "store"] = "ignore"
     error_transport: Transport = "documented"
     identifiers_on_put: Literal["replace", "append"] = "replace"
-    rate: Rate | None = None
+    rate: TokenBucket | None = None
     latency_ms: float = 0
 
-    def changed(self, options: dict[str, Any]) -> Options:
-        """These options with some of them changed. Raises ValueError for one that does not exist or does not fit."""
+    def change(self, options: dict[str, Any]) -> Options:
+        """Return these options with some of them changed. Raises ValueError for one that does not exist or fit."""
         try:
             return msgspec.convert({**msgspec.to_builtins(self), **options}, Options)
         except msgspec.ValidationError as error:

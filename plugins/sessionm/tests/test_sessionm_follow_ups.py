@@ -8,8 +8,8 @@ import gateway_sessionm
 from gateway.sdk import Call, Memory, Remember, Reply, Skip, delivered, rejected, retry
 from gateway.testing import Answer, Request, batch, custom_event, plan_with, user
 from gateway_sessionm.fake import FakeSessionM
-from gateway_sessionm.identities import Identifier, confirmed
 from gateway_sessionm.settings import SessionMSettings
+from gateway_sessionm.user_keys import Identifier, remember_identifiers
 
 MPID = "7346244611012968789"
 ME = f"external/users/{MPID}"
@@ -29,7 +29,7 @@ def steps(here) -> list[str]:
 def seed(here, **user) -> str:
     """Store one user; returns SessionM's id of them."""
     here.vendor.seed({"users": [user]})
-    return list(here.vendor.people)[-1].id
+    return list(here.vendor.users)[-1].id
 
 
 JO = user(attributes={"$FirstName": "Jo", "tier": "Gold"}, email="jo@example.com", customer_id="c-1")
@@ -52,7 +52,7 @@ def test_a_user_known_under_another_id_gets_the_mpid_and_no_double(bench, error_
     known = seed(here, external_id="c-1", external_id_type="customer_id", last_name="Doe")
     assert here.deliver(batch(user=JO)) == ["delivered"]
     assert steps(here) == [f"PUT {ME}", "GET external/users/c-1", f"PUT users/{known}"]
-    assert len(list(here.vendor.people)) == 1
+    assert len(list(here.vendor.users)) == 1
     assert (here.user(MPID)["first_name"], here.user(MPID)["last_name"]) == ("Jo", "Doe")
     assert here.identifiers(MPID) == {MPID: "mparticle_mpid", "c-1": "customer_id"}
 
@@ -78,7 +78,7 @@ def test_two_identities_of_two_users_are_a_conflict_and_nothing_is_written(bench
     person = user(attributes={"a": "1"}, customer_id="c-1", other="o-1")
     assert here.deliver(batch(user=person)) == ["rejected identity_conflict"]
     assert [line for line in steps(here) if not line.startswith("GET")] == [f"PUT {ME}"]
-    assert [person.profile for person in here.vendor.people] == [{}, {}]
+    assert [person.profile for person in here.vendor.users] == [{}, {}]
 
 
 def test_two_identities_of_one_user_are_no_conflict(bench):
@@ -93,7 +93,7 @@ def test_two_identities_of_one_user_are_no_conflict(bench):
 def test_an_unknown_user_is_skipped_where_the_settings_say_so(bench, error_transport):
     here = bench(error_transport=error_transport)
     here.deliver(batch(custom_event(), user=JO), on_unknown_user="skip")
-    assert list(here.vendor.people) == []
+    assert list(here.vendor.users) == []
     assert {line.partition(" ")[0] for line in steps(here)} == {"PUT", "GET", "POST"}
     assert "POST users" not in steps(here)
 
@@ -125,7 +125,7 @@ def test_a_lost_race_to_create_ends_with_one_user_who_has_the_profile(bench, err
     here.vendor.journal.clear()
     assert here.drive([write]) == [delivered()]
     assert steps(here) == [f"PUT {ME}", f"GET {ME}", f"PUT {ME}"]
-    assert len(list(here.vendor.people)) == 1
+    assert len(list(here.vendor.users)) == 1
     assert here.user(MPID)["first_name"] == "Jo"
     assert here.identifiers(MPID) == {MPID: "mparticle_mpid", "c-1": "customer_id"}
 
@@ -152,7 +152,7 @@ def test_a_lost_race_of_an_event_stores_the_event_once(bench):
     here = bench(Rival(events=["Reward Claimed"]))
     assert here.deliver(batch(custom_event())) == ["delivered"]
     assert steps(here) == [f"POST {ME}/events", "POST users", f"POST {ME}/events"]
-    assert len(here.vendor.happenings) == 1
+    assert len(here.vendor.events) == 1
 
 
 class Overtaker(FakeSessionM):
@@ -181,7 +181,7 @@ def test_a_profile_that_sessionm_will_not_take_is_rejected_with_its_reason_after
     here = bench(error_transport=error_transport, attributes=definitions)
     seed(here, external_id="c-1", external_id_type="customer_id")
     assert here.deliver(batch(user=JO)) == ["rejected validation"]
-    assert here.vendor.people.by_external_id(MPID) is None
+    assert here.vendor.users.find_by_external_id(MPID) is None
 
 
 def test_a_user_who_was_created_before_the_line_broke_is_created_once(bench):
@@ -191,7 +191,7 @@ def test_a_user_who_was_created_before_the_line_broke_is_created_once(bench):
     assert [verdict.word for verdict in here.drive([create])] == ["retry"]
     assert here.drive([create]) == [LOST_RACE]
     assert steps(here) == ["POST users", "POST users", f"PUT {ME}"]
-    assert len(list(here.vendor.people)) == 1
+    assert len(list(here.vendor.users)) == 1
     assert here.user(MPID)["first_name"] == "Jo"
 
 
@@ -200,7 +200,7 @@ def test_a_user_whom_sessionm_will_not_create_is_rejected_with_the_first_reason(
     here = bench(error_transport=error_transport)
     seed(here, external_id="someone", email="JO@example.com")
     assert here.deliver(batch(custom_event(), user=JO)) == ["rejected validation", "rejected validation"]
-    assert len(list(here.vendor.people)) == 1
+    assert len(list(here.vendor.users)) == 1
 
 
 @TRANSPORTS
@@ -248,7 +248,7 @@ def test_identifiers_that_are_there_already_are_not_written(bench):
 def test_identifiers_that_are_remembered_are_not_even_read(bench):
     here = bench()
     seed(here, external_id=MPID)
-    memory = confirmed(MPID, [Identifier("c-1", "customer_id")])
+    memory = remember_identifiers(MPID, [Identifier("c-1", "customer_id")])
     assert here.deliver(batch(user=JO), memory=Memory(user={memory.key: memory.value})) == ["delivered"]
     assert steps(here) == [f"PUT {ME}"]
 
@@ -296,14 +296,14 @@ def test_a_user_is_found_under_the_sixth_id(bench):
     others = {f"other_id_{number}": f"o-{number}" for number in range(2, 7)}
     assert here.deliver(batch(user=user(attributes={"a": "1"}, customer_id="c-1", **others))) == ["delivered"]
     assert steps(here)[-1] == f"PUT users/{known}"
-    assert len(list(here.vendor.people)) == 1
+    assert len(list(here.vendor.users)) == 1
 
 
 def test_a_failure_in_the_middle_leaves_what_is_left_to_a_retry(bench):
     here = bench()
     here.vendor.faults.append(fault(path_regex="external/users/c-1", status=503))
     assert here.deliver(batch(user=JO)) == ["retry status_503"]
-    assert list(here.vendor.people) == []
+    assert list(here.vendor.users) == []
 
 
 def fault(*, method: str | None = None, path_regex: str | None = None, **action):
@@ -365,7 +365,7 @@ def chain(*replies: Reply, person=JO, event: bool = False):
     return answer
 
 
-CONFIRMED = confirmed(MPID, [Identifier("c-1", "customer_id")])
+CONFIRMED = remember_identifiers(MPID, [Identifier("c-1", "customer_id")])
 SHOWN = [{"external_id": MPID, "external_id_type": "mparticle_mpid"}]
 BOTH = [*SHOWN, {"external_id": "c-1", "external_id_type": "customer_id"}]
 

@@ -1,4 +1,4 @@
-"""The fake's doorway: the order of its checks, authentication, bodies, and the status of each error."""
+"""Requests to the fake: the order of the checks, authentication, bodies, and the status of each error."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 import gateway_sessionm
 from gateway.sdk import AttributeChange, Call, Memory, Skip
 from gateway.testing import batch, custom_event, plan_with, user
-from gateway_sessionm.profile import merged, normalise, profile_of, size
+from gateway_sessionm.names import normalise
+from gateway_sessionm.profiles import build_profile, count_attributes, merge_profiles
 
 VALUES = {"host": "https://api-acme.stg-sessionm.com", "api_key": "test-key", "api_secret": "test-secret"}
 
@@ -182,7 +183,7 @@ def test_r24_of_two_casings_the_documented_one_wins_else_the_smallest(attributes
 
 @given(st.permutations(["fav color", "fav-color", "fav_color", "$FirstName", "$firstname", "$FIRSTNAME", "x"]))
 def test_r18_the_order_of_keys_never_decides_a_value(keys):
-    body, _ = profile_of({key: key for key in keys}, "true")
+    body, _ = build_profile({key: key for key in keys}, "true")
     assert body == {"first_name": "$FirstName", "user_profile": {"fav_color": "fav_color", "x": "x"}}
 
 
@@ -194,8 +195,8 @@ RESERVED = ["$FirstName", "$LastName", "$Gender", "$Country", "$State", "$City",
 )
 def test_r11_a_request_carries_at_most_200_attributes_reserved_ones_first(custom, reserved, dropped):
     attributes = {f"a{number}": "v" for number in range(custom)} | dict.fromkeys(RESERVED[:reserved], "v")
-    body, skips = profile_of(attributes, "true")
-    assert size(body) == custom + reserved - dropped
+    body, skips = build_profile(attributes, "true")
+    assert count_attributes(body) == custom + reserved - dropped
     assert len(body) == reserved + 1
     assert list(body["user_profile"]) == [f"a{number}" for number in range(custom - dropped)]
     assert skips == [Skip(reason="over_limit", what=f"a{number}") for number in range(custom - dropped, custom)]
@@ -203,8 +204,8 @@ def test_r11_a_request_carries_at_most_200_attributes_reserved_ones_first(custom
 
 def test_r18_the_limit_counts_what_is_left_after_drops_and_collisions():
     attributes = {"": "v", "a 0": "v", "$Zip": None} | {f"a_{number}": "v" for number in range(200)}
-    body, skips = profile_of(attributes, "true")
-    assert size(body) == 200
+    body, skips = build_profile(attributes, "true")
+    assert count_attributes(body) == 200
     assert [skip.reason for skip in skips] == ["empty_key", "null_reserved", "key_collision"]
 
 
@@ -265,6 +266,6 @@ attribute_bodies = st.fixed_dictionaries(
 
 @given(attribute_bodies, attribute_bodies, attribute_bodies)
 def test_merging_profiles_is_associative_and_the_later_wins(first, second, third):
-    assert merged(merged(first, second), third) == merged(first, merged(second, third))
-    assert merged(first, second).get("email") == second.get("email", first.get("email"))
-    assert merged(first, {}) == merged({}, first) == first
+    assert merge_profiles(merge_profiles(first, second), third) == merge_profiles(first, merge_profiles(second, third))
+    assert merge_profiles(first, second).get("email") == second.get("email", first.get("email"))
+    assert merge_profiles(first, {}) == merge_profiles({}, first) == first

@@ -167,18 +167,16 @@ def outcome(served: tuple[FakeSessionM, Connection], beginning: list[dict], made
     vendor.reset()
     vendor.seed({"users": [{"id": f"u-{number}", **one} for number, one in enumerate(beginning)]})
     drive(here, made)
-    owners = {one.id: sorted(claim.external_id for claim in one.claims) for one in vendor.people}
+    owners = {one.id: sorted(each.external_id for each in one.external_ids) for one in vendor.users}
     users = [
         (
-            sorted((claim.external_id, claim.external_id_type or "") for claim in one.claims),
+            sorted((each.external_id, each.external_id_type or "") for each in one.external_ids),
             one.fields,
             list(one.profile.items()),
         )
-        for one in vendor.people
+        for one in vendor.users
     ]
-    events = [
-        (owners.get(one.user_id), one.name, one.transaction_id, one.date, one.context) for one in vendor.happenings
-    ]
+    events = [(owners.get(one.user_id), one.name, one.transaction_id, one.date, one.context) for one in vendor.events]
     return sorted(users, key=repr), events
 
 
