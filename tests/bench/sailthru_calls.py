@@ -191,9 +191,9 @@ def backfill(members: int, most: int) -> None:
         wait(lambda: gateway.waiting() == 0)
         taken = time.monotonic() - start
         calls = Counter(f"{one['method']} {one['path']}" for one in fake.journal)
-        on_list = sum("Members" in one.lists for one in fake.people.profiles.values())
+        on_list = sum("Members" in one.lists for one in fake.users.profiles.values())
         print(f"{on_list} members on the list after {taken:.0f} s, in {calls.total()} calls: {dict(calls)}")
-        print(f"most memory of one process: {gateway.peak_mb():.0f} MB; flows started: {len(fake.people.flow_entries)}")
+        print(f"most memory of one process: {gateway.peak_mb():.0f} MB; flows started: {len(fake.users.flow_entries)}")
         gateway.stop()
 
 

@@ -151,7 +151,7 @@ class Email(Chaotic, FakeSailthru):
 
     def last_of(self, user: int) -> str | None:
         """By e-mail address."""
-        person = self.people.find("email", f"u{user}@example.com")
+        person = self.users.find("email", f"u{user}@example.com")
         return None if person is None else person.vars.get("n")
 
 

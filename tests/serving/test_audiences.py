@@ -37,7 +37,7 @@ def test_members_enter_a_list_only_once_it_has_been_made(gateway, email, posted,
     posted("firehose-membership")
     gateway.wait(lambda: gateway.drained("email"))
     assert taken(email)[0] == ("/list", "Regulars")
-    (member,) = email.people.profiles.values()
+    (member,) = email.users.profiles.values()
     assert "Regulars" in member.lists
     assert [each.name for each in email.lists.all] == ["Regulars"]
 

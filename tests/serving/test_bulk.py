@@ -39,7 +39,7 @@ def made(email, method, path):
 
 
 def members(email):
-    return sorted(one.keys["email"] for one in email.people.profiles.values() if "Regulars" in one.lists)
+    return sorted(one.keys["email"] for one in email.users.profiles.values() if "Regulars" in one.lists)
 
 
 def test_memberships_of_many_users_are_one_job_that_is_asked_after_to_its_end(gateway, email, posted):
@@ -49,7 +49,7 @@ def test_memberships_of_many_users_are_one_job_that_is_asked_after_to_its_end(ga
     gateway.wait(lambda: gateway.drained("email"), seconds=60)
     assert members(email) == [f"u{user}@example.com" for user in users]
     assert [len(made(email, *kind)) for kind in (("POST", "/job"), ("POST", "/user"))] == [1, 0]
-    assert (len(made(email, "GET", "/job")), email.people.flow_entries) == (2, [])
+    assert (len(made(email, "GET", "/job")), email.users.flow_entries) == (2, [])
     (one,) = [row for row in gateway.explain("100") if row["connection"] == "email"]
     assert [fact["word"] for fact in one["facts"]].count("delivered") == 1
 

@@ -360,7 +360,7 @@ def test_an_erasure_under_the_id_of_an_earlier_message_is_carried_out(gateway, e
     who = [{"type": "email", "encoding": "raw", "value": "mara@example.com"}]
     change = {"type": "user_attribute_change", "id": "c-1", "added": {"Colour": "red"}}
     gateway.post({**message(1, user_identities=who), "events": [change]})
-    gateway.wait(lambda: len(email.people.profiles) == 1)
+    gateway.wait(lambda: len(email.users.profiles) == 1)
     erasure = {
         "type": "dsr_processing_request",
         "id": message(1)["id"],
@@ -373,7 +373,7 @@ def test_an_erasure_under_the_id_of_an_earlier_message_is_carried_out(gateway, e
         "extensions": {"opendsr.mparticle.com": {"subject_identities": {"mpid": {"encoding": "raw", "value": "42"}}}},
     }
     assert gateway.post(erasure)[0] == 200
-    gateway.wait(lambda: email.people.profiles == {})
+    gateway.wait(lambda: email.users.profiles == {})
 
 
 ELSEWHERE = ["/", "/MPARTICLE", "//mparticle", "/mparticle/loyalty/more", "/events"]

@@ -44,7 +44,7 @@ def test_what_waited_before_an_erasure_is_skipped_and_said_so(gateway, vendor, e
     change = {"type": "user_attribute_change", "id": "c-1", "added": {"Colour": "red"}}
     gateway.post({**message(1, user=MPID, user_identities=IDENTITIES), "events": [change]})
     gateway.wait(lambda: gateway.drained("email"))
-    assert len(email.people.profiles) == 1
+    assert len(email.users.profiles) == 1
     email.journal.clear()
     email.faults.append(DOWN)
     waiting = message(2, user=MPID, user_identities=IDENTITIES, events=3)
@@ -53,7 +53,7 @@ def test_what_waited_before_an_erasure_is_skipped_and_said_so(gateway, vendor, e
     gateway.wait(lambda: gateway.facts()["email", "in_flight"] == 1)  # what waited is dropped, partner or no partner
     email.faults.clear()
     gateway.wait(lambda: gateway.drained("email"))
-    assert (email.people.profiles, writes(email)[-1]) == ({}, "DELETE")
+    assert (email.users.profiles, writes(email)[-1]) == ({}, "DELETE")
     assert words(gateway, asked["id"], "email") == {("delivered", "")}
     assert words(gateway, waiting["id"], "email") - {("skipped", "unchanged")} == {("skipped", "erased")}
 

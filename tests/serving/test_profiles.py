@@ -22,5 +22,5 @@ def test_the_last_of_several_values_that_waited_is_the_one_that_stays(gateway, e
     gateway.wait(lambda: gateway.facts()["loyalty", "in_flight"] == 0)
     email.faults.clear()
     gateway.wait(lambda: gateway.drained("email"))
-    (profile,) = email.people.profiles.values()
+    (profile,) = email.users.profiles.values()
     assert profile.vars == {"Colour": colours[-1]}

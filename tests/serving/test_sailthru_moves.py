@@ -32,7 +32,7 @@ def moves(gateway, email, message):
 
 
 def profiles(email):
-    return [(one.keys["email"], one.sid, one.vars, dict(one.lists)) for one in email.people.profiles.values()]
+    return [(one.keys["email"], one.sid, one.vars, dict(one.lists)) for one in email.users.profiles.values()]
 
 
 def test_an_address_changed_twice_while_the_partner_was_down_leaves_one_profile_with_its_history(gateway, email, moves):

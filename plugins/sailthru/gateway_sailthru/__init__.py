@@ -1,4 +1,4 @@
-"""The hooks of Sailthru: what mParticle says, as calls of Sailthru's API."""
+"""The hooks of Sailthru: mParticle's facts as calls of Sailthru's API."""
 
 from __future__ import annotations
 
@@ -21,32 +21,30 @@ from gateway.sdk import (
     Verdict,
     hookimpl,
 )
-from gateway_sailthru import audiences, bulk, calls, erasures, events, identities, merging, profiles
-from gateway_sailthru.replies import judge
+from gateway_sailthru.audiences import plan_audience, plan_membership
+from gateway_sailthru.bulk import get_pools, merge_pool
+from gateway_sailthru.calls import get_base_url, get_rate_headers, get_rates
+from gateway_sailthru.erasures import find_time_of_last_event, plan_erasure, skip_if_erased
+from gateway_sailthru.events import plan_event, plan_session
+from gateway_sailthru.follow_ups import follow_up
+from gateway_sailthru.identities import plan_identities
+from gateway_sailthru.merging import merge_calls
+from gateway_sailthru.profiles import plan_attributes
 from gateway_sailthru.settings import SailthruSettings
-from gateway_sailthru.signing import signed
-from gateway_sailthru.sizes import bounded
+from gateway_sailthru.signing import sign_call
+from gateway_sailthru.sizes import skip_too_large
 
-OLDEST_HOURS = 14 * 24.0
-STEPS = {
-    "event": events.on_sent,
-    identities.LOOK_UP: identities.on_looked_up,
-    identities.MOVE: identities.on_moved,
-    erasures.LOOK_UP: erasures.on_looked_up,
-    erasures.DELETE: erasures.on_deleted,
-    bulk.BEGUN: bulk.on_begun,
-    bulk.ASKED: bulk.on_asked,
-}
+MAX_AGE_HOURS = 14 * 24.0
 
 
 @hookimpl
 def destination() -> Destination:
-    """What this plugin is."""
+    """Declare Sailthru as a destination."""
     return Destination(
         title="Sailthru",
         description="Profiles, events and audiences of mParticle as users, events and lists of Sailthru.",
         settings=SailthruSettings,
-        base_url=lambda settings: settings.base_url,
+        base_url=get_base_url,
         identities=("email", "customer_id"),
         platforms=("ios", "android", "tvos", "web", "out_of_band"),
         event_types=(
@@ -60,10 +58,10 @@ def destination() -> Destination:
             "user_attribute_change",
             "user_identity_change",
         ),
-        defaults=Defaults(new_data_points=True, login_identities=(), max_age_hours=OLDEST_HOURS),
-        rates=calls.rates,
-        rate_headers=calls.rate_headers,
-        pools=bulk.pools,
+        defaults=Defaults(new_data_points=True, login_identities=(), max_age_hours=MAX_AGE_HOURS),
+        rates=get_rates,
+        rate_headers=get_rate_headers,
+        pools=get_pools,
     )
 
 
@@ -71,66 +69,64 @@ def destination() -> Destination:
 def on_identity(
     changes: tuple[IdentityChange, ...], user: User, batch: Batch, memory: Memory, settings: SailthruSettings
 ) -> Plan:
-    """E-mail addresses gained and changed."""
-    planned = identities.plan(changes, user, batch, memory, settings)
-    return erasures.since(batch, memory, planned, time_ms=erasures.told_ms(changes, batch))
+    """Create the profile of a new e-mail address, and move the profile of a changed one."""
+    planned = plan_identities(changes, user, batch, memory, settings)
+    return skip_if_erased(batch, memory, planned, time_ms=find_time_of_last_event(changes, batch))
 
 
 @hookimpl
 def on_attributes(
     changes: tuple[AttributeChange, ...], user: User, batch: Batch, memory: Memory, settings: SailthruSettings
 ) -> Plan:
-    """Attributes set and removed, or a profile that Sailthru does not have yet."""
-    planned = bounded(profiles.plan(changes, user, batch, memory, settings))
-    return erasures.since(batch, memory, planned, time_ms=erasures.told_ms(changes, batch))
+    """Write the attributes set and removed, or a profile that Sailthru does not have yet."""
+    planned = skip_too_large(plan_attributes(changes, user, batch, memory, settings))
+    return skip_if_erased(batch, memory, planned, time_ms=find_time_of_last_event(changes, batch))
 
 
 @hookimpl
 def on_event(event: Event, user: User, batch: Batch, memory: Memory, settings: SailthruSettings) -> Plan:
-    """Something the user did."""
-    return erasures.since(batch, memory, bounded(events.plan(event, user, settings)), time_ms=event.time_ms)
+    """Send an event."""
+    return skip_if_erased(batch, memory, skip_too_large(plan_event(event, user, settings)), time_ms=event.time_ms)
 
 
 @hookimpl
 def on_session(session: Session, user: User, batch: Batch, memory: Memory, settings: SailthruSettings) -> Plan:
-    """A session started or ended."""
-    planned = bounded(events.plan_session(session, user, settings))
-    return erasures.since(batch, memory, planned, time_ms=session.time_ms)
+    """Send the start or the end of a session."""
+    return skip_if_erased(batch, memory, skip_too_large(plan_session(session, user, settings)), time_ms=session.time_ms)
 
 
 @hookimpl
 def on_audience(audience: Audience, memory: Memory, settings: SailthruSettings) -> Plan:
-    """An audience came, changed its name or went."""
-    return audiences.plan(audience, memory, settings)
+    """Create, keep or delete the audience's list."""
+    return plan_audience(audience, memory, settings)
 
 
 @hookimpl
 def on_membership(membership: Membership, user: User, batch: Batch, memory: Memory, settings: SailthruSettings) -> Plan:
-    """The user entered or left an audience."""
-    return erasures.since(batch, memory, bounded(audiences.plan_membership(membership, user, memory, settings)))
+    """Add the user to the audience's list, or remove them."""
+    return skip_if_erased(batch, memory, skip_too_large(plan_membership(membership, user, memory, settings)))
 
 
 @hookimpl
 def on_erasure(erasure: Erasure, user: User, batch: Batch, memory: Memory, settings: SailthruSettings) -> Plan:
-    """The user asked to be forgotten."""
-    return erasures.plan(erasure, user, batch, memory, settings)
+    """Delete the user's profiles."""
+    return plan_erasure(erasure, user, batch, memory, settings)
 
 
 @hookimpl
 def coalesce(calls: tuple[Call, ...], settings: SailthruSettings) -> list[Call]:
-    """Several calls wait together: of one user, or memberships of many."""
+    """Merge the updates that wait for one user, or the memberships of many users."""
     is_pooled = any(call.lane != calls[0].lane for call in calls)
-    return list(bulk.gathered(calls, settings) if is_pooled else merging.merged(calls))
+    return list(merge_pool(calls, settings) if is_pooled else merge_calls(calls))
 
 
 @hookimpl
 def sign(call: Call, settings: SailthruSettings) -> Call:
-    """A call is about to be sent."""
-    return signed(call, settings)
+    """Add the credentials and the signature to a call that is about to be sent."""
+    return sign_call(call, settings)
 
 
 @hookimpl
 def on_reply(call: Call, reply: Reply, settings: SailthruSettings) -> Verdict | Plan:
-    """A reply came: the next step where there is one, else what it means."""
-    step = STEPS.get(call.memo["step"] if call.memo else call.path)
-    return (step or judge)(call, reply, settings)
+    """Judge a reply, or make the next call of the same delivery."""
+    return follow_up(call, reply, settings)

@@ -6,34 +6,35 @@ from collections.abc import Iterable, Iterator
 
 from gateway.sdk import JSON, AttributeChange, AudienceAttribute, Batch, Call, Memory, Remember, Skip, User
 from gateway_sailthru import calls
-from gateway_sailthru.addresses import address, address_of
-from gateway_sailthru.names import owners, var_name
+from gateway_sailthru.names import assign_vars, make_var_name
 from gateway_sailthru.settings import SailthruSettings
-from gateway_sailthru.values import digest, list_attribute, removed, variables
+from gateway_sailthru.user_keys import find_email, normalise_address
+from gateway_sailthru.values import get_removed_value, hash_json, make_vars, name_list_attribute
 
 OPTOUTS = ("none", "basic", "all", "blast")
 PROFILE = "profile"
+"""The memory key of the fingerprint of the profile that was last sent."""
 
 
-def plan(
+def plan_attributes(
     changes: tuple[AttributeChange, ...], user: User, batch: Batch, memory: Memory, settings: SailthruSettings
 ) -> Iterator[Call | Skip | Remember]:
-    """Changes as they are, or the whole profile where Sailthru is not known to have all the rest of it."""
-    email = address_of(user)
+    """Write the changes alone, or the whole profile unless Sailthru is known to have all the rest of it."""
+    email = find_email(user)
     if isinstance(email, Skip):
         yield email
         return
-    changed, lost = difference(changes, user)
+    changed, lost = split_changes(changes, user)
     whole = {name: tag(value) for name, value in user.attributes.items() if name not in lost} | changed
-    known, now = memory.user.get(PROFILE), mark(email, whole, settings)
-    has_the_rest = known in (now, mark(_address_before(email, batch), _before(whole, changes), settings))
-    news = changed if has_the_rest else whole
+    known, now = memory.user.get(PROFILE), make_fingerprint(email, whole, settings)
+    before = make_fingerprint(_find_previous_email(email, batch), _undo_changes(whole, changes), settings)
+    news = changed if known in (now, before) else whole
     if known != now:
         yield Remember(key=PROFILE, value=now)
     if not news and not lost:
         yield Skip(reason="unchanged")
         return
-    sent, skips = profile_vars(news, lost, user, settings)
+    sent, skips = build_vars(news, lost, user, settings)
     optout = changed.get(settings.optout_attribute) if settings.optout_attribute else None
     if optout is not None and optout not in OPTOUTS:
         skips.append(Skip(reason="unknown_optout", what=settings.optout_attribute))
@@ -43,21 +44,21 @@ def plan(
     yield from skips
 
 
-def mark(email: str, attributes: dict[str, JSON], settings: SailthruSettings) -> str:
-    """What is remembered of a profile that was sent: a digest of its address and of its vars, in whatever order."""
-    return digest([email, variables(attributes, settings)[0]])
+def make_fingerprint(email: str, attributes: dict[str, JSON], settings: SailthruSettings) -> str:
+    """Return the hash of a profile, of its address and its vars; it is remembered when the profile is sent."""
+    return hash_json([email, make_vars(attributes, settings)[0]])
 
 
-def _address_before(email: str, batch: Batch) -> str:
-    """Where the profile was ahead of the batch's changes of address: it keeps its vars when it moves."""
+def _find_previous_email(email: str, batch: Batch) -> str:
+    """Return the address before the batch's changes of address, with which a profile keeps its vars."""
     for change in reversed(batch.identity_changes):
-        if change.type == "email" and address(change.new) == email:
-            email = address(change.old) or email
+        if change.type == "email" and normalise_address(change.new) == email:
+            email = normalise_address(change.old) or email
     return email
 
 
-def _before(whole: dict[str, JSON], changes: tuple[AttributeChange, ...]) -> dict[str, JSON]:
-    """The attributes ahead of the changes, as far as these tell: an untold old value makes it another profile."""
+def _undo_changes(whole: dict[str, JSON], changes: tuple[AttributeChange, ...]) -> dict[str, JSON]:
+    """Return the attributes before the changes; one whose old value is not stated is left out."""
     before = dict(whole)
     for change in reversed(changes):
         before.pop(change.name, None)
@@ -66,13 +67,13 @@ def _before(whole: dict[str, JSON], changes: tuple[AttributeChange, ...]) -> dic
     return before
 
 
-def difference(
+def split_changes(
     changes: Iterable[AttributeChange | AudienceAttribute], user: User
 ) -> tuple[dict[str, JSON], dict[str, None]]:
-    """The attributes set, and (in order) those lost; of several changes the last counts.
+    """Return the attributes set and (in order) those lost; of several changes of one attribute the last counts.
 
-    What the profile has is not lost, whatever is said to be. A list is taken from the profile, for not every change
-    can express one.
+    An attribute that the profile has is not lost, even if a change removes it. A list is taken from the profile,
+    because not every change can express one.
     """
     changed: dict[str, JSON] = {}
     lost: dict[str, None] = dict.fromkeys(name for name in user.removed_attributes if name not in user.attributes)
@@ -88,30 +89,30 @@ def difference(
 
 
 def tag(value: JSON) -> JSON:
-    """The value to send: a tag, which has none, becomes true, since null means that an attribute was removed."""
+    """Return the value to send: a tag, which has none, becomes true, because null means that it was removed."""
     return True if value is None else value
 
 
-def profile_vars(
+def build_vars(
     news: dict[str, JSON], lost: Iterable[str], user: User, settings: SailthruSettings
 ) -> tuple[dict[str, JSON], list[Skip]]:
-    """Values as vars. A var that one attribute loses goes to another of the profile with a claim on it."""
+    """Return values as vars. A var that one attribute loses goes to another of the profile that claims it."""
     values = dict(news)
     rivals = user.attributes.keys() - set(lost)
-    claims = owners([*values, *rivals], settings)
+    claims = assign_vars([*values, *rivals], settings)
     gone: dict[str, JSON] = {}
-    for name in _with_lists(lost, settings):
-        var = var_name(name, unicode=settings.unicode_names)
+    for name in _add_list_attributes(lost, settings):
+        var = make_var_name(name, unicode=settings.unicode_names)
         if var in claims:
             values.setdefault(claims[var], tag(user.attributes.get(claims[var])))
         else:
-            gone[var] = removed(settings)
-    sent, skips = variables(values, settings, rivals=rivals)
+            gone[var] = get_removed_value(settings)
+    sent, skips = make_vars(values, settings, rivals=rivals)
     return gone | sent, skips
 
 
-def _with_lists(lost: Iterable[str], settings: SailthruSettings) -> Iterator[str]:
+def _add_list_attributes(lost: Iterable[str], settings: SailthruSettings) -> Iterator[str]:
     for name in lost:
         yield name
         if settings.array_mode == "both":
-            yield list_attribute(name)
+            yield name_list_attribute(name)

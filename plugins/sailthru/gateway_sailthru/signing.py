@@ -1,4 +1,4 @@
-"""The signature: a call as Sailthru accepts it on the wire."""
+"""Signing: credentials and signature as form fields or query parameters."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from gateway.sdk import Call
 from gateway_sailthru.settings import SailthruSettings
 
 
-def signature(secret: str, values: Iterable[str]) -> str:
-    """MD5, in lower-case hexadecimal, of the secret and the values in order of their code points."""
+def make_signature(secret: str, values: Iterable[str]) -> str:
+    """Return the MD5, in lower-case hexadecimal, of the secret and the values in order of their code points."""
     text = secret + "".join(sorted(values))
     return md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def signed(call: Call, settings: SailthruSettings) -> Call:
-    """The call with its payload and credentials as form fields, or as a query string where it has no body.
+def sign_call(call: Call, settings: SailthruSettings) -> Call:
+    """Return the call with payload and credentials as form fields, or as a query string if it has no body.
 
-    The payload is made text once, so that what is signed is what is sent.
+    The payload is serialised once, so that the signed text is the text sent.
     """
     payload = json.loads((call.form or {})["json"]) if call.file is not None else call.json
     if settings.integration:
@@ -31,7 +31,7 @@ def signed(call: Call, settings: SailthruSettings) -> Call:
         "format": "json",
         "json": json.dumps(payload, allow_nan=False),
     }
-    fields["sig"] = signature(settings.api_secret.get_secret_value(), fields.values())
+    fields["sig"] = make_signature(settings.api_secret.get_secret_value(), fields.values())
     if call.method == "POST":
         return msgspec.structs.replace(call, json=None, form=fields)
     return msgspec.structs.replace(call, json=None, params=fields)

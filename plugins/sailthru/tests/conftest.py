@@ -110,18 +110,18 @@ class Bench:
 
     def user(self, email: str) -> dict[str, Any]:
         """A stored user: address (and what other keys they have but sid and cookie), vars, lists, opt-out."""
-        person = self.vendor.people.find("email", email)
-        assert person is not None, f"no {email} among {list(self.vendor.people.profiles.values())}"
+        person = self.vendor.users.find("email", email)
+        assert person is not None, f"no {email} among {list(self.vendor.users.profiles.values())}"
         keys = {key: value for key, value in person.keys.items() if key not in ("sid", "cookie")}
         return {"keys": keys, "vars": person.vars, "lists": sorted(person.lists), "optout": person.optout_email}
 
     def emails(self) -> list[str]:
         """The addresses of all stored users."""
-        return [person.keys["email"] for person in self.vendor.people.profiles.values()]
+        return [person.keys["email"] for person in self.vendor.users.profiles.values()]
 
     def sid(self, email: str) -> str:
         """The key of a stored user that never changes."""
-        person = self.vendor.people.find("email", email)
+        person = self.vendor.users.find("email", email)
         assert person is not None
         return person.sid
 

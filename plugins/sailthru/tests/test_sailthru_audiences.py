@@ -124,7 +124,7 @@ def test_a_member_is_on_the_list_until_they_leave_and_starts_a_flow_once(bench):
     for action, lists in [("add", ["Gold"]), ("add", ["Gold"]), ("delete", []), ("delete", [])]:
         assert here.deliver(member(membership("Gold", action))) == ["delivered"]
         assert here.user(JO)["lists"] == lists
-    assert [(entry.list, entry.email) for entry in here.vendor.people.flow_entries] == [("Gold", JO)]
+    assert [(entry.list, entry.email) for entry in here.vendor.users.flow_entries] == [("Gold", JO)]
 
 
 def test_a_list_that_is_already_gone_counts_as_deleted(bench):

@@ -13,8 +13,10 @@ from gateway.sdk import Call, File, Reply, delivered, rejected, retry
 from gateway.testing import batch, membership, plan_with, user
 from gateway.testing.driving import send
 from gateway_sailthru import bulk, calls
+from gateway_sailthru.calls import POLL_POOL
 from gateway_sailthru.fake import FakeSailthru
 from gateway_sailthru.settings import SailthruSettings
+from gateway_sailthru.steps import DeliveryStep
 
 VALUES = {"api_key": "test-key", "api_secret": "test-secret", "bulk_from": 2}
 SETTINGS = SailthruSettings.model_validate(VALUES)
@@ -30,7 +32,7 @@ updates = st.builds(
 pooled = st.lists(updates, min_size=2, max_size=6)
 
 
-def pool(*updates: Call, pool: str = bulk.ROWS) -> tuple[Call, ...]:
+def pool(*updates: Call, pool: str = bulk.ROW_POOL) -> tuple[Call, ...]:
     """Calls as a pool offers them: each of another lane."""
     return tuple(
         msgspec.structs.replace(
@@ -75,7 +77,7 @@ def after(made: list[Call]) -> FakeSailthru:
                 fake.jobs.get({"job_id": told["job_id"]}, "", fake.options)
             assert fake.jobs.all[told["job_id"]].bad_rows == 0
         else:
-            fake.people.post(call.json, 1_000_000, fake.options)
+            fake.users.post(call.json, 1_000_000, fake.options)
     return fake
 
 
@@ -144,8 +146,10 @@ def test_a_file_stays_below_what_sailthru_takes():
 
 
 def test_questions_after_one_job_are_one_question():
-    asked = [calls.request("GET", "job", {"job_id": id}, memo={"step": bulk.ASKED}) for id in ("j1", "j2", "j1")]
-    assert [call.covers for call in coalesced(pool(*asked, pool=bulk.ASKING))] == [("0", "2"), ()]
+    asked = [
+        calls.request("GET", "job", {"job_id": id}, memo={"step": DeliveryStep.POLL_JOB}) for id in ("j1", "j2", "j1")
+    ]
+    assert [call.covers for call in coalesced(pool(*asked, pool=POLL_POOL))] == [("0", "2"), ()]
 
 
 @pytest.mark.parametrize(("bulk_from", "pool"), [(0, ""), (2, "rows")])
@@ -164,7 +168,7 @@ def answered(step: str, body: object, status: int = 200, attempt: int = 1) -> ob
 
 
 def test_a_job_that_has_begun_is_asked_after_in_a_while():
-    asked = answered(bulk.BEGUN, {"job_id": "j1", "status": "pending"})
+    asked = answered(DeliveryStep.START_JOB, {"job_id": "j1", "status": "pending"})
     assert (asked.method, asked.path, asked.json, asked.pool, asked.after_s) == (
         "GET",
         "job",
@@ -177,12 +181,12 @@ def test_a_job_that_has_begun_is_asked_after_in_a_while():
 @pytest.mark.parametrize(
     ("step", "status", "body", "verdict"),
     [
-        (bulk.BEGUN, 200, {"ok": True}, rejected("no_job_id")),
-        (bulk.BEGUN, 400, {"error": 99, "errormsg": "?"}, rejected("error_99")),
-        (bulk.BEGUN, 500, {"error": 9, "errormsg": "?"}, retry("error_9")),
-        (bulk.ASKED, 200, {"status": "completed"}, delivered()),
-        (bulk.ASKED, 200, {"status": "error"}, rejected("job_failed")),
-        (bulk.ASKED, 404, {"error": 99, "errormsg": "Invalid job_id"}, rejected("error_99")),
+        (DeliveryStep.START_JOB, 200, {"ok": True}, rejected("no_job_id")),
+        (DeliveryStep.START_JOB, 400, {"error": 99, "errormsg": "?"}, rejected("error_99")),
+        (DeliveryStep.START_JOB, 500, {"error": 9, "errormsg": "?"}, retry("error_9")),
+        (DeliveryStep.POLL_JOB, 200, {"status": "completed"}, delivered()),
+        (DeliveryStep.POLL_JOB, 200, {"status": "error"}, rejected("job_failed")),
+        (DeliveryStep.POLL_JOB, 404, {"error": 99, "errormsg": "Invalid job_id"}, rejected("error_99")),
     ],
 )
 def test_what_an_answer_about_a_job_means(step, status, body, verdict):
@@ -190,7 +194,9 @@ def test_what_an_answer_about_a_job_means(step, status, body, verdict):
 
 
 def test_a_pending_job_is_asked_after_less_and_less_often_and_not_for_ever():
-    verdicts = [answered(bulk.ASKED, {"status": "pending"}, attempt=attempt) for attempt in (1, 2, 3, 4, 359, 360)]
+    verdicts = [
+        answered(DeliveryStep.POLL_JOB, {"status": "pending"}, attempt=attempt) for attempt in (1, 2, 3, 4, 359, 360)
+    ]
     assert [one.after_s for one in verdicts] == [10, 20, 40, 60, 60, None]
     assert verdicts[-1] == rejected("job_hangs")
 
@@ -205,4 +211,4 @@ def test_a_job_is_signed_without_its_file_and_taken_by_the_fake(bench):
     connection = one.connection(integration="us")
     begun = send(connection, calls.upload("job", {"job": "update"}, file)).json()
     assert send(connection, calls.request("GET", "job", {"job_id": begun["job_id"]})).json()["status"] == "completed"
-    assert (one.user("jo@example.com")["lists"], one.vendor.people.flow_entries) == (["Gold"], [])
+    assert (one.user("jo@example.com")["lists"], one.vendor.users.flow_entries) == (["Gold"], [])

@@ -216,12 +216,12 @@ class Belated(FakeSailthru):
 
     def answer(self, request: Request) -> Answer:
         if request.method == "GET" and not self.looks:
-            self.people.delete({"id": JO, "key": "email"})
+            self.users.delete({"id": JO, "key": "email"})
         answer = super().answer(request)
         self.looks += request.method == "GET"
         if self.looks == 1 or (request.method == "DELETE" and self.returns):
             self.returns -= request.method == "DELETE"
-            self.people.post({"id": JO, "key": "email"}, 0, self.options)
+            self.users.post({"id": JO, "key": "email"}, 0, self.options)
         return answer
 
 
@@ -260,7 +260,7 @@ class Raced(FakeSailthru):
 
     def answer(self, request: Request) -> Answer:
         if request.method == "DELETE":
-            self.people.delete({"id": JO, "key": "email"})
+            self.users.delete({"id": JO, "key": "email"})
         return super().answer(request)
 
 
@@ -280,7 +280,7 @@ class Stubborn(FakeSailthru):
         answer = super().answer(request)
         if request.method == "DELETE" and self.returns:
             self.returns -= 1
-            self.people.post({"id": JO, "key": "email"}, 0, self.options)
+            self.users.post({"id": JO, "key": "email"}, 0, self.options)
         return answer
 
 

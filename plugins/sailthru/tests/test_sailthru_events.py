@@ -264,7 +264,7 @@ class Forgetful(FakeSailthru):
     def answer(self, request: Request) -> Answer:
         answer = super().answer(request)
         if request.path == "/user":
-            self.people.delete({"id": JO, "key": "email"})
+            self.users.delete({"id": JO, "key": "email"})
         return answer
 
 

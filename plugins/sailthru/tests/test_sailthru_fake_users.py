@@ -256,8 +256,8 @@ changes = st.fixed_dictionaries(
 def test_no_key_ever_belongs_to_two_profiles_and_each_is_found_by_its_keys(posted):
     vendor = FakeSailthru()
     for change in posted:
-        vendor.people.post(change, 0, vendor.options)
-    profiles = list(vendor.people.profiles.values())
+        vendor.users.post(change, 0, vendor.options)
+    profiles = list(vendor.users.profiles.values())
     pairs = [pair for profile in profiles for pair in profile.keys.items()]
     assert len(pairs) == len(set(pairs))
-    assert [vendor.people.find(*pair).sid for pair in pairs] == [p.sid for p in profiles for _ in p.keys]
+    assert [vendor.users.find(*pair).sid for pair in pairs] == [p.sid for p in profiles for _ in p.keys]

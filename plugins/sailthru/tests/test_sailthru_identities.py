@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 import gateway_sailthru
 from gateway.sdk import Call, IdentityChange, Memory, Remember, Reply, Skip, User, delivered, refused, rejected, retry
 from gateway.testing import Answer, Request, batch, custom_event, identity, plan_with, user
-from gateway_sailthru.addresses import address
 from gateway_sailthru.fake import FakeSailthru
 from gateway_sailthru.settings import SailthruSettings
+from gateway_sailthru.user_keys import normalise_address
 
 VALUES = {"api_key": "test-key", "api_secret": "test-secret"}
 SETTINGS = SailthruSettings.model_validate(VALUES)
@@ -86,17 +86,17 @@ def not_found(id: str) -> dict:
     ],
 )
 def test_an_address_is_trimmed_and_in_lower_case_or_none_at_all(value, kept):
-    assert address(email(value)) == kept
+    assert normalise_address(email(value)) == kept
 
 
 @given(st.text(max_size=20))
 def test_an_address_once_read_is_read_alike_again(text):
-    once = address(email(f"{text}@example.com"))
-    assert once is None or address(email(once)) == once
+    once = normalise_address(email(f"{text}@example.com"))
+    assert once is None or normalise_address(email(once)) == once
 
 
 def test_a_hash_is_never_taken_for_an_address():
-    assert address(email("jo@example.com", encoding="sha256")) is None
+    assert normalise_address(email("jo@example.com", encoding="sha256")) is None
 
 
 def test_a_blank_or_hashed_address_does_not_hide_one_that_can_be_used():
@@ -350,11 +350,11 @@ class Rival(FakeSailthru):
 
     def answer(self, request: Request) -> Answer:
         if request.method == "POST" and OLD in self.emails():
-            self.people.post({"id": OLD, "key": "email", "keys": {"email": NEW}}, 0, self.options)
+            self.users.post({"id": OLD, "key": "email", "keys": {"email": NEW}}, 0, self.options)
         return super().answer(request)
 
     def emails(self) -> list[str]:
-        return [person.keys["email"] for person in self.people.profiles.values()]
+        return [person.keys["email"] for person in self.users.profiles.values()]
 
 
 def test_a_race_for_the_new_address_ends_with_one_profile(bench):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_sailthru.names import list_name, owners, var_name
+from gateway_sailthru.names import assign_vars, make_list_name, make_var_name
 from gateway_sailthru.settings import SailthruSettings
 
 names = st.text(st.characters(exclude_categories=["Cs"]))
@@ -38,47 +38,47 @@ def settings(**values) -> SailthruSettings:
     ],
 )
 def test_a_name_becomes_one_that_sailthru_takes(name, var):
-    assert var_name(name) == var
+    assert make_var_name(name) == var
 
 
 @given(names)
 def test_no_name_at_all_becomes_one_that_sailthru_refuses(name):
-    assert re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,31}", var_name(name))
+    assert re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,31}", make_var_name(name))
 
 
 @given(names)
 def test_with_unicode_a_name_still_has_32_characters_at_most_and_no_digit_in_front(name):
-    var = var_name(name, unicode=True)
+    var = make_var_name(name, unicode=True)
     assert re.fullmatch(r"\w{1,32}", var)
     assert not var[0].isdigit()
 
 
 @given(plain)
 def test_a_good_name_stays_as_it_is(name):
-    assert var_name(name) == name
-    assert var_name(f"${name}") == name
+    assert make_var_name(name) == name
+    assert make_var_name(f"${name}") == name
 
 
 @given(names)
 def test_a_name_is_made_good_in_one_go(name):
-    assert var_name(var_name(name)) == var_name(name)
+    assert make_var_name(make_var_name(name)) == make_var_name(name)
 
 
 def test_letters_beyond_ascii_are_kept_where_the_settings_say_so():
-    assert var_name("straße", unicode=True) == "straße"
-    assert var_name("日本 名", unicode=True) == "日本_名"
+    assert make_var_name("straße", unicode=True) == "straße"
+    assert make_var_name("日本 名", unicode=True) == "日本_名"
 
 
 @given(st.sets(st.text("ab", min_size=33, max_size=40), min_size=2, max_size=4))
 def test_long_names_that_begin_alike_stay_apart(long):
-    vars = {var_name("x" * 40 + name) for name in long}
+    vars = {make_var_name("x" * 40 + name) for name in long}
     assert len(vars) == len(long)
     assert {len(var) for var in vars} == {32}
 
 
 def test_names_of_which_nothing_is_left_stay_apart():
-    assert var_name("日") != var_name("本")
-    assert var_name("日").startswith("v_")
+    assert make_var_name("日") != make_var_name("本")
+    assert make_var_name("日").startswith("v_")
 
 
 @pytest.mark.parametrize(
@@ -93,15 +93,15 @@ def test_names_of_which_nothing_is_left_stay_apart():
     ],
 )
 def test_of_names_that_collide_the_same_one_always_wins(preferred, rivals, winner):
-    chosen = [owners(order, settings(preferred_name=preferred)) for order in permutations(rivals)]
+    chosen = [assign_vars(order, settings(preferred_name=preferred)) for order in permutations(rivals)]
     assert all(list(claims.values()) == [winner] for claims in chosen)
 
 
 @given(st.lists(names, unique=True))
 def test_every_var_has_one_owner_who_has_a_claim_on_it(given_names):
-    claims = owners(given_names, settings())
-    assert set(claims) == {var_name(name) for name in given_names}
-    assert all(var_name(owner) == var for var, owner in claims.items())
+    claims = assign_vars(given_names, settings())
+    assert set(claims) == {make_var_name(name) for name in given_names}
+    assert all(make_var_name(owner) == var for var, owner in claims.items())
 
 
 @pytest.mark.parametrize(
@@ -119,10 +119,10 @@ def test_every_var_has_one_owner_who_has_a_claim_on_it(given_names):
     ],
 )
 def test_a_list_is_named_after_its_audience_as_far_as_a_list_may(audience, list):
-    assert list_name("1234", audience) == list
+    assert make_list_name("1234", audience) == list
 
 
 @given(names)
 def test_no_list_has_a_name_that_sailthru_refuses(audience):
-    assert not set(list_name("1234", audience)) & set("$,\n\t")
-    assert list_name("1234", audience).strip()
+    assert not set(make_list_name("1234", audience)) & set("$,\n\t")
+    assert make_list_name("1234", audience).strip()

@@ -90,7 +90,7 @@ def test_a_job_updates_by_a_file_and_starts_no_flow(here, client, tmp_path, thir
     file.write_text('{"id":"jo@example.com","key":"email","lists":{"Gold":1}}\n{"id":"mo@example.com"}\n')
     _, begun, _ = client("post", "job", {"job": "update", "file": str(file)}, *third)
     assert client("get", "job", {"job_id": begun["job_id"]})[1]["status"] == "completed"
-    assert (sorted(here.emails()), here.user(JO)["lists"], here.vendor.people.flow_entries) == ([JO, MO], ["Gold"], [])
+    assert (sorted(here.emails()), here.user(JO)["lists"], here.vendor.users.flow_entries) == ([JO, MO], ["Gold"], [])
 
 
 def test_a_job_imports_addresses(here, client):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import gateway_sailthru
 from gateway.sdk import Call, Reply, Verdict, delivered, path, refused, rejected, retry
 from gateway.testing import batch, custom_event, user
-from gateway_sailthru.replies import until_reset
+from gateway_sailthru.replies import seconds_until_reset
 from gateway_sailthru.settings import SailthruSettings
 
 VALUES = {"api_key": "test-key", "api_secret": "test-secret"}
@@ -205,12 +205,12 @@ def limits(reset: str | None) -> Reply:
     ],
 )
 def test_the_wait_is_until_the_minute_ends_by_the_header_or_by_the_clock(reset, wait):
-    assert until_reset(limits(reset)) == pytest.approx(wait)
+    assert seconds_until_reset(limits(reset)) == pytest.approx(wait)
 
 
 def test_a_minute_that_has_just_ended_is_waited_for_whole():
     told = Reply(status=429, headers={"x-rate-limit-reset": RESET}, at_ms=int(RESET) * 1000)
-    assert until_reset(told) == 60.0
+    assert seconds_until_reset(told) == 60.0
 
 
 def test_those_who_wait_for_one_reset_do_not_all_come_at_once():
@@ -225,7 +225,7 @@ def test_those_who_wait_for_one_reset_do_not_all_come_at_once():
 @given(st.integers(0, 2**42), st.none() | st.text(max_size=12) | st.integers(0, 2**33).map(str))
 def test_the_wait_is_never_negative_nor_longer_than_two_minutes(at_ms, reset):
     told = Reply(status=429, headers={} if reset is None else {"x-rate-limit-reset": reset}, at_ms=at_ms)
-    assert 0 < until_reset(told) <= 120
+    assert 0 < seconds_until_reset(told) <= 120
 
 
 @given(st.none() | st.integers(100, 599), st.binary(max_size=12) | st.builds(json.dumps, st.text()).map(str.encode))

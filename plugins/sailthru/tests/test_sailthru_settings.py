@@ -89,12 +89,12 @@ def test_every_setting_says_what_it_is_for():
 
 @pytest.mark.parametrize(("scope", "published"), PUBLISHED.items())
 def test_half_of_the_published_limits_is_used_before_sailthru_has_told_any(scope, published):
-    assert calls.rates(settings())[scope] == Rate(per_second=published / 2, burst=published // 2)
+    assert calls.get_rates(settings())[scope] == Rate(per_second=published / 2, burst=published // 2)
 
 
 @pytest.mark.parametrize(("share", "rate"), [(1, Rate(per_second=40, burst=40)), (0.01, Rate(per_second=0.4, burst=1))])
 def test_the_share_of_the_limits_is_a_setting(share, rate):
-    assert calls.rates(settings(rate_share=share))["POST event"] == rate
+    assert calls.get_rates(settings(rate_share=share))["POST event"] == rate
 
 
 def test_limits_are_learned_from_the_headers_that_sailthru_sends():
@@ -106,5 +106,5 @@ def test_limits_are_learned_from_the_headers_that_sailthru_sends():
 def test_every_call_draws_on_a_limit_that_is_declared():
     said = batch(custom_event(), user=user(email="jo@example.com", attributes={"a": "1"}))
     planned = [item for item in plan_with(gateway_sailthru, said, VALUES) if isinstance(item, Call)]
-    assert {call.scope for call in planned} <= set(calls.rates(settings()))
+    assert {call.scope for call in planned} <= set(calls.get_rates(settings()))
     assert [call.scope for call in planned] == [f"{call.method} {call.path}" for call in planned]

@@ -15,7 +15,7 @@ from gateway.sdk import AudienceAttribute, Batch, Call, Product, ProductAction, 
 from gateway.testing import batch, custom_event, membership, plan_with, session, user
 from gateway_sailthru import calls
 from gateway_sailthru.settings import SailthruSettings
-from gateway_sailthru.signing import signed
+from gateway_sailthru.signing import sign_call
 from gateway_sailthru.sizes import MAX_GROWTH
 
 VALUES = {"api_key": "0" * 32, "api_secret": "test-secret"}
@@ -64,7 +64,7 @@ def test_a_purchase_that_is_too_large_is_a_part_of_what_is_told_with_its_event()
 def test_the_limit_is_a_megabyte(length, is_sent):
     said = batch(user=user(email=JO, attributes={"a": "x" * length}))
     items = plan_with(gateway_sailthru, said, VALUES)
-    sizes = [len(urlencode(signed(item, SETTINGS).form)) <= MEGABYTE for item in items if isinstance(item, Call)]
+    sizes = [len(urlencode(sign_call(item, SETTINGS).form)) <= MEGABYTE for item in items if isinstance(item, Call)]
     assert (sizes, any(isinstance(item, Remember) for item in items)) == ([True] * is_sent, is_sent)
 
 

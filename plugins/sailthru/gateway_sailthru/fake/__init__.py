@@ -1,4 +1,4 @@
-"""A fake Sailthru: its API on loopback, with state, limits and faults."""
+"""A fake Sailthru for tests and trials. Run it with ``python -m gateway_sailthru.fake --port 8025``."""
 
 from gateway_sailthru.fake.server import FakeSailthru
 

@@ -1,4 +1,4 @@
-"""The fake Sailthru as a program: ``python -m gateway_sailthru.fake --port N --api-key K --api-secret S``."""
+"""The fake as a program: ``python -m gateway_sailthru.fake --port N --api-key K --api-secret S``."""
 
 from gateway.testing import main
 from gateway_sailthru.fake.server import FakeSailthru

@@ -1,4 +1,4 @@
-"""Errors as Sailthru answers them."""
+"""Errors as the fake Sailthru answers them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ MESSAGES = {
 }
 
 
-class Refusal(Exception):
-    """Sailthru will not do it: status, error number and message."""
+class ApiError(Exception):
+    """An error of the API, answered to the client: status, error number and message."""
 
     def __init__(self, status: int, code: int, message: str) -> None:
         super().__init__(message)
@@ -39,17 +39,17 @@ class Refusal(Exception):
         self.code = code
         self.message = message
 
-    def answer(self) -> Answer:
-        """The refusal as it is sent: exactly two keys, which the official client counts on."""
+    def to_answer(self) -> Answer:
+        """Return the answer that carries the error; its body has just the two keys that the official client needs."""
         body = {"error": self.code, "errormsg": self.message}
         return Answer(status=self.status, json=body, note={"error": self.code})
 
 
-def by_code(code: int) -> Refusal:
-    """The refusal with that number, with the status it most often has."""
-    return Refusal(STATUS.get(code, 400), code, MESSAGES.get(code, f"Error {code}"))
+def make_error(code: int) -> ApiError:
+    """Return the error with this number, with the status that it most often has."""
+    return ApiError(STATUS.get(code, 400), code, MESSAGES.get(code, f"Error {code}"))
 
 
-def missing(parameter: str) -> Refusal:
-    """A parameter was left out."""
-    return Refusal(400, 2, f"Missing required parameter: {parameter}")
+def missing_parameter(parameter: str) -> ApiError:
+    """Return the error for a parameter that was left out."""
+    return ApiError(400, 2, f"Missing required parameter: {parameter}")

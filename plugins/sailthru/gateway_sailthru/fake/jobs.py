@@ -1,4 +1,4 @@
-"""Jobs: many people changed at once, in the background."""
+"""Jobs: many profiles changed at once, in the background."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from gateway_sailthru.fake.errors import Refusal, missing
+from gateway_sailthru.fake.errors import ApiError, missing_parameter
 from gateway_sailthru.fake.options import Options
-from gateway_sailthru.signing import signature
+from gateway_sailthru.signing import make_signature
 
-LARGEST_FILE = 10_000_000
+MAX_FILE_BYTES = 10_000_000
 SOURCES = ("emails", "url", "file", "query")
 
 
 class Job(msgspec.Struct, kw_only=True):
-    """One job. ``rows`` are payloads as of POST /user, None for a line that cannot be read."""
+    """One job. ``rows`` are payloads as of POST /user; None stands for a line that cannot be read."""
 
     job_id: str
     name: str
@@ -33,15 +33,15 @@ class Job(msgspec.Struct, kw_only=True):
     bad_rows: int = 0
     times: dict[str, str] = {}
 
-    def told(self) -> dict[str, Any]:
-        """The job as replies tell it."""
+    def to_json(self) -> dict[str, Any]:
+        """Return the job as a reply shows it."""
         extra = {"list": self.data["list"]} if self.data["job"] == "import" else {}
         extra |= {"update": []} if self.data["job"] == "update" else {}
         return {"job_id": self.job_id, "name": self.name, **extra, "status": self.status, **self.times}
 
 
 class Jobs:
-    """All jobs. ``run`` applies one row and raises Refusal where it cannot; ``erase`` deletes a list if it is there."""
+    """All jobs. ``run`` applies one row and raises ApiError if it cannot; ``erase`` deletes a list if it exists."""
 
     def __init__(self, run: Callable[[dict[str, Any]], None], erase: Callable[[str], None]) -> None:
         self.all: dict[str, Job] = {}
@@ -49,33 +49,33 @@ class Jobs:
         self._erase = erase
 
     def post(self, data: dict[str, Any], file: bytes | None) -> dict[str, Any]:
-        """Answer POST /job: begin one. Raises Refusal."""
+        """Answer POST /job: start a job. Raises ApiError."""
         kind = data.get("job")
         if kind not in ("import", "update", "list_erase"):
-            raise Refusal(400, 99, f"Invalid job: {kind}")
-        if file is not None and len(file) > LARGEST_FILE:
-            raise Refusal(400, 99, "The file is too large")
-        name, rows = _begun(kind, data, file)
+            raise ApiError(400, 99, f"Invalid job: {kind}")
+        if file is not None and len(file) > MAX_FILE_BYTES:
+            raise ApiError(400, 99, "The file is too large")
+        name, rows = _read_job(kind, data, file)
         job = Job(job_id=f"{len(self.all) + 1:024x}", name=name, data=data, rows=rows)
         self.all[job.job_id] = job
-        return job.told()
+        return job.to_json()
 
     def get(self, data: dict[str, Any], date: str, options: Options) -> tuple[dict[str, Any], Job | None]:
-        """Answer GET /job; a job that this makes end comes with the answer. Raises Refusal."""
+        """Answer GET /job; return the job too if it ends by this poll. Raises ApiError."""
         job = self.all.get(str(data.get("job_id")))
         if job is None:
-            raise Refusal(404, 99, "Invalid job_id")
+            raise ApiError(404, 99, "Invalid job_id")
         job.polls += 1
         ahead = [other for other in self.all.values() if other.status == "pending" and other.job_id < job.job_id]
         if job.status != "pending" or job.polls <= options.job_polls or len(ahead) >= options.job_limit:
-            return job.told(), None
+            return job.to_json(), None
         job.times = {"start_time": date, "end_time": date}
         if options.job_fails:
             options.job_fails -= 1
             job.status = "error"
         else:
             self._finish(job)
-        return job.told(), job
+        return job.to_json(), job
 
     def _finish(self, job: Job) -> None:
         for row in job.rows:
@@ -84,35 +84,35 @@ class Jobs:
                     job.bad_rows += 1
                 else:
                     self._run(row)
-            except Refusal:
+            except ApiError:
                 job.bad_rows += 1
         for name in job.data.get("lists") or [] if job.data["job"] == "list_erase" else []:
             self._erase(name)
         job.status = "completed"
 
 
-def _begun(kind: str, data: dict[str, Any], file: bytes | None) -> tuple[str, list[dict[str, Any] | None]]:
+def _read_job(kind: str, data: dict[str, Any], file: bytes | None) -> tuple[str, list[dict[str, Any] | None]]:
     if kind == "list_erase":
         return f"Bulk List Erase: {len(data.get('lists') or [])} requested", []
     given = [name for name in SOURCES if data.get(name) and name != "file"] + (["file"] if file is not None else [])
     if len(given) != 1:
-        raise Refusal(400, 99, "Exactly one of emails, url, file and query is required")
+        raise ApiError(400, 99, "Exactly one of emails, url, file and query is required")
     if kind == "import" and not data.get("list"):
-        raise missing("list")
+        raise missing_parameter("list")
     text = (file or b"").decode()
     emails = [email for email in str(data.get("emails", "")).split(",") if email.strip()]
     if kind == "import":
-        rows: list[dict[str, Any] | None] = [{"id": email, "key": "email"} for email in emails] or [*_table(text)]
+        rows: list[dict[str, Any] | None] = [{"id": email, "key": "email"} for email in emails] or [*_read_table(text)]
         return f"List Import: {data['list']}", [{**row, "lists": {data["list"]: 1}} for row in rows if row]
-    common = _change(data.get("update") or {})
+    common = _read_change(data.get("update") or {})
     rows = [{**common, "id": email, "key": "email"} for email in emails]
     for line in text.splitlines():
-        rows.append(_line(line, common))
+        rows.append(_read_line(line, common))
     return "Bulk Update", rows
 
 
-def _table(text: str) -> Iterator[dict[str, Any]]:
-    """Rows of an import: a table with a column ``email``, or an address on each line."""
+def _read_table(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of an import: of a table with a column ``email``, or of an address on each line."""
     if "email" not in text.partition("\n")[0].lower().split(","):
         yield from ({"id": line, "key": "email"} for line in text.splitlines() if line.strip())
         return
@@ -121,7 +121,7 @@ def _table(text: str) -> Iterator[dict[str, Any]]:
         yield {"id": row.get("email") or row.get("Email"), "key": "email", "vars": columns}
 
 
-def _line(line: str, common: dict[str, Any]) -> dict[str, Any] | None:
+def _read_line(line: str, common: dict[str, Any]) -> dict[str, Any] | None:
     try:
         data = msgspec.json.decode(line)
     except msgspec.DecodeError:
@@ -132,8 +132,8 @@ def _line(line: str, common: dict[str, Any]) -> dict[str, Any] | None:
     return {**common, **{name: value for name, value in given.items() if value is not None}}
 
 
-def _change(update: dict[str, Any]) -> dict[str, Any]:
-    """What a job does to everybody; it calls an opt-out by another name than POST /user does."""
+def _read_change(update: dict[str, Any]) -> dict[str, Any]:
+    """Return the change that a job makes to every profile; an opt-out has another name there than in POST /user."""
     change = dict(update)
     if "optout" in change:
         change["optout_email"] = change.pop("optout")
@@ -141,12 +141,12 @@ def _change(update: dict[str, Any]) -> dict[str, Any]:
 
 
 def post_back(job: Job, api_key: str, secret: str) -> None:
-    """Tell a finished job to the postback URL that it named, from a thread of its own; loopback only."""
+    """Post a finished job to its postback URL, from a thread of its own; loopback only."""
     url = urlsplit(str(job.data.get("postback_url", "")))
     if url.hostname not in ("127.0.0.1", "localhost") or url.port is None:
         return
-    fields = {**{name: value for name, value in job.told().items() if isinstance(value, str)}, "api_key": api_key}
-    body = urlencode({**fields, "sig": signature(secret, fields.values())})
+    fields = {**{name: value for name, value in job.to_json().items() if isinstance(value, str)}, "api_key": api_key}
+    body = urlencode({**fields, "sig": make_signature(secret, fields.values())})
 
     def send() -> None:
         wire = HTTPConnection(str(url.hostname), url.port, timeout=5)

@@ -1,4 +1,4 @@
-"""Lists: their names and ids; who is on them stands with the people."""
+"""Lists: their names and ids. Their members are stored with the profiles."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from gateway_sailthru.fake.errors import Refusal, missing
+from gateway_sailthru.fake.errors import ApiError, missing_parameter
 from gateway_sailthru.fake.options import Options
 
 RACE_S = 1.0
+"""The time after a creation in which another one of the same name races with it."""
 
 
 class MailingList(msgspec.Struct, kw_only=True):
@@ -26,24 +27,24 @@ class MailingList(msgspec.Struct, kw_only=True):
 
 
 class Lists:
-    """All lists of the account. Two may bear one name, where a race made them."""
+    """All lists of the account. Two may have one name, if a race created them."""
 
     def __init__(self) -> None:
         self.all: list[MailingList] = []
         self._count = 0
 
-    def date(self, at: float, options: Options) -> str:
-        """A time as replies tell it: RFC 2822, in the account's zone."""
+    def format_date(self, at: float, options: Options) -> str:
+        """Return a time as a reply shows it: RFC 2822, in the account's zone."""
         zone = timezone(timedelta(hours=options.utc_offset_hours))
         return format_datetime(datetime.fromtimestamp(int(at), zone))
 
     def find(self, data: dict[str, Any]) -> MailingList | None:
-        """The list that a payload names or gives the id of."""
+        """Return the list that a payload names or gives the id of, or None."""
         id, name = data.get("list_id"), data.get("list")
         return next((one for one in self.all if (one.list_id == id if id else one.name == name)), None)
 
     def ensure(self, name: str, now: float, options: Options) -> MailingList:
-        """The list of that name, created where there is none or where two creations race."""
+        """Return the list of that name; create it if there is none, or if two creations race."""
         known = self.find({"list": name})
         if known is None or (options.duplicate_list_race and 0 <= now - known.created < RACE_S):
             self._count += 1
@@ -52,15 +53,15 @@ class Lists:
         return known
 
     def get(self, data: dict[str, Any], members: dict[str, int], options: Options) -> dict[str, Any]:
-        """Answer GET /list: one, or all of them. Raises Refusal."""
+        """Answer GET /list: one list, or all of them. Raises ApiError."""
         if not data.get("list") and not data.get("list_id"):
-            return {"lists": [self._row(one, members, options) for one in self.all]}
-        known = self._known(data)
+            return {"lists": [self._to_json(one, members, options) for one in self.all]}
+        known = self._require(data)
         extra = {name: getattr(known, name) for name in ("vars", "public_name") if (data.get("fields") or {}).get(name)}
         return {
             "list_id": known.list_id,
             "list": known.name,
-            "create_time": self.date(known.created, options),
+            "create_time": self.format_date(known.created, options),
             "send_time": None,
             "count": members.get(known.name, 0),
             "type": "normal",
@@ -68,24 +69,24 @@ class Lists:
             **extra,
         }
 
-    def _row(self, one: MailingList, members: dict[str, int], options: Options) -> dict[str, Any]:
+    def _to_json(self, one: MailingList, members: dict[str, int], options: Options) -> dict[str, Any]:
         count = members.get(one.name, 0)
         return {
             "list_id": one.list_id,
             "name": one.name,
             "email_count": count,
             "valid_count": count,
-            "create_time": self.date(one.created, options),
+            "create_time": self.format_date(one.created, options),
             "type": "normal",
         }
 
     def post(self, data: dict[str, Any], now: float, options: Options) -> dict[str, Any]:
-        """Answer POST /list: create or change. Raises Refusal."""
+        """Answer POST /list: create or change a list. Raises ApiError."""
         name = data.get("list")
         if not name:
-            raise missing("list")
+            raise missing_parameter("list")
         if options.strict_list_names and "$" in name:
-            raise Refusal(400, 99, "A list name may not contain $")
+            raise ApiError(400, 99, "A list name may not contain $")
         one = self.ensure(name, now, options)
         one.primary = bool(data.get("primary", one.primary))
         one.vars = {**one.vars, **(data.get("vars") or {})}
@@ -93,13 +94,13 @@ class Lists:
         return {"list": name, "type": "natural", "list_id": one.list_id}
 
     def delete(self, data: dict[str, Any]) -> str:
-        """Answer DELETE /list with the name of the list that is gone. Raises Refusal."""
-        known = self._known(data)
+        """Answer DELETE /list: return the name of the deleted list. Raises ApiError."""
+        known = self._require(data)
         self.all.remove(known)
         return known.name
 
-    def _known(self, data: dict[str, Any]) -> MailingList:
+    def _require(self, data: dict[str, Any]) -> MailingList:
         known = self.find(data)
         if known is None:
-            raise Refusal(404, 15, f"Unknown list: {data.get('list') or data.get('list_id')}")
+            raise ApiError(404, 15, f"Unknown list: {data.get('list') or data.get('list_id')}")
         return known

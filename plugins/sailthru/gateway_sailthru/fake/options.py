@@ -1,4 +1,4 @@
-"""Options: where the fake does as it is told, for what the real Sailthru does is unknown or rare."""
+"""Options: the behaviour that can be chosen, because the real Sailthru's is unknown or rare."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import msgspec
 
 
 class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What can be set through ``/__fake__/config``.
+    """The options of the fake, which ``/__fake__/config`` changes.
 
     ``limits`` is ``recorded``, ``published`` or a map such as ``{"POST user": 10}`` over the recorded ones.
-    ``utc_offset_hours`` is the account's zone. ``rotated_at`` is when the secret stops being right, in Unix seconds.
-    ``read_lag_s``: answers to GET are this old. ``event_unknown_user``: what an event for nobody does.
-    ``duplicate_list_race``: a list created twice within a second becomes two. ``job_polls``: how often a job is
-    pending; ``job_fails``: how many jobs end in an error; ``job_limit``: how many run at once.
+    ``utc_offset_hours`` is the account's zone. ``rotated_at`` is the Unix time in seconds at which the
+    secret changes. ``read_lag_s`` is the age of answers to GET. ``event_unknown_user`` says how an event for an unknown
+    address is answered. ``duplicate_list_race`` makes two lists of one that is created twice within a second.
+    ``job_polls`` counts the polls for which a job is pending, ``job_fails`` the jobs that end in an error, and
+    ``job_limit`` those that run at once.
     """
 
     latency_ms: float = 0

@@ -1,4 +1,4 @@
-"""People: profiles, and the keys by which they are found."""
+"""Users: profiles, and the keys by which they are found."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gateway_sailthru.fake.errors import Refusal, missing
+from gateway_sailthru.fake.errors import ApiError, missing_parameter
 from gateway_sailthru.fake.lists import Lists
 from gateway_sailthru.fake.options import Options
 
@@ -21,7 +21,7 @@ EMAIL = re.compile(r"[^@\s,]+@[^@\s,.]+(\.[^@\s,.]+)+")
 
 
 class Profile(msgspec.Struct, kw_only=True):
-    """One person."""
+    """The profile of one user."""
 
     keys: dict[str, str]
     vars: dict[str, Any] = {}
@@ -36,107 +36,107 @@ class Profile(msgspec.Struct, kw_only=True):
         return self.keys["sid"]
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A person who joined a list in a way that starts flows."""
+class FlowEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A user who joined a list in a way that starts flows."""
 
     list: str
     email: str | None
 
 
-def normal(key: str, value: Any) -> str:
-    """A key's value as it is stored and compared."""
+def normalise(key: str, value: Any) -> str:
+    """Return a key's value as it is stored and compared."""
     text = str(value).strip()
     return text.lower() if key == "email" else text
 
 
-def key_of(data: dict[str, Any]) -> tuple[str, str]:
-    """Which key a payload's ``id`` is of, and its value. Raises Refusal."""
+def read_key(data: dict[str, Any]) -> tuple[str, str]:
+    """Return the key that a payload's ``id`` is a value of, and the value. Raises ApiError."""
     if not data.get("id"):
-        raise missing("id")
+        raise missing_parameter("id")
     value = str(data["id"])
     key = data.get("key") or ("sid" if SID.fullmatch(value) else "email")
     if key not in KEYS:
-        raise Refusal(400, 99, f"Invalid key: {key}")
+        raise ApiError(400, 99, f"Invalid key: {key}")
     if key == "email":
         check_email(value)
-    return key, normal(key, value)
+    return key, normalise(key, value)
 
 
 def check_email(value: str) -> None:
-    """Raises Refusal for what is no e-mail address."""
+    """Check an e-mail address. Raises ApiError if it is none."""
     if not EMAIL.fullmatch(value.strip()):
-        raise Refusal(400, 11, f"Invalid email: {value}")
+        raise ApiError(400, 11, f"Invalid email: {value}")
 
 
-def not_found(status: int, data: dict[str, Any], key: str) -> Refusal:
-    """Nobody has that key; GET and DELETE say so with different statuses."""
-    return Refusal(status, 99, f"User not found with {key}: {data['id']}")
+def not_found(status: int, data: dict[str, Any], key: str) -> ApiError:
+    """Return the error for a key that no profile has; GET and DELETE answer it with different statuses."""
+    return ApiError(status, 99, f"User not found with {key}: {data['id']}")
 
 
-class People:
+class Users:
     """All profiles of the account."""
 
     def __init__(self, lists: Lists) -> None:
         self.profiles: dict[str, Profile] = {}
         self._by_key: dict[tuple[str, str], Profile] = {}
-        self.flow_entries: list[Entry] = []
+        self.flow_entries: list[FlowEntry] = []
         self._lists = lists
         self._count = 0
 
     def find(self, key: str, value: str) -> Profile | None:
-        """The profile that has this key."""
+        """Return the profile that has this key, or None."""
         return self._by_key.get((key, value))
 
     def get(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Answer GET /user. Raises Refusal."""
-        key, value = key_of(data)
+        """Answer GET /user. Raises ApiError."""
+        key, value = read_key(data)
         profile = self.find(key, value)
         if profile is None:
             raise not_found(400, data, key)
-        return shown(profile, data.get("fields") or dict.fromkeys(DEFAULT_FIELDS, 1))
+        return to_json(profile, data.get("fields") or dict.fromkeys(DEFAULT_FIELDS, 1))
 
     def post(self, data: dict[str, Any], now: float, options: Options, *, flows: bool = True) -> dict[str, Any]:
-        """Answer POST /user: create or update. ``flows``: joining a list starts flows. Raises Refusal."""
+        """Answer POST /user: create or update a profile. ``flows``: joining a list starts flows. Raises ApiError."""
         check(data, options)
-        profile = self._target(data, now)
-        self._rekey(profile, {key: normal(key, value) for key, value in (data.get("keys") or {}).items()})
+        profile = self._find_target(data, now)
+        self._set_keys(profile, {key: normalise(key, value) for key, value in (data.get("keys") or {}).items()})
         profile.vars |= data.get("vars") or {}
-        for name, wanted in _wishes(data.get("lists")):
+        for name, wanted in _read_lists(data.get("lists")):
             if not wanted:
                 profile.lists.pop(name, None)
             elif name not in profile.lists:
                 self._lists.ensure(name, now, options)
-                profile.lists[name] = self._lists.date(now, options)
+                profile.lists[name] = self._lists.format_date(now, options)
                 if flows:
-                    self.flow_entries.append(Entry(list=name, email=profile.keys.get("email")))
+                    self.flow_entries.append(FlowEntry(list=name, email=profile.keys.get("email")))
         profile.optout_email = data.get("optout_email") or profile.optout_email
-        return {**shown(profile, data.get("fields") or {}), "ok": True}
+        return {**to_json(profile, data.get("fields") or {}), "ok": True}
 
     def delete(self, data: dict[str, Any]) -> dict[str, Any]:
-        """Answer DELETE /user. Raises Refusal."""
-        key, value = key_of(data)
+        """Answer DELETE /user. Raises ApiError."""
+        key, value = read_key(data)
         profile = self.find(key, value)
         if profile is None:
             raise not_found(404, data, key)
         self._forget(profile)
         return {"ok": True}
 
-    def leave(self, name: str) -> None:
-        """Take everybody off a list."""
+    def empty_list(self, name: str) -> None:
+        """Remove all members of a list."""
         for profile in self.profiles.values():
             profile.lists.pop(name, None)
 
     def create(self, key: str, value: str, now: float, sid: str | None = None) -> Profile:
-        """A new profile with one key."""
+        """Create a profile with one key."""
         self._count += 1
         sid = sid or f"{int(now):08x}{self._count:016x}"
         profile = Profile(keys={"sid": sid, "cookie": f"{_md5(sid)}{sid}"})
         self.profiles[sid] = profile
-        self._rekey(profile, {key: value})
+        self._set_keys(profile, {key: value})
         return profile
 
-    def _rekey(self, profile: Profile, keys: dict[str, str]) -> None:
-        """Give a profile more or other keys; the last third of its cookie goes by the address."""
+    def _set_keys(self, profile: Profile, keys: dict[str, str]) -> None:
+        """Give a profile more or other keys; the last third of its cookie depends on the address."""
         for pair in profile.keys.items():
             self._by_key.pop(pair, None)
         profile.keys |= keys
@@ -148,14 +148,14 @@ class People:
         for pair in profile.keys.items():
             self._by_key.pop(pair, None)
 
-    def _target(self, data: dict[str, Any], now: float) -> Profile:
-        key, value = key_of(data)
+    def _find_target(self, data: dict[str, Any], now: float) -> Profile:
+        key, value = read_key(data)
         target = self.find(key, value)
-        others = list(self._owners(data.get("keys") or {}, target))
+        others = list(self._find_owners(data.get("keys") or {}, target))
         if target is None and others:
             target = others.pop(0)
         if others and data.get("keysconflict") != "merge":
-            raise Refusal(409, 99, "Another user has one of these keys")
+            raise ApiError(409, 99, "Another user has one of these keys")
         if target is None:
             if key in ("sid", "cookie"):
                 raise not_found(400, data, key)
@@ -163,34 +163,34 @@ class People:
         for other in others:
             self._forget(other)
             absorb(target, other)
-            self._rekey(target, {})
+            self._set_keys(target, {})
         return target
 
-    def _owners(self, keys: dict[str, Any], target: Profile | None) -> Iterator[Profile]:
+    def _find_owners(self, keys: dict[str, Any], target: Profile | None) -> Iterator[Profile]:
         seen = {target.sid} if target else set()
         for key, value in keys.items():
-            owner = self.find(key, normal(key, value))
+            owner = self.find(key, normalise(key, value))
             if owner is not None and owner.sid not in seen:
                 seen.add(owner.sid)
                 yield owner
 
 
 def check(data: dict[str, Any], options: Options) -> None:
-    """Raises Refusal for values that a profile cannot take."""
-    key_of(data)
+    """Check the values of a payload. Raises ApiError for one that a profile cannot take."""
+    read_key(data)
     if data.get("optout_email", "none") not in OPTOUTS:
-        raise Refusal(400, 99, "Invalid optout_email")
+        raise ApiError(400, 99, "Invalid optout_email")
     if options.strict_var_names and any(len(name) > 32 for name in data.get("vars") or {}):
-        raise Refusal(400, 99, "A var name may have 32 characters at most")
-    if options.strict_list_names and any("$" in name for name, _ in _wishes(data.get("lists"))):
-        raise Refusal(400, 99, "A list name may not contain $")
+        raise ApiError(400, 99, "A var name may have 32 characters at most")
+    if options.strict_list_names and any("$" in name for name, _ in _read_lists(data.get("lists"))):
+        raise ApiError(400, 99, "A list name may not contain $")
     email = (data.get("keys") or {}).get("email")
     if email is not None:
         check_email(str(email))
 
 
 def absorb(target: Profile, other: Profile) -> None:
-    """Merge another profile into one, whose own values win; the strictest opt-out stays."""
+    """Merge another profile into the target, whose values win; the strictest opt-out stays."""
     fixed = ("sid", "cookie")
     target.keys = {**{key: value for key, value in other.keys.items() if key not in fixed}, **target.keys}
     target.vars = {**other.vars, **target.vars}
@@ -199,8 +199,8 @@ def absorb(target: Profile, other: Profile) -> None:
     target.optout_email = max(target.optout_email, other.optout_email, key=OPTOUTS.index)
 
 
-def shown(profile: Profile, fields: dict[str, Any]) -> dict[str, Any]:
-    """The requested fields of a profile; no lists at all are null."""
+def to_json(profile: Profile, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the requested fields of a profile; an empty set of lists is null."""
     everything = {
         "keys": {key: profile.keys[key] for key in KEYS if key in profile.keys},
         "vars": profile.vars,
@@ -213,8 +213,8 @@ def shown(profile: Profile, fields: dict[str, Any]) -> dict[str, Any]:
     return {field: everything.get(field) for field, wanted in fields.items() if wanted}
 
 
-def _wishes(lists: Any) -> list[tuple[str, bool]]:
-    """Lists to be put on or taken off; names alone mean to be put on."""
+def _read_lists(lists: Any) -> list[tuple[str, bool]]:
+    """Return each list with whether to join it; a plain array of names joins them all."""
     if isinstance(lists, list):
         return [(str(name), True) for name in lists]
     return [(name, str(wanted) not in ("0", "False")) for name, wanted in (lists or {}).items()]

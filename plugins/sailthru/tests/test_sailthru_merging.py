@@ -32,7 +32,7 @@ keyed = st.builds(
     vars=st.dictionaries(st.sampled_from("xyz"), values),
     optout_email=st.none() | st.sampled_from(["none", "all"]),
 )
-events = st.builds(calls.event, st.just(JO), st.sampled_from(["a", "b"]), st.dictionaries(st.just("n"), values))
+events = st.builds(calls.send_event, st.just(JO), st.sampled_from(["a", "b"]), st.dictionaries(st.just("n"), values))
 deletions = st.just(calls.request("DELETE", "user", {"id": JO, "key": "email"}, memo={"step": "erase:by_sid"}))
 lanes = st.lists(updates | keyed | events | deletions, max_size=7)
 
@@ -113,7 +113,7 @@ def shape(made: list[Call]) -> list[tuple[str, ...]]:
 
 
 def test_an_update_joins_one_ahead_of_an_event_and_never_one_behind_it():
-    update, event = calls.upsert(JO, vars={"a": "1"}), calls.event(JO, "x", {})
+    update, event = calls.upsert(JO, vars={"a": "1"}), calls.send_event(JO, "x", {})
     assert shape(coalesced(update, event, update)) == [("POST user", "0", "2"), ("POST event", "1")]
     assert shape(coalesced(event, update)) == [("POST event", "0"), ("POST user", "1")]
 
@@ -121,7 +121,7 @@ def test_an_update_joins_one_ahead_of_an_event_and_never_one_behind_it():
 def test_no_update_crosses_a_change_of_address_or_an_erasure():
     update = calls.upsert(JO, vars={"a": "1"})
     lines = [
-        calls.find(JO, "email", {"step": "x"}),
+        calls.find_keys(JO, "email", {"step": "x"}),
         calls.request("DELETE", "user", {"id": JO}),
         calls.request("POST", "user", {"id": JO, "key": "sid"}),
         calls.request("POST", "user", update.json, memo={"step": "x"}),
