@@ -1,6 +1,7 @@
 """The shape of the house: imports point down only, rooms stay small, and walls stand where they should."""
 
 import ast
+import os
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -126,7 +127,8 @@ def test_functions_are_short():
 )
 def test_a_room_brings_nothing_heavy_that_it_has_no_use_for(room, heavy):
     program = f"import sys, {room}; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=unmeasured)
     assert done.stdout.strip() == "[]"
 
 

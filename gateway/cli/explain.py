@@ -178,7 +178,7 @@ def _titles(batch: FoundBatch) -> dict[str, str]:
     try:
         decoded = decode(batch.dialect, batch.body, message=batch.message, part=batch.part)
         return {fact.id: describe_fact(fact) for fact in iter_facts(decoded)}
-    except Exception:  # noqa: BLE001  # whatever it is, what the ledger says can be told without
+    except Exception:  # noqa: BLE001  # the ledger can be shown without titles, whatever the error
         return {}
 
 
@@ -208,7 +208,7 @@ def _show(row: Row) -> None:
 
 
 def _show_receipt(connection: str, receipt: Row) -> None:
-    """The receipt of an erasure, as a table of the batches that it came across."""
+    """Print the receipt of an erasure as a table of the batches that it concerned."""
     title = (
         f"{connection}: receipt of the erasure, documents removed: {receipt['documents_removed']}, "
         f"remembered values forgotten: {receipt['memories_forgotten']}"
@@ -233,7 +233,7 @@ def waits_for(reason: str) -> str:
 
 
 def waiting(row: Row) -> str:
-    """A sentence on why a batch waits, and until when."""
+    """Return a sentence that says why a batch waits, and until when."""
     if row["state"] != "waiting":
         return "being worked on now"
     if not row["configured"]:

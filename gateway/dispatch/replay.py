@@ -14,7 +14,7 @@ from typing import Any
 from gateway.deliver.executor import Wait
 from gateway.dispatch.erased import drop_erased
 from gateway.journal.port import Journal
-from gateway.journal.replays import DIALECT, PickedFacts, Replay, ReplayOrigin, wrapped
+from gateway.journal.replays import DIALECT, PickedFacts, Replay, ReplayOrigin, wrap
 from gateway.journal.types import Entry, Item, Outcome, hash128, hash_ref
 from gateway.mparticle.posts import Malformed, read
 from gateway.sdk import Batch
@@ -174,7 +174,7 @@ def make_entry(one: PickedFacts, replay: str, salt: bytes, now_ms: int) -> Entry
         received_ms=now_ms,
         facts=len(again.facts),
         refs=tuple(hash_ref(id, salt) for id in _find_ids(one)),
-        body=wrapped(again, one.body),
+        body=wrap(again, one.body),
         scope=one.connection,
         again=again,
     )

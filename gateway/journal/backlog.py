@@ -1,4 +1,4 @@
-"""The backlog: what waits in the journal, as it is told to operators."""
+"""The backlog: lanes and batches that wait in the journal, as operators see them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from gateway.journal.shared_limits import governing
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """Lanes of a connection that wait for the same ``reason`` (none: for their turn), or are ``claimed``.
+    """Lanes of a connection that wait for the same ``reason`` ("": for their turn), or are ``claimed``.
 
-    All of them are due at ``due_ms``; ``attempts`` is the most that one has had, ``failing_since_ms`` since when the
-    call has failed that has failed for the longest (0: none has).
+    The last is due at ``due_ms``; ``attempts`` is the highest number of one of them, ``failing_since_ms`` the earliest
+    first failure (0: none).
     """
 
     reason: str
@@ -25,9 +25,9 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
-    """A rate-limit scope that is closed, or a whole connection that rests (``scope`` is None).
+    """A closed rate-limit scope, or a closed connection (``scope`` is None).
 
-    It opens at ``until_ms``; 0: when an operator says so.
+    It opens at ``until_ms``; 0: when an operator resumes it.
     """
 
     scope: str | None
@@ -36,10 +36,9 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Backlog(msgspec.Struct, frozen=True, kw_only=True):
-    """The backlog of a connection: the number of batches, the time of the oldest, and what their lanes wait for.
+    """The backlog of a connection: the number of batches, the time of the oldest, and the lanes by reason.
 
-    ``gates`` are those that are closed now, whether a lane has come to one or not. ``trouble`` is what is wrong with
-    the settings of an account's connection.
+    ``gates`` are all closed ones. ``trouble`` is the problem of an account's settings.
     """
 
     connection: str
@@ -51,18 +50,21 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rest_of(connection: str, closed: Mapping[str, Sequence[Gate]]) -> Gate | None:
-    """Return the rest of a whole connection, or of the one that an account belongs to, or None."""
+    """Return the closed gate of a whole connection, or of the one that its account belongs to, or None."""
     gates = (gate for name in governing(connection) for gate in closed.get(name, ()))
     return next((gate for gate in gates if gate.scope is None), None)
 
 
-def assembled(
+def make_backlog(
     oldest: Mapping[str, tuple[int, int]],
     waiting: Mapping[str, Sequence[Waiting]],
     closed: Mapping[str, Sequence[Gate]],
     trouble: Mapping[str, str],
 ) -> list[Backlog]:
-    """Every connection on which something waits or is closed; ``oldest``: how many batches, and since when."""
+    """Return the backlog of every connection with waiting batches or closed gates.
+
+    ``oldest`` holds the number of batches, and the time of the oldest.
+    """
     return [
         Backlog(
             connection=name,

@@ -1,4 +1,4 @@
-"""Engines: which one keeps the journal that the configuration names. Each is imported only where it is used."""
+"""Engines: opening the journal that the configuration names. An engine is imported only if it is used."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ NO_DRIVER = "PostgreSQL needs a driver that is not installed: pip install 'mpart
 
 
 def shown(of: JournalSettings) -> str:
-    """The journal's URL without any secret."""
+    """Return the journal's URL without secrets."""
     return of.url if _is_file(of) else str(_address(of))
 
 
 async def prepare(of: JournalSettings) -> None:
-    """Make the journal, or bring an older one up to date. Raises JournalUnusable and JournalUnavailable."""
+    """Create the journal, or migrate an older one. Raises JournalUnusable and JournalUnavailable."""
     if _is_file(of):
         from gateway.journal.sqlite import file  # noqa: PLC0415
 
@@ -29,7 +29,7 @@ async def prepare(of: JournalSettings) -> None:
 
 
 async def inspect(of: JournalSettings) -> bool:
-    """Return whether there is a journal yet. Raises JournalUnusable if none can be made, and JournalUnavailable."""
+    """Return whether there is a journal yet. Raises JournalUnusable if none can be created, and JournalUnavailable."""
     if _is_file(of):
         from gateway.journal.sqlite import file  # noqa: PLC0415
 
@@ -41,7 +41,7 @@ async def inspect(of: JournalSettings) -> bool:
 
 
 async def open_journal(of: JournalSettings) -> Journal:
-    """The journal, once it has been prepared. Raises JournalUnusable, and JournalUnavailable where it is a file."""
+    """Open a prepared journal. Raises JournalUnusable, and JournalUnavailable if it is a file."""
     if _is_file(of):
         from gateway.journal.sqlite import journal as sqlite  # noqa: PLC0415
 
@@ -53,13 +53,13 @@ async def open_journal(of: JournalSettings) -> Journal:
 
 
 def doubts(of: JournalSettings) -> list[str]:
-    """Return a line for whatever an operator should know of a journal in a file before it is used.
+    """Return a line for each doubt about a journal in a file that an operator should know before it is used.
 
     Raises JournalUnusable and JournalUnavailable.
     """
     if not _is_file(of):
         return []
-    from gateway.journal.sqlite import file  # noqa: PLC0415  # of no use to who works on a server
+    from gateway.journal.sqlite import file  # noqa: PLC0415  # not needed for a server
 
     return file.doubts(of.url)
 
@@ -68,7 +68,7 @@ def faults(of: JournalSettings) -> list[str]:
     """Return a line for each fault in the pages of a journal in a file; PostgreSQL checks its own pages."""
     if not _is_file(of):
         return []
-    from gateway.journal.sqlite import file  # noqa: PLC0415  # of no use to who works on a server
+    from gateway.journal.sqlite import file  # noqa: PLC0415  # not needed for a server
 
     return file.faults(of.url)
 

@@ -1,8 +1,8 @@
-"""Replays: what was finished once, stored again to be sent anew. The port's words for it, and how such a batch is kept.
+"""Replays: finished facts stored again for redelivery; their part of the port, and the format of such batches.
 
-A batch stored again is a batch like any other, for one connection, behind whatever waits in its lane. Its document has
-a line before it which says by which replay, of which batch, and for which of its facts alone. Its dialect says so too:
-a gateway too old to know of replays cannot read it, and so leaves it to others instead of sending all of it.
+A redelivered batch is stored like any other, for one connection, behind all that waits in its lane. A line before its
+document names the replay, the original batch and the facts to send. Its dialect is ``replay``, so that a gateway that
+does not know replays cannot read it, and leaves it to others instead of sending all of it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 DIALECT = "replay"
 ABORTED = "replay_aborted"
 MAX_BYTES = 16 << 20
-"""So many bytes of documents are picked at once, and one document more."""
+"""Bytes of documents that are picked at once; the last document may exceed it."""
 
 
 class ReplayOrigin(msgspec.Struct, frozen=True, kw_only=True):
-    """The origin of a redelivered batch: the ``replay``, the batch ``of`` which it is a copy, and the ``facts`` meant.
+    """The origin of a redelivered batch: the ``replay``, the original batch ``of``, and the ``facts`` to send.
 
-    ``accepted_ms`` is when that one was accepted, ``dialect`` that of its document.
+    ``accepted_ms`` is the time of the original's acceptance, ``dialect`` that of its document.
     """
 
     replay: str
@@ -35,13 +35,13 @@ class ReplayOrigin(msgspec.Struct, frozen=True, kw_only=True):
     facts: tuple[str, ...]
 
 
-def wrapped(again: ReplayOrigin, document: bytes) -> bytes:
-    """A document as it is stored again."""
+def wrap(again: ReplayOrigin, document: bytes) -> bytes:
+    """Return a document as a replay stores it."""
     return msgspec.json.encode(again) + b"\n" + document
 
 
-def unwrapped(dialect: str, body: bytes) -> tuple[str, bytes, ReplayOrigin | None]:
-    """The dialect and the document of a stored batch, and what it is where it was stored again and is still there."""
+def unwrap(dialect: str, body: bytes) -> tuple[str, bytes, ReplayOrigin | None]:
+    """Return the dialect and document of a stored batch, and its origin if a replay stored it."""
     if dialect != DIALECT or not body:
         return dialect, body, None
     line, _, document = body.partition(b"\n")
@@ -50,9 +50,9 @@ def unwrapped(dialect: str, body: bytes) -> tuple[str, bytes, ReplayOrigin | Non
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Which facts to replay: those whose latest word is one of ``words``, and that all else which is given holds for.
+    """The facts to redeliver: those whose latest state is one of ``words``, and that match all other given fields.
 
-    Times are of acceptance: from ``since_ms`` on, before ``until_ms``. ``connection`` means its accounts' too.
+    They were accepted from ``since_ms`` on and before ``until_ms``. ``connection`` includes its accounts'.
     """
 
     words: tuple[str, ...] = ("dead",)
@@ -66,8 +66,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
     """A replay. ``rate`` is in facts a second, ``state`` is ``open``, ``done`` or ``aborted``.
 
-    It is about nothing newer than the batch ``upto``; what there was up to ``cursor`` is stored again. ``facts`` are
-    those stored again that the journal still knows, in so many batches ``waiting``.
+    It selects no batch newer than ``upto``; the selected ones up to ``cursor`` are stored again. ``facts`` counts the
+    redelivered facts that the journal still knows, ``waiting`` their batches that wait.
     """
 
     id: str
@@ -82,10 +82,10 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PickedFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Facts of one batch on one connection that a selection is about, with their latest words.
+    """Selected facts of one batch on one connection, with their latest outcomes.
 
-    ``waiting``: some of the batch is being replayed already. Where it was asked for, ``newer`` says whether something
-    of the same lane that was accepted later has been delivered, and ``memory`` is what is remembered of the user.
+    ``waiting``: another replay of the batch waits. For a survey, ``newer`` says whether a later batch of the lane was
+    delivered, and ``memory`` holds the memories of the user.
     """
 
     seq: int
@@ -103,7 +103,7 @@ class PickedFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
-    """That a stored batch is one stored again: by which replay, and when that began."""
+    """The mark of a redelivered batch: its replay, and the time when that began."""
 
     replay: str
     at_ms: int
@@ -117,31 +117,31 @@ class Replays(Protocol):
     ) -> tuple[list[PickedFacts], int | None]:
         """Return the facts that a selection matches in the next finished batches, and where to go on, or None.
 
-        A redelivered fact has its newest outcome; an aborted replay leaves it as it was. ``surveys``: each
-        with what is remembered of its user, and whether something newer was delivered.
+        A redelivered fact has its newest outcome; an aborted replay does not change it. ``surveys``: with the memories
+        of each user, and whether a newer batch was delivered.
         """
 
     async def begin_replay(self, replay: Replay) -> None:
-        """Note a new replay; it is about what the journal holds now."""
+        """Record a new replay of what the journal holds now."""
 
     async def replays(self) -> list[Replay]:
-        """Every replay that is known, the oldest first."""
+        """Return every known replay, oldest first."""
 
     async def advance_replay(self, id: str, *, cursor: int, done: bool) -> bool:
-        """Note how far a replay has come; False where it was aborted."""
+        """Record the progress of a replay; return False if it was aborted."""
 
     async def abort_replay(self, id: str) -> bool:
-        """Have nothing more sent of a replay, and what waits of it dealt with at once; False where it is not known."""
+        """Abort a replay, and make its waiting batches due; return False if it is unknown."""
 
     async def withdrawn(self, user: int, again: ReplayOrigin) -> str:
-        """Why what was stored again is not to be sent any more: ``replay_aborted``, ``erased``, or empty."""
+        """Return why a redelivered batch must not be sent: ``replay_aborted``, ``erased``, or "" if it may be."""
 
 
 Chosen = dict[tuple[int, str], tuple[tuple["Outcome", ...], bool]]
-"""By batch and connection: the outcomes that a selection is about, and whether some of the batch waits."""
+"""By batch and connection: the selected outcomes, and whether a replay of the batch waits."""
 
 
-def all_chosen(
+def choose_all(
     selection: Selection,
     finished: Iterable[tuple[int, str, Sequence[Outcome]]],
     later: Iterable[tuple[int, str, Sequence[Outcome] | None]],
@@ -151,13 +151,13 @@ def all_chosen(
     for seq, connection, outcomes in later:
         since.setdefault((seq, connection), []).append(outcomes)
     looked_at = {
-        (seq, connection): chosen(selection, said, since.get((seq, connection), ()))
+        (seq, connection): choose(selection, said, since.get((seq, connection), ()))
         for seq, connection, said in finished
     }
     return {key: found for key, found in looked_at.items() if found[0]}
 
 
-def all_picked(found: Chosen, documents: Iterable[Sequence[Any]]) -> list[PickedFacts]:
+def make_picked(found: Chosen, documents: Iterable[Sequence[Any]]) -> list[PickedFacts]:
     """Return chosen batches with their documents: rows of seq, user, message, part, dialect, acceptance time, body."""
     known = {row[0]: row for row in documents}
     return [
@@ -179,12 +179,12 @@ def all_picked(found: Chosen, documents: Iterable[Sequence[Any]]) -> list[Picked
     ]
 
 
-def chosen(
+def choose(
     selection: Selection, said: Iterable[Outcome], later: Iterable[Sequence[Outcome] | None]
 ) -> tuple[tuple[Outcome, ...], bool]:
-    """Which of a batch's outcomes a selection is about, and whether some of it waits.
+    """Return a batch's outcomes that a selection matches, and whether a replay of the batch waits.
 
-    ``later`` are the outcomes of what was stored again of it since, in order; None: that waits.
+    ``later`` are the outcomes of its redelivered copies, in order; None for one that waits.
     """
     latest = {outcome.fact: outcome for outcome in said}
     waits = False
@@ -195,8 +195,8 @@ def chosen(
     return tuple(one for one in found if selection.reason in (None, one.reason)), waits
 
 
-def cut(sizes: Iterable[tuple[int, int]]) -> int | None:
-    """The last batch of those to pick at once, given each one's document's size in order; None: all of them."""
+def find_cut(sizes: Iterable[tuple[int, int]]) -> int | None:
+    """Return the last batch of a window of MAX_BYTES, given the sizes of documents in order; None if all fit."""
     known = list(sizes)
     sums = accumulate(size for _, size in known)
     reached = next((at for at, sum in enumerate(sums) if sum > MAX_BYTES), len(known))

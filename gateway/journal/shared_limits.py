@@ -1,4 +1,4 @@
-"""Closings: what dispatchers that share a journal tell each other of limits, and what an operator tells them all."""
+"""Shared limits: the closed gates that dispatchers of one journal tell each other, and operators' pauses."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Protocol
 import msgspec
 
 MAX_MS = 3_660_000
-"""No dispatcher closes a gate for longer: what says so was written before a clock was set back."""
+"""The longest closure of a gate; a longer one was written before a clock was set back."""
 OPERATOR = "operator"
 PAUSED = "paused"
-"""Why an operator's gate is closed."""
+"""The reason of an operator's pause."""
 
 
 class ClosedGate(msgspec.Struct, frozen=True, kw_only=True):
-    """A rate-limit scope is closed, or the whole connection rests (``scope`` is None), for so long from now on."""
+    """A closed rate-limit scope, or the closed connection (``scope`` is None), for ``left_ms`` from now on."""
 
     scope: str | None
     left_ms: int
@@ -23,9 +23,9 @@ class ClosedGate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SharedLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """The other dispatchers' limits: how many work on a connection, this one counted, and the gates that they closed.
+    """The shared limits: the number of dispatchers of a connection, this one included, and their closed scopes.
 
-    They tell of scopes; that a connection rests, each finds out for itself. ``paused``: an operator wants it to.
+    Each dispatcher finds out by itself if the whole connection must wait. ``paused``: an operator paused it.
     """
 
     dispatchers: int = 1
@@ -34,16 +34,16 @@ class SharedLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GateSharing(Protocol):
-    """The part of the journal that keeps closed gates. All methods raise JournalUnavailable."""
+    """The part of the journal that stores closed gates. All methods raise JournalUnavailable."""
 
     async def exchange(self, connection: str, closings: Sequence[ClosedGate]) -> SharedLimits:
-        """Tell other dispatchers what is closed, and hear what they told. Whoever does so counts as one of them."""
+        """Publish closed gates, and return those of other dispatchers; the caller counts as a dispatcher."""
 
     async def pause(self, connection: str, left_ms: int | None) -> bool:
-        """Have nothing sent for so long (None: until told otherwise), or again (0); whether that ended a pause."""
+        """Pause a connection for ``left_ms`` (None: until resumed), or resume it (0); return whether a pause ended."""
 
 
 def governing(connection: str) -> list[str]:
-    """Whose pause is one of this connection: its own, and for an account's (NAME/ACCOUNT) the whole one's."""
+    """Return the connections whose pause holds for this one: itself, and for an account (NAME/ACCOUNT) also NAME."""
     name = connection.partition("/")[0]
     return [connection] if name == connection else [connection, name]

@@ -1,4 +1,4 @@
-"""Shelves: ids laid out by the first byte of their hashes, so that looking one up reads a shelf of each run of them."""
+"""Shelves: runs of ids, laid out by the first byte of their hashes; a lookup reads one shelf of each run."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Literal
 SHELVES = 256
 
 Ids = list[tuple[int, bytes]]
-"""Batches, each with the hash of one of its ids."""
+"""Pairs of a batch and the hash of one of its ids."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShelfRun:
-    """Ids to be put on shelves: the rows they are in, their hashes end to end, and the batch of each."""
+    """Ids to put on shelves: the rows that hold them, their hashes end to end, and the batch of each."""
 
     rows: list[int]
     hashes: bytes
@@ -24,7 +24,7 @@ class ShelfRun:
 
 
 def places(hashes: bytes, wanted: bytes) -> Iterator[int]:
-    """Return the offset of a hash among hashes end to end."""
+    """Yield the offsets of a hash among hashes end to end."""
     place = hashes.find(wanted)
     while place >= 0:
         if place % 8 == 0:
@@ -33,7 +33,7 @@ def places(hashes: bytes, wanted: bytes) -> Iterator[int]:
 
 
 def laid_out(run: ShelfRun, offset: Literal["I", "Q"] = "I") -> list[tuple[bytes, bytes]]:
-    """The ids of a run, sorted by the first byte of their hashes: hashes and offsets for each shelf.
+    """Return the hashes and offsets of a run for each shelf, that is by the first byte of the hashes.
 
     An offset is four bytes ("I") or eight ("Q").
     """

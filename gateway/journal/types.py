@@ -1,4 +1,4 @@
-"""The values that the journal takes and gives: frozen, and the same for every engine."""
+"""Values of the journal's port: frozen, and the same for every engine."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from gateway.journal.replays import Replayed, ReplayOrigin
 
 
 class JournalUnavailable(Exception):
-    """The journal cannot be read or written now (disk full, locked, gone); nothing was stored. Try again later."""
+    """The journal cannot be read or written now (disk full, locked, missing); nothing was stored. Try again later."""
 
 
 class JournalRejected(Exception):
-    """An operation holds a value that cannot be stored, however often it is tried; nothing of it was stored.
+    """An operation holds a value that can never be stored; nothing of the operation was stored.
 
-    It names the kind of error and never the value. Operations of others in the same commit are carried out.
+    The message names the kind of error and never the value. Other operations of the same commit are carried out.
     """
 
 
 class JournalUnusable(Exception):
-    """The journal is not one that this version can use; says why."""
+    """This version cannot use the journal; the message says why."""
 
 
 def hash64(text: str) -> int:
-    """A signed 64-bit hash, the same on every machine and in every version."""
+    """Return a signed 64-bit hash, the same on every machine and in every version."""
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), signed=True)
 
 
 def hash_ref(text: str, salt: bytes) -> bytes:
-    """An 8-byte hash of an id by which batches are found, salted with the journal's own ``salt``."""
+    """Return the 8-byte hash of an id, salted with the journal's ``salt``; batches are found by it."""
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, salt=salt).digest()
 
 
 def hash128(text: str) -> bytes:
-    """A 16-byte hash, the same on every machine and in every version."""
+    """Return a 16-byte hash, the same on every machine and in every version."""
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class ErasureRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A user's wish to be forgotten: what happened ``before_ms`` to whom these hashed names mean is sent no more.
+    """An erasure request: facts older than ``before_ms`` about these hashed identities are no longer sent.
 
-    It is kept for longer than what it was posted with, so that what is told of too late is known for such.
+    It is kept longer than its message, so that late data of an erased user is recognised.
     """
 
     names: tuple[bytes, ...]
@@ -52,12 +52,11 @@ class ErasureRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch to store. ``user`` is the hash of the lane's user, ``scope`` the one connection it is for (None: all).
+    """A batch to store. ``user`` is the hash of the lane's user, ``scope`` the only connection it is for (None: all).
 
-    ``refs`` are the hashed ids by which it shall be found. A batch whose ``dedupe`` is stored already is
-    passed over; see ``conflicting``. ``wish``: the user asks to be forgotten, so what waits in the lane before it
-    need not be sent.
-    ``again``: it was stored before (see ``replays``).
+    The batch is found by ``refs``, which are hashed ids. A batch whose ``dedupe`` is stored already is skipped; see
+    ``conflicting``. ``wish`` is the erasure request of an erasure: items that wait in the lane before it are withheld.
+    ``again`` is the origin of a redelivered batch (see ``replays``).
     """
 
     dedupe: bytes
@@ -75,10 +74,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SealedSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """A customer's settings on a connection, sealed. ``connection`` is the account's own: ``NAME/ACCOUNT``.
+    """Sealed settings of an account. ``connection`` is the account's own: ``NAME/ACCOUNT``.
 
-    ``print`` tells them from other settings, ``told_ms`` is when mParticle said so. ``trouble`` is why they cannot be
-    used or are not accepted, empty while nothing is wrong.
+    ``print`` identifies the settings; ``told_ms`` is mParticle's time of them. ``trouble`` is their problem, "" if
+    there is none.
     """
 
     connection: str
@@ -90,10 +89,10 @@ class SealedSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored batch waiting in a lane. ``progress`` is what was recorded of it so far, by call id.
+    """A stored batch that waits in a lane. ``progress`` is recorded by call id.
 
-    ``crashes`` counts the processes that died of it, the last one while ``crashed_in`` (see Blackbox) was done.
-    ``again``: it is stored again, for some of its facts.
+    ``crashes`` counts the processes that it killed, the last one in the step ``crashed_in`` (see Blackbox). ``again``
+    is the origin of a redelivered batch.
     """
 
     seq: int
@@ -110,10 +109,10 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True):
-    """A claimed lane: its oldest items, in order. Those up to ``erased_seq`` are of a user who asked to be forgotten.
+    """A claimed lane with its oldest items, in order. Items up to ``erased_seq`` are of an erased user.
 
-    ``attempts`` and ``failing_since_ms`` speak of the call that the lane stopped at (0: none). ``wishes``: somebody has
-    asked to be forgotten on this connection, so that every item has to be looked at for being told of too late.
+    ``attempts`` and ``failing_since_ms`` are those of the call that the lane waits at (0: none). ``wishes``: erasure
+    requests exist on this connection, so every item must be checked for late data.
     """
 
     connection: str
@@ -128,9 +127,9 @@ class Lane(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeptBack(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """Attributes or identities that a filter took out of a fact: the setting behind it, the first few names.
+    """Attributes or identities that the filter removed from a fact: the setting that decided, and the first names.
 
-    ``more`` counts those whose names were not written down.
+    ``more`` counts those without a recorded name.
     """
 
     cause: str
@@ -139,10 +138,10 @@ class KeptBack(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True)
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """The terminal word for one fact on one connection: ``delivered``, ``skipped`` or ``dead``, and why.
+    """The outcome of one fact on one connection: ``delivered``, ``skipped`` or ``dead``, with its reason.
 
-    ``left_out`` lists parts that were not sent, each with its reason; ``detail`` says more of a dead letter.
-    ``cause`` is the setting that had the fact skipped; ``kept_back`` is what the filter took out of it.
+    ``left_out`` lists parts that were not sent, each with its reason; ``detail`` explains a dead letter. ``cause`` is
+    the setting that decided a skip; ``kept_back`` lists the parts that the filter removed.
     """
 
     fact: str
@@ -155,11 +154,11 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
-    """An item that is done with. ``outcomes`` has a word for every fact it was found to hold.
+    """A finished item, with an outcome for every fact that it was found to hold.
 
-    ``erased``: the lane's user has been forgotten, and so has to be what waits in the lane by then. ``is_wish``: it
-    asked for that, and all that is remembered of the user on this connection is forgotten. ``unkept``: its
-    document is not kept, once no connection has work with it.
+    ``erased``: the lane's user was erased, so the items that wait in the lane are withheld. ``is_wish``: it was the
+    erasure, so the memories of the user on this connection are forgotten. ``unkept``: its document is removed once no
+    connection has an item of it.
     """
 
     seq: int
@@ -171,7 +170,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Memo(msgspec.Struct, frozen=True, kw_only=True):
-    """A value that a plugin remembers; ``shared`` by the whole connection, or of the lane's user. None forgets it."""
+    """A value to remember for the lane's user, or ``shared`` by the whole connection. None forgets it."""
 
     key: str
     value: Any
@@ -179,10 +178,10 @@ class Memo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of work on a claimed lane. All of it is stored together, or, under an old fence, none of it.
+    """The result of work on a claimed lane, stored as a whole, or not at all under an old fence.
 
-    ``progress`` maps an item's seq to all that is known of its calls. ``release`` gives the lane back: it is
-    claimable again from ``due_ms`` on, or gone if nothing is left in it; otherwise the lease goes on.
+    ``progress`` maps an item's seq to the progress of its calls. ``release`` gives the lane back: it may be claimed
+    again from ``due_ms`` on, or is removed if it is empty. Otherwise the lease continues.
     """
 
     connection: str
@@ -199,7 +198,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ErasedBatch(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch that an erasure came across. ``withheld``: it waited, and was not sent; ``removed``: its document was."""
+    """A batch of an erased user. ``withheld``: it waited and was not sent; ``removed``: its document was removed."""
 
     message: str
     part: int
@@ -208,10 +207,9 @@ class ErasedBatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """The record of what an erasure did here on one connection, besides what its partner answered.
+    """The receipt of an erasure on one connection: the number of removed ``documents`` and forgotten ``memories``.
 
-    ``documents`` are those removed, ``memories`` the values that the plugin remembered of the user. ``touched`` are the
-    batches of the user's that the journal still knows.
+    ``touched`` are the user's batches that the journal still knows.
     """
 
     documents: int
@@ -222,9 +220,9 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
 class DeliveryStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a stored batch on one connection.
 
-    ``at_ms`` and ``outcomes`` where it is finished; else how it waits: until ``due_ms``, after so many
-    ``attempts``, for what ``reason``. ``rest`` is how the whole connection rests, if it does, ``trouble`` what is wrong
-    with the settings of an account's connection. ``receipt`` is that of an erasure that was made, or is about to be.
+    A finished batch has ``at_ms`` and ``outcomes``. Another waits until ``due_ms``, after ``attempts``, for ``reason``.
+    ``rest`` is the closed gate of the whole connection, ``trouble`` the problem of an account's settings. ``receipt``
+    is that of an erasure that has begun or is finished.
     """
 
     connection: str
@@ -241,7 +239,7 @@ class DeliveryStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FoundBatch(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored batch that an id was found in. ``body`` is empty where it was removed; ``replayed``: stored again."""
+    """A stored batch that was found by an id. ``body`` is empty if it was removed; ``replayed``: a replay stored it."""
 
     seq: int
     message: str
@@ -254,7 +252,7 @@ class FoundBatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
-    """A count of a connection's facts by word (``received``, ``delivered``, ``skipped``, ``dead``) and reason."""
+    """A count of a connection's facts by state (``received``, ``delivered``, ``skipped``, ``dead``) and reason."""
 
     connection: str
     state: str
@@ -266,9 +264,9 @@ MAX_DATA_POINTS = 20_000
 
 
 class DataPoint(msgspec.Struct, frozen=True):
-    """A name that was seen ``times`` times on the way to a connection, from one input.
+    """A name that was seen ``times`` times in data for a connection, from one input.
 
-    ``kind`` is the data filter's table for it: ``events``, ``screens``, ``commerce``, ``event_types``,
+    ``kind`` is its table in the data filter: ``events``, ``screens``, ``commerce``, ``event_types``,
     ``user_attributes``, ``user_identities`` or ``audiences``. ``attribute`` is that of an event, or empty for the event
     itself; ``type`` is an attribute's JSON type.
     """

@@ -44,7 +44,7 @@ def promotion_action(common: Common, fields: Fields, details: Fields) -> Promoti
 
 
 def impression(common: Common, fields: Fields, name: str) -> Impression:
-    """Lists of products shown; ``name`` is the member that holds them."""
+    """Read lists of products shown; ``name`` is the member that holds them."""
     return Impression(**common, type=TYPE, lists=each(fields, name, _list), details=fields)
 
 

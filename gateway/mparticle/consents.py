@@ -10,7 +10,7 @@ CCPA_PURPOSE = "data_sale_opt_out"
 
 
 def state(fields: Fields) -> Consent:
-    """The member ``consent_state``."""
+    """Read the member ``consent_state``."""
     return inner(fields, "consent_state", _state) or Consent()
 
 
@@ -34,7 +34,7 @@ def _records(fields: Fields, regulation: str) -> dict[str, ConsentRecord]:
 
 
 def _record(fields: Fields) -> ConsentRecord | None:
-    """A record; None where it does not say what was decided."""
+    """Read a consent record; return None if it has no decision."""
     consented = flag(fields, "consented")
     if consented is None:
         return None
@@ -48,7 +48,7 @@ def _record(fields: Fields) -> ConsentRecord | None:
 
 
 def changes(fields: Fields) -> tuple[ConsentChange, ...]:
-    """The member ``system_notifications``: consents given, withdrawn or changed; other notifications say none."""
+    """Read the consent changes of the member ``system_notifications``; other notifications hold none."""
     return each(fields, "system_notifications", _change)
 
 

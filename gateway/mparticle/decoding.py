@@ -43,7 +43,7 @@ class MessageReader(Protocol):
     """Reads what a message says besides its events. Raises Unreadable."""
 
     def __call__(self, members: dict[str, msgspec.Raw], *, id: str, part: int) -> Message:
-        """The message's batch and its events, unread."""
+        """Return the message's batch, and its events unread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ DIALECTS = {
 
 
 def decode(dialect: str, body: bytes, *, message: str, part: int) -> Batch:
-    """The batch of a part that ``read`` accepted: ``dialect`` is its post's, ``message`` and ``part`` name it.
+    """Return the batch of a part that ``read`` accepted. ``dialect`` is the post's; ``message`` and ``part`` name it.
 
     Unreadable parts are quarantined in the batch: an event, a whole batch that came with others, or a message that
     nobody looked at so closely when it was accepted.
@@ -85,7 +85,7 @@ def decode(dialect: str, body: bytes, *, message: str, part: int) -> Batch:
 
 
 def _lasting(batch: Batch, body: bytes) -> Batch:
-    """The batch of a message without an id; its events without one have an id that is equal if it is posted again.
+    """Return the batch of a message without an id. Its events get ids that are equal if it is posted again.
 
     This concerns events with a time. Others may have happened twice, though what was posted is equal.
     """
@@ -100,7 +100,7 @@ def _lasting(batch: Batch, body: bytes) -> Batch:
 
 
 def complete(batch: Batch, events: Sequence[msgspec.Raw], dialect: Dialect) -> Batch:
-    """The batch with its events, and the changes they tell of, in order of time."""
+    """Return the batch with its events, and the changes they state, in order of time."""
     found, quarantined = _in_order(batch, events, dialect)
     attribute_changes = tuple(one for one in found if isinstance(one, AttributeChange))
     happened = tuple(one for one in found if isinstance(one, Event))
@@ -155,7 +155,7 @@ def _source_feed(events: tuple[Event, ...]) -> str | None:
 
 
 def _removed(batch: Batch, changes: tuple[AttributeChange, ...]) -> tuple[str, ...]:
-    """The names of attributes that this batch deletes, all told."""
+    """Return the names of all attributes that the batch deletes."""
     removed = dict.fromkeys(batch.user.removed_attributes)
     for change in changes:
         if change.removed:

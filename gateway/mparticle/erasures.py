@@ -37,7 +37,7 @@ def message(members: Members, *, id: str, part: int) -> Message:
 
 
 def erasure(batch: Batch, fields: Fields) -> Batch:
-    """The batch of a request to erase. Raises Unreadable for a request to do anything else."""
+    """Read an erasure request. Raises Unreadable for any other request."""
     asked = word(fields, "subject_request_type")
     if asked not in (None, "erasure"):
         raise Unreadable("only erasures are accepted, no requests for access or portability", "subject_request_type")

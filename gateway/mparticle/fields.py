@@ -62,27 +62,27 @@ class Unreadable(Exception):
         return f"${place}" if place.startswith("[") else f"$.{place}"
 
     def bare(self) -> Unreadable:
-        """The same, to be kept: without all that the one raised still holds of what was being read."""
+        """Return the same error without references to the data that was being read."""
         return Unreadable(self.problem, *self.path)
 
     def inside(self, *outer: str | int) -> Unreadable:
-        """The same, seen from outside the member or element that ``outer`` leads to."""
+        """Return the same error with ``outer`` before its path."""
         return Unreadable(self.problem, *outer, *self.path)
 
 
 def shown(path: Path) -> str:
-    """A path as people write it; names that are the sender's own as ``[...]``."""
+    """Return a path as text; the sender's own names are ``[...]``."""
     steps = (f"[{step}]" if type(step) is int else f".{step}" if type(step) is str else "[...]" for step in path)
     return "".join(steps).removeprefix(".")
 
 
 def expected(what: str, value: Any, *path: str | int) -> Unreadable:
-    """The value at this path is not ``what`` was expected."""
+    """Return the error for a value that is not ``what`` was expected."""
     return Unreadable(f"expected {what}, got {kind(value)}", *path)
 
 
 def required(value: T | None, name: str) -> T:
-    """The value just read. Raises Unreadable where there is none."""
+    """Return a value. Raises Unreadable if it is None."""
     if value is None:
         raise Unreadable("missing", name)
     return value
@@ -94,7 +94,7 @@ def kept(fields: Fields, name: str) -> Fields:
 
 
 def text(fields: Fields, name: str) -> str | None:
-    """A string; numbers and booleans in their JSON spelling."""
+    """Return a string; numbers and booleans in their JSON spelling."""
     value = fields.pop(name, None)
     if value is None or type(value) is str:
         return value or None
@@ -102,7 +102,7 @@ def text(fields: Fields, name: str) -> str | None:
 
 
 def scalar(value: Any, *path: str | int) -> str:
-    """A string, number or boolean as a string."""
+    """Return a string, number or boolean as a string."""
     if type(value) is str:
         return value
     if type(value) is bool:
@@ -121,7 +121,7 @@ def token(fields: Fields, name: str) -> str | None:
 
 
 def as_token(value: Any, *path: str | int) -> str:
-    """A string, number or boolean as a string that is the same however the number was spelled; never a rounded one."""
+    """Return a string, number or boolean as a string, numbers in one spelling and never rounded."""
     if type(value) is float:
         if abs(value) >= EXACT:
             raise expected("a string", value, *path)
@@ -153,7 +153,7 @@ def word(fields: Fields, name: str) -> str | None:
 
 
 def identifier(fields: Fields, name: str) -> str | None:
-    """A 64-bit id as a decimal string, whether it was posted as a number or as a string; never a rounded one."""
+    """Return a 64-bit id as a decimal string, never rounded, from a number or a string."""
     value = fields.pop(name, None)
     if type(value) is int:
         return str(value)
@@ -165,7 +165,7 @@ def identifier(fields: Fields, name: str) -> str | None:
 
 
 def integer(fields: Fields, name: str) -> int | None:
-    """An integer, or a string of decimal digits; a fraction of zero is none."""
+    """Return an integer from a number or a string of digits; a fraction of zero is ignored."""
     value = fields.pop(name, None)
     if value is None or type(value) is int:
         return value
@@ -212,7 +212,7 @@ def sane_ms(time: float) -> int | None:
 
 
 def iso_ms(text: str) -> int | None:
-    """An ISO 8601 time in milliseconds since 1970, in UTC unless it says otherwise; None for another text."""
+    """Return an ISO 8601 time in milliseconds since 1970, by default in UTC; None for another text."""
     try:
         time = datetime.fromisoformat(text)
         return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - EPOCH) // timedelta(milliseconds=1)
@@ -221,7 +221,7 @@ def iso_ms(text: str) -> int | None:
 
 
 def number(fields: Fields, name: str) -> float | None:
-    """A number as it was posted, or a string of one."""
+    """Return a number from a number or its string."""
     value = fields.pop(name, None)
     if value is None or type(value) in (int, float):
         return value  # type: ignore[no-any-return]
@@ -235,7 +235,7 @@ def number(fields: Fields, name: str) -> float | None:
 
 
 def flag(fields: Fields, name: str) -> bool | None:
-    """A boolean, or "true" or "false" in whatever case."""
+    """Return a boolean from a boolean, or from "true" or "false" in any case."""
     value = fields.pop(name, None)
     if value is None or type(value) is bool:
         return value
@@ -283,13 +283,13 @@ def without_nulls(value: Any) -> Any:
 
 
 def inner(fields: Fields, name: str, read: Callable[[Fields], T]) -> T | None:
-    """An object read by ``read``, or None where it is absent or empty."""
+    """Return an object read by ``read``; None if it is absent or empty."""
     value = mapping(fields, name)
     return within(read, value, name) if value else None
 
 
 def each(fields: Fields, name: str, read: Callable[[Fields], T | None]) -> tuple[T, ...]:
-    """The objects of an array, each read by ``read``; nulls, and what ``read`` finds empty, are left out."""
+    """Return the objects of an array, each read by ``read``, without nulls and those for which it returns None."""
     found = []
     index = 0
     posted = items(fields, name)

@@ -32,7 +32,7 @@ NO_DEVICE = frozenset({"00000000-0000-0000-0000-000000000000", "0" * 32})
 
 
 def mpid(fields: Fields) -> str | None:
-    """The id that mParticle itself gave the user; zero is nobody's."""
+    """Read mParticle's own id of the user; zero is none."""
     id = identifier(fields, "mpid")
     return None if id == "0" else id
 
@@ -87,14 +87,14 @@ def partners(fields: Fields) -> Identities:
 
 
 def batched(fields: Fields, name: str) -> Identities:
-    """An Events batch's identities: an object of types and values, or an array as ``recorded`` reads it."""
+    """Read an Events batch's identities: an object of types and values, or an array as ``recorded`` reads it."""
     if type(fields.get(name)) is list:
         return each(fields, name, recorded)
     return mapped(fields, name, names.identity)
 
 
 def mapped(fields: Fields, name: str, rename: Callable[[str], str] = str) -> Identities:
-    """An object of identity types and values."""
+    """Read an object of identity types and values."""
     posted = fields.pop(name, None)
     if posted is None or posted == []:
         return ()
@@ -118,7 +118,7 @@ def recorded(fields: Fields) -> Identity | None:
 
 
 def of_device(fields: Fields, platform: str | None) -> Identities:
-    """The identities among an Events batch's ``device_info``."""
+    """Read the identities in an Events batch's ``device_info``."""
     push = named(names.PUSH_TOKENS.get(platform, "push_token"), token(fields, "push_token"))
     found = (*(named(type, token(fields, type)) for type in DEVICE_FIELDS), push)
     return tuple(identity for identity in found if identity)

@@ -31,7 +31,7 @@ encode = msgspec.json.Encoder().encode
 
 
 def unbounded(raw: bytes | msgspec.Raw) -> Any:
-    """A whole value, with OUT_OF_RANGE for such numbers. For what ``decode`` refused: it takes far longer."""
+    """Decode a value with OUT_OF_RANGE for such numbers. It is slow: use it only after ``decode`` has failed."""
     try:
         return json.loads(bytes(raw), strict=False, parse_int=_integer, parse_float=_number)
     except ValueError:
@@ -77,7 +77,7 @@ class Oversized(Malformed):
 
 
 def sound(body: bytes) -> bytes:
-    """A body without a byte order mark, if it is UTF-8 and not too deep to be read at all. Raises Malformed."""
+    """Return a body without its byte order mark. Raises Malformed if it is not UTF-8 or too deeply nested."""
     if not body.isascii():
         body = body.removeprefix(BOM)
         try:
@@ -90,7 +90,7 @@ def sound(body: bytes) -> bytes:
 
 
 def opened(body: bytes) -> tuple[bytes, Members | list[msgspec.Raw]]:
-    """A sound body's members (an object) or elements (an array), with the body they lie in. Raises Malformed.
+    """Return the members (object) or elements (array) of a sound body, with that body. Raises Malformed.
 
     Half of a surrogate pair, as a truncated emoji leaves it, is no JSON string for a strict reader: such
     an escape is replaced, and the body returned is the mended one.
@@ -134,7 +134,7 @@ def is_deep(body: bytes) -> bool:
 
 
 def mended(body: bytes) -> bytes:
-    """The body with each unpaired surrogate escape replaced; its length stays the same."""
+    """Return the body with each unpaired surrogate escape replaced, in the same length."""
     return ESCAPE.sub(lambda match: rb"\ufffd" if match[1] else match[0], body)
 
 
@@ -160,7 +160,7 @@ def _malformed(body: bytes, error: msgspec.DecodeError) -> Malformed:
 
 
 def place(body: bytes, offset: int) -> str:
-    """A byte offset as people count: line and column from one."""
+    """Return a byte offset as line and column, counted from one."""
     line = body.count(b"\n", 0, offset) + 1
     column = offset - body.rfind(b"\n", 0, offset)
     return f"line {line}, column {column}"

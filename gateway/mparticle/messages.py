@@ -21,7 +21,7 @@ class Message(NamedTuple):
 
 
 def word_of(members: Members, name: str) -> str:
-    """A member that may tell a format by a string; empty where it is no string."""
+    """Return a member that may name a format; "" if it is no string."""
     try:
         value = decode(members[name]) if name in members else ""
     except msgspec.DecodeError:
@@ -30,7 +30,7 @@ def word_of(members: Members, name: str) -> str:
 
 
 def plain(members: Members, *, but: Collection[str] = (), without: Collection[Path] = ()) -> Fields:
-    """The members' values, ``but`` for those that are left as bytes, ``without`` what lies at some paths.
+    """Return the members' values except those ``but`` names, which stay bytes, ``without`` the values at some paths.
 
     Raises Unreadable for a number beyond all bounds.
     """
@@ -55,7 +55,7 @@ def opened(raw: msgspec.Raw, *, without: Collection[Path] = ()) -> Fields:
 
 
 def _bounded(fields: Fields, without: Collection[Path]) -> Fields:
-    """The fields without what lies at some paths. Raises Unreadable where a number is out of range."""
+    """Return the fields without the values at some paths. Raises Unreadable if a number is out of range."""
     for path in without:
         _remove(fields, path)
     for name, value in fields.items():
@@ -109,6 +109,6 @@ def array(members: Members, name: str) -> list[msgspec.Raw]:
 
 
 def stamp(fields: Fields, name: str) -> str | None:
-    """The id of a device's installation of the app; that of no device is None."""
+    """Return the id of an app's installation on a device; None for an id that means no device."""
     value = text(fields, name)
     return None if value in NO_DEVICE else value

@@ -152,17 +152,17 @@ ENCODINGS: Mapping[str | None, str] = MappingProxyType(
 
 
 def identity(type: str) -> str:
-    """The canonical name of an identity type; one that nobody knows stays as it is."""
+    """Return the canonical name of an identity type; an unknown one is unchanged."""
     return IDENTITIES.get(type) or IDENTITIES.get(type.lower(), type)
 
 
 def event(type: str) -> str:
-    """The canonical name of an event type; one that nobody knows stays as it is."""
+    """Return the canonical name of an event type; an unknown one is unchanged."""
     return FIREHOSE_EVENTS.get(type, type)
 
 
 def action(posted: str) -> str:
-    """The canonical name of what is done with products; mParticle spells one of them unlike its opposite."""
+    """Return the canonical name of a product action; mParticle spells one of them unlike its opposite."""
     return "remove_from_wishlist" if posted == "remove_from_wish_list" else posted
 
 
@@ -176,7 +176,7 @@ def encoding(posted: str | None) -> str:
 
 
 def platform(posted: str | None, channel: str | None) -> str | None:
-    """The canonical platform. One that mParticle does not know, on a feed's channel, is ``out_of_band``."""
+    """Return the canonical platform; an unknown one on a feed's channel is ``out_of_band``."""
     if posted is None:
         return None
     known = PLATFORMS.get(posted.lower(), posted.lower())
@@ -184,6 +184,6 @@ def platform(posted: str | None, channel: str | None) -> str | None:
 
 
 def platform_of_system(posted: str | None, channel: str | None) -> str | None:
-    """The canonical platform of an app's operating system; where mParticle does not know that, none is named."""
+    """Return the canonical platform of an app's operating system; None if mParticle does not know it."""
     known = platform(posted, channel)
     return None if known == "unknown" else known

@@ -52,7 +52,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def part(said: Message, dialect: Dialect, *, dedupe: str, refs: Iterable[str | None] = (), body: bytes) -> Part | None:
-    """The part that a message for one user makes; None where it says nothing at all."""
+    """Return the part of a message about one user; None if it states nothing at all."""
     batch = said.batch
     facts, ids = _weighed(said, dialect)
     if not facts:
@@ -82,7 +82,7 @@ def made(  # noqa: PLR0913  # a part says as much
     wish: AskedErasure | None = None,
     body: bytes,
 ) -> Part:
-    """A part of a message; nobody's, where there is no ``user_key``, has a lane of its own."""
+    """Return a part of a message; without a ``user_key`` it has a lane of its own."""
     key = user_key or f"message:{message}"
     return Part(
         message=message,
@@ -131,7 +131,7 @@ def _may_tell_changes(head: EventHead | None) -> bool:
 
 
 def _changes(raw: msgspec.Raw, index: int, batch: Batch, dialect: Dialect) -> set[type] | None:
-    """The kinds of changes that an entry tells of; None where it is an event, or cannot be read."""
+    """Return the kinds of changes that an entry states; None if it is an event, or cannot be read."""
     try:
         kinds: set[type] = {type(one) for one in dialect.read_event(raw, index, batch)}
     except Unreadable:
@@ -140,7 +140,7 @@ def _changes(raw: msgspec.Raw, index: int, batch: Batch, dialect: Dialect) -> se
 
 
 def user_refs(user: User) -> list[str]:
-    """The ids by which everything about a user is found: MPID, customer_id, e-mail address."""
+    """Return the ids by which a user is found: MPID, customer_id, e-mail address."""
     known = [identity_key(each) for each in user.identities if each.is_raw and each.type in FOUND_BY]
     return [f"mpid:{user.mpid}", *known] if user.mpid else known
 

@@ -73,7 +73,7 @@ def registration_id(body: bytes) -> str | None:
 
 
 def parse_full(body: bytes) -> Post:
-    """The same for a sound body that may be anything. Raises Malformed."""
+    """Read a sound body in any format. Raises Malformed."""
     body, document = opened(body)
     try:
         return _bulk(document) if isinstance(document, list) else _message(document, body)
@@ -82,7 +82,7 @@ def parse_full(body: bytes) -> Post:
 
 
 def _message(document: Members, body: bytes) -> Post:
-    """A body that is one object: the first mark of a format decides which."""
+    """Read a body that is one object; the first member that identifies a format decides."""
     type = word_of(document, "type")
     if type in firehose.REQUESTS:
         return _firehose(type, document, body)
@@ -133,7 +133,7 @@ def _firehose(kind: str, document: Members, body: bytes) -> Post:
 
 
 def _without_settings(document: Members, body: bytes) -> tuple[Members, bytes]:
-    """The message with nothing but its id in ``account``. All else keeps its order and its bytes.
+    """Return the message with only the id in ``account``. All else keeps its order and its bytes.
 
     The stored body is built from the members as they were read: however a name was spelled, and if it
     occurred twice, nothing of the customer's settings can remain.
@@ -145,7 +145,7 @@ def _without_settings(document: Members, body: bytes) -> tuple[Members, bytes]:
 
 
 def _id_alone(account: msgspec.Raw) -> msgspec.Raw:
-    """An account's id and nothing else; of what is no account, or no id, only the type is left."""
+    """Return an account with its id alone; without a valid id, an empty value of the same type."""
     try:
         id = members(account).get("account_id")
     except msgspec.DecodeError:
@@ -180,7 +180,7 @@ def _firehose_users(kind: str, stored: Members, body: bytes, message: str) -> It
 
 
 def _bulk(batches: list[msgspec.Raw]) -> Post:
-    """An array of Events batches. Those that cannot be read are set aside. Raises Unreadable where none can be read."""
+    """Read an array of Events batches, and set aside those that cannot be read. Raises Unreadable if none can be."""
     read: list[tuple[str | None, Part | None]] = []
     unreadable: list[msgspec.Raw] = []
     problems: list[Unreadable] = []
@@ -199,7 +199,7 @@ def _bulk(batches: list[msgspec.Raw]) -> Post:
 
 
 def _set_aside(unreadable: list[msgspec.Raw], wrong: list[Unreadable]) -> Part:
-    """The one part of all batches that cannot be read. Its body is an array: of what is wrong, and of the batches.
+    """Return one part for all unreadable batches. Its body is an array of the problems and the batches.
 
     Each is a fact that could not be read, and so is, beyond a few of them, the rest.
     """
@@ -250,7 +250,7 @@ def _events(batches: Sequence[tuple[str | None, Part | None]]) -> Post:
 
 
 def _batch(document: Members, body: bytes, number: int) -> tuple[str, Part | None]:
-    """The id and the part of an Events batch.
+    """Return the id and the part of an Events batch.
 
     mParticle may post one batch as several, with one event in each: then they share ``batch_id`` and
     ``source_request_id``, and the bytes must tell them apart.

@@ -35,7 +35,7 @@ ASKED = {
 def registration(
     destinations: Sequence[Declared], *, now_ms: int, request_id: str | None = None, own_name: str | None = None
 ) -> dict[str, Any]:
-    """The ``module_registration_response`` for one plugin, or for several behind one endpoint.
+    """Return the ``module_registration_response`` for one plugin, or for several behind one endpoint.
 
     ``own_name`` is what mParticle calls it; left out, a single plugin's title. Nothing is asked of mParticle
     that no hook could use, and never a location, an IP address or a user agent.
@@ -120,7 +120,7 @@ def _identities(known: Mapping[str, str], wanted: Iterable[str] | None) -> list[
 
 
 def _event_types(destinations: Sequence[Declared]) -> list[str]:
-    """The Firehose event types that some plugin wants and has a hook for."""
+    """Return the Firehose event types that a plugin wants and has a hook for."""
     return [
         type
         for type, canonical in names.FIREHOSE_EVENTS.items()
@@ -147,6 +147,6 @@ def _environments(destinations: Sequence[Destination]) -> list[str]:
 
 
 def _max_age_hours(destinations: Sequence[Destination]) -> int:
-    """The greatest age that some plugin takes; -1 for any."""
+    """Return the greatest age that a plugin accepts; -1 for any."""
     ages = [destination.defaults.max_age_hours for destination in destinations]
     return -1 if None in ages else ceil(max(age for age in ages if age is not None))

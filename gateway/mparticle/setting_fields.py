@@ -21,7 +21,7 @@ Offered: TypeAlias = Mapping[str, frozenset[str] | None]
 
 
 def settings(models: Mapping[str, tuple[str, type[BaseModel]]], offered: Offered) -> list[dict[str, Any]]:
-    """The settings that are offered of these plugins' models, by plugin name, each with its title.
+    """Return the settings offered of these plugins' models, by plugin name, each with its title.
 
     Where there are several plugins, ids and names say whose they are.
     """
@@ -39,7 +39,7 @@ def settings(models: Mapping[str, tuple[str, type[BaseModel]]], offered: Offered
 
 
 def texts(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as mParticle sends them, all of them text, as the model takes them; blank ones are not given at all.
+    """Return settings as the model takes them, from mParticle's, which are all text; blank ones are left out.
 
     A value that is no scalar comes as JSON text. Raises ValueError, naming the setting, if it is not.
     """
@@ -87,7 +87,7 @@ def _setting(id: str, name: str, field: FieldInfo) -> dict[str, Any]:
 
 
 def _plain(annotation: Any) -> Any:
-    """The type itself, of one that may also be None or is annotated."""
+    """Return the type inside an optional or annotated one."""
     if get_origin(annotation) is Annotated:
         return _plain(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
@@ -97,7 +97,7 @@ def _plain(annotation: Any) -> Any:
 
 
 def _default(field: FieldInfo, kind: str) -> Any:
-    """The default, as a setting of this kind holds it: never a secret, and whatever is no scalar as JSON text."""
+    """Return the default of a setting: never a secret, and JSON text unless it is a scalar."""
     if field.default_factory_takes_validated_data:
         return None
     default = field.get_default(call_default_factory=True)
@@ -109,7 +109,7 @@ def _default(field: FieldInfo, kind: str) -> Any:
 
 
 def _bounds(field: FieldInfo, step: int) -> dict[str, Any]:
-    """The least and the greatest value; ``step`` leads from an exclusive bound to the nearest value inside it."""
+    """Return the least and the greatest value; ``step`` leads from an exclusive bound to the nearest valid value."""
     found = {}
     for rule in field.metadata:
         for word, name, inwards in BOUNDS:

@@ -45,7 +45,7 @@ class Reopen(Protocol):
 def tolerant(
     read: Callable[[Fields], Batch], opening: Reopen, *outer: str | int, beside: Collection[msgspec.Raw] = ()
 ) -> Batch:
-    """The batch that ``read`` makes of a message, what it cannot read quarantined; ``outer`` is where that lies.
+    """Return the batch of a message, with its unreadable values quarantined; ``outer`` is the path of the message.
 
     Reading starts anew without the part that was wrong, so that readers need not know of it. Raises Unreadable
     where that part is one that cannot be done without, and where the rest says nothing: neither the batch, nor
@@ -67,7 +67,7 @@ def tolerant(
 
 
 def _part(wrong: Unreadable, aside: Collection[Path]) -> Path:
-    """The part to set aside: the value alone, or the element or the sender's own member in which it lies."""
+    """Return the path to set aside: the value, or the element or the sender's own member that holds it."""
     path = wrong.path
     part = path[: next((end for end, step in enumerate(path, 1) if type(step) is not str), len(path))]
     if len(aside) >= SINGLE or part in aside:
@@ -78,7 +78,7 @@ def _part(wrong: Unreadable, aside: Collection[Path]) -> Path:
 
 
 def _quarantining(batch: Batch, aside: dict[Path, Unreadable], outer: Path) -> Batch:
-    """The batch, with what was set aside; of several that go by one name, all but the first have a number."""
+    """Return the batch with the quarantined values; of several with one name, all but the first get a number."""
     names: dict[str, int] = {}
     quarantined = []
     for part, wrong in aside.items():

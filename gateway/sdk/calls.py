@@ -106,7 +106,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def delivered(note: str = "") -> Verdict:
-    """The destination has it."""
+    """Accept the reply: the destination has the data. ``note`` goes into the ledger."""
     return Verdict(word="delivered", reason=note)
 
 
@@ -127,12 +127,12 @@ def retry(
 
 
 def rejected(reason: str) -> Verdict:
-    """The destination will never take this call: it becomes a dead letter. ``reason`` must hold no user's value."""
+    """Reject the call for good: it becomes a dead letter. ``reason`` must hold no user's value."""
     return Verdict(word="rejected", reason=reason)
 
 
 def refused(reason: str) -> Verdict:
-    """The credentials or the set-up are wrong: the connection pauses, keeps its work and burns no attempts.
+    """Report wrong credentials or set-up: the connection pauses, keeps its work and spends no attempts.
 
     A call that is refused again after others of its connection were taken is retried by itself instead.
     """
@@ -156,7 +156,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempt: int = 1
 
     def json(self) -> Any:
-        """The body as JSON, or None where it is not JSON."""
+        """Return the body as JSON; None if it is not JSON."""
         try:
             return msgspec.json.decode(self.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

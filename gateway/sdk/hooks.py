@@ -33,60 +33,60 @@ class Hooks:
 
     @hookspec(firstresult=True)
     def destination(self) -> Destination:
-        """The gateway starts: say what this plugin is and what it needs."""
+        """Return what this plugin is and what it needs; called when the gateway starts."""
         raise NotImplementedError
 
     @hookspec(firstresult=True)
     def on_identity(
         self, changes: tuple[IdentityChange, ...], user: User, batch: Batch, memory: Memory, settings: Any
     ) -> Plan:
-        """A batch told the user's identities; ``changes`` are those gained, changed or lost, often none."""
+        """Handle the user's identities in a batch; ``changes`` are those gained, changed or lost, often none."""
 
     @hookspec(firstresult=True)
     def on_attributes(
         self, changes: tuple[AttributeChange, ...], user: User, batch: Batch, memory: Memory, settings: Any
     ) -> Plan:
-        """A batch told the user's whole profile; ``changes`` are the attributes set or removed, often none."""
+        """Handle the user's whole profile in a batch; ``changes`` are the attributes set or removed, often none."""
 
     @hookspec(firstresult=True)
     def on_consent(
         self, changes: tuple[ConsentChange, ...], user: User, batch: Batch, memory: Memory, settings: Any
     ) -> Plan:
-        """The user gave or withdrew consent; ``changes`` are none where a batch holds the consent state and no more."""
+        """Handle the user's consent; ``changes`` is empty if a batch holds only the consent state."""
 
     @hookspec(firstresult=True)
     def on_event(self, event: Event, user: User, batch: Batch, memory: Memory, settings: Any) -> Plan:
-        """The user did something: a custom event, a screen view, commerce, and every other kind but sessions."""
+        """Handle an event: a custom event, a screen view, commerce, or any other kind except sessions."""
 
     @hookspec(firstresult=True)
     def on_session(self, session: Session, user: User, batch: Batch, memory: Memory, settings: Any) -> Plan:
-        """A session of the user's started or ended."""
+        """Handle the start or the end of a session."""
 
     @hookspec(firstresult=True)
     def on_audience(self, audience: Audience, batch: Batch, memory: Memory, settings: Any) -> Plan:
-        """An audience was connected, renamed or removed."""
+        """Handle an audience that was connected, renamed or removed."""
 
     @hookspec(firstresult=True)
     def on_membership(self, membership: Membership, user: User, batch: Batch, memory: Memory, settings: Any) -> Plan:
-        """The user entered or left an audience, or attributes shared with it changed."""
+        """Handle a user's entry into an audience, exit from it, or a change of attributes shared with it."""
 
     @hookspec(firstresult=True)
     def on_erasure(self, erasure: Erasure, user: User, batch: Batch, memory: Memory, settings: Any) -> Plan:
-        """The user asked to be forgotten."""
+        """Handle the erasure of the user."""
 
     @hookspec(firstresult=True)
     def coalesce(self, calls: tuple[Call, ...], settings: Any) -> list[Call] | None:
-        """Calls wait together, one lane's in order or a pool's: return fewer, a merged one says what it ``covers``."""
+        """Return fewer calls for those that wait, of one lane in order or of a pool; a merged call has ``covers``."""
 
     @hookspec(firstresult=True)
     def sign(self, call: Call, settings: Any) -> Call:
-        """A call is about to be sent: return it with its credentials; nothing of the result is ever recorded."""
+        """Return a call with its credentials, just before it is sent; the result is never recorded."""
         raise NotImplementedError
 
     @hookspec(firstresult=True)
     def on_reply(self, call: Call, reply: Reply, settings: Any) -> Verdict | Plan:
-        """A reply came: return a verdict, or further calls to make in this call's place, or None for the default."""
+        """Return the verdict on a reply, or follow-up calls in this call's place, or None for the default verdict."""
 
     @hookspec(firstresult=True)
     def rewrite(self, batch: Batch) -> Batch | None:
-        """A batch is about to be planned: return it changed, or None to leave it as it is."""
+        """Return a batch changed before it is planned, or None to leave it as it is."""

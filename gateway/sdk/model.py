@@ -102,7 +102,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     consent: Consent = Consent()
 
     def identity(self, type: str) -> str | None:
-        """The first plain (never hashed), non-blank value of that identity type, or None."""
+        """Return the first plain (not hashed), non-blank value of an identity type; None if there is none."""
         for identity in self.identities:
             if identity.type == type and identity.is_raw and identity.value.strip():
                 return identity.value
@@ -190,7 +190,7 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The user asked to be forgotten. ``regulation`` is gdpr, ccpa or unknown."""
+    """Handle the erasure of the user. ``regulation`` is gdpr, ccpa or unknown."""
 
     request_id: str
     regulation: str = "unknown"

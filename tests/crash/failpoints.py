@@ -324,7 +324,7 @@ def _shorten_waits() -> None:
     if find_spec("asyncpg"):
         import_module("gateway.journal.postgres.indexing").keep_shelving.__defaults__ = (IDS_A_RUN,)
     checkpoint = import_module("gateway.journal.sqlite.checkpoint")
-    often = checkpoint.Limits(
+    often = checkpoint.CheckpointLimits(
         every_s=0.02, worth_folding_bytes=LOG_BYTES // 2, too_long_bytes=LOG_BYTES, after_failure_s=0.02
     )
     checkpoint.Checkpointer.__init__.__defaults__ = (often,)

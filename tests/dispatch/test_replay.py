@@ -5,7 +5,7 @@ from support.journal_words import claim, finish, ref
 
 from gateway.dispatch.replay import Pace, ReplayRunner, ReplayTargets
 from gateway.journal.engines import open_journal, prepare
-from gateway.journal.replays import DIALECT, Replay, ReplayOrigin, Selection, wrapped
+from gateway.journal.replays import DIALECT, Replay, ReplayOrigin, Selection, wrap
 from gateway.journal.types import Entry, Outcome, hash64, hash128
 from gateway.mparticle.decoding import decode
 from gateway.plan import make_call_id
@@ -143,7 +143,7 @@ async def test_a_replay_resumed_from_anywhere_stores_each_batch_once(journal, de
 def test_a_release_without_replays_cannot_read_redelivered_batches():
     again = ReplayOrigin(replay="r1", of=1, accepted_ms=1, dialect="firehose", facts=("e1",))
     with pytest.raises(KeyError, match=DIALECT):
-        decode(DIALECT, wrapped(again, b"{}"), message="m1", part=0)
+        decode(DIALECT, wrap(again, b"{}"), message="m1", part=0)
 
 
 def test_the_calls_of_a_replay_have_ids_of_their_own():

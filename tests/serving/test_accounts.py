@@ -369,7 +369,7 @@ def test_a_missing_or_odd_sealing_key_is_told_and_the_gateway_does_not_start(gat
     monkeypatch.delenv("GATEWAY_ACCOUNTS__SEALING_KEYS")
     for command in ("check", "serve"):
         status, _, problem = run(gateway, command)
-        assert (status, problem.startswith("gateway: accounts.sealing_keys: give one")) == (1, True)
+        assert (status, problem.startswith("gateway: accounts.sealing_keys: is empty")) == (1, True)
     monkeypatch.setenv("GATEWAY_ACCOUNTS__SEALING_KEYS", '["hush-short"]')
     status, _, problem = run(gateway, "check")
     assert (status, "accounts.sealing_keys.0: must be 32 bytes in base64" in problem) == (1, True)

@@ -106,11 +106,13 @@ def test_a_survey_tells_of_everything_and_no_secret(gateway, vendor, message):
     assert sum(calls for *_, calls in paths) == 2
     assert survey["after_newer"] == [{"connection": "loyalty", "facts": 1}]
     status, said, problems = run(gateway, "--since", "1h")
-    assert (status, "2 facts would be sent again; do it with --yes" in said) == (0, True)
+    assert (status, "2 facts would be redelivered; run it again with --yes to redeliver" in said) == (0, True)
     assert problems == "gateway: loyalty: 1 fact would be sent after newer ones of the same users\n"
     assert "test-secret" not in json.dumps(survey) + said
-    assert run(gateway, "--message", message(2)["id"])[1].endswith("1 fact would be sent again; do it with --yes\n")
-    assert run(gateway, "--connection", "loyalty", "--until", "1h") == (0, "0 facts would be sent again\n", "")
+    assert run(gateway, "--message", message(2)["id"])[1].endswith(
+        "1 fact would be redelivered; run it again with --yes to redeliver\n"
+    )
+    assert run(gateway, "--connection", "loyalty", "--until", "1h") == (0, "0 facts would be redelivered\n", "")
     assert told(gateway, "--until", "1h")["selected"] == []
     assert told(gateway, "--message", message(2)["id"])["selected"] == [
         {"connection": "loyalty", "word": "dead", "reason": "status_400", "facts": 1}
@@ -168,7 +170,7 @@ def test_a_replay_that_is_killed_is_gone_on_with_and_sends_each_once(gateway, ve
     )
     gateway.wait(lambda: len(sent(vendor)) > before)
     interrupted.send_signal(signal.SIGINT)
-    assert f"go on with gateway replay --resume {paused['id']}" in interrupted.communicate(timeout=10)[1]
+    assert f"continue it with gateway replay --resume {paused['id']}" in interrupted.communicate(timeout=10)[1]
     assert told(gateway, "--resume", paused["id"], "--rate", "1000")["state"] == "done"
     gateway.wait(gateway.drained)
     by_user = {user: [id for id in sent(vendor) if int(id.split("-")[1]) % 7 == user] for user in range(7)}
@@ -185,7 +187,7 @@ def test_an_aborted_replay_sends_nothing_more(gateway, vendor, message):
     gateway.wait(lambda: counted(gateway)["in_flight"] == 5)
     assert run(gateway, "--abort", id)[:2] == (
         0,
-        f"replay {id} is aborted; what is not under way is skipped, reason replay_aborted\n",
+        f"replay {id} is aborted; its facts that are not in flight are skipped, reason replay_aborted\n",
     )
     gateway.wait(gateway.drained)
     vendor.faults.clear()

@@ -105,8 +105,11 @@ def test_what_waits_for_a_removed_connection_is_shown_and_dropped_by_command_alo
     (row,) = [row for row in gateway.explain(message(1)["id"]) if row["connection"] == "email"]
     assert (row["state"], row["configured"], row["due"]) == ("waiting", False, None)
     shown = " ".join(run(gateway, "explain", message(1)["id"]).stdout.split())
-    assert ("email is not configured: its work waits until it is" in shown, "goes on from" in shown) == (True, False)
-    assert run(gateway, "drop", "email").stdout == "3 facts would be dropped; do it with --yes\n"
+    assert (
+        "email is not configured: its work waits until you configure it again or run gateway drop" in shown,
+        "goes on from" in shown,
+    ) == (True, False)
+    assert run(gateway, "drop", "email").stdout == "3 facts would be dropped; run it again with --yes to drop them\n"
     assert gateway.facts()["email", "in_flight"] == 3
     assert run(gateway, "drop", "email", "--yes").stdout == "3 facts dropped\n"
     assert gateway.facts()["email", "in_flight"] == 0
@@ -119,7 +122,7 @@ def test_what_waits_for_a_removed_connection_is_shown_and_dropped_by_command_alo
     assert words == [("skipped", "connection_removed")] * 3
     assert "email" not in status(gateway)
     assert run(gateway, "drop", "email").stdout == "0 facts would be dropped\n"
-    unknown = "gateway: no connection named 'nope' is configured; there are: loyalty; no longer configured: email\n"
+    unknown = "gateway: no connection named 'nope' is configured; configured: loyalty; no longer configured: email\n"
     for arguments in (("drop", "nope"), ("drop", "nope", "--yes"), ("replay", "--connection", "nope")):
         said = run(gateway, *arguments)
         assert (said.returncode, said.stdout, said.stderr) == (1, "", unknown)
@@ -192,12 +195,12 @@ def test_how_long_a_pause_lasts_is_told_as_people_say_it(gateway):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("pause", "nobody"), "no connection named 'nobody' is configured; there are: loyalty"),
+        (("pause", "nobody"), "no connection named 'nobody' is configured; configured: loyalty"),
         (("pause", "loyalty/7"), "'loyalty' has no accounts"),
         (("resume", "nobody"), "no connection named 'nobody'"),
-        (("pause", "loyalty", "--for", "2 hours"), "'2 hours' is no span of time from 1s to 365d"),
-        (("pause", "loyalty", "--for", "0s"), "'0s' is no span of time"),
-        (("pause", "loyalty", "--for", "366d"), "'366d' is no span of time"),
+        (("pause", "loyalty", "--for", "2 hours"), "'2 hours' is not a span of time; give 1s to 365d"),
+        (("pause", "loyalty", "--for", "0s"), "'0s' is not a span of time"),
+        (("pause", "loyalty", "--for", "366d"), "'366d' is not a span of time"),
     ],
 )
 def test_a_pause_that_makes_no_sense_is_named(gateway, arguments, problem):

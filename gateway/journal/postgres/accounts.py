@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.journal.postgres.link import Connection
+from gateway.journal.rows import make_sealed
 from gateway.journal.types import SealedSettings
 
 KEEP = """
@@ -72,15 +73,12 @@ async def forget(connection: Connection, before_ms: int) -> None:
 
 
 async def sealed(connection: Connection, name: str | None) -> list[SealedSettings]:
-    """The settings of one account's connection, or of all, of which an older journal has none."""
+    """Return the settings of one account's connection, or of all; an older journal has none."""
     if name is None and await connection.fetchval("SELECT to_regclass('accounts')") is None:
         return []
-    return [
-        SealedSettings(connection=name, print=mark, sealed=kept, told_ms=told, received_ms=received, trouble=trouble)
-        for name, mark, kept, told, received, trouble in await connection.fetch(SEALED, name)
-    ]
+    return [make_sealed(row) for row in await connection.fetch(SEALED, name)]
 
 
 async def due(connection: Connection, name: str, now_ms: int) -> list[tuple[str, bytes | None]]:
-    """The connection itself and those of its accounts, as far as something is due on them."""
+    """Return the connection and its accounts' connections that have a due lane."""
     return [(row["name"], row["print"]) for row in await connection.fetch(DUE, name, now_ms)]

@@ -14,6 +14,6 @@ class Address:
     password: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        """The address without any secret: host, port and database."""
+        """Return the address without secrets: host, port and database."""
         parts = urlsplit(self.url)
         return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.journal.postgres.link import Connection
-from gateway.journal.sqlite.lanes import assembled
+from gateway.journal.rows import make_lanes
 from gateway.journal.types import Lane
 
 
@@ -124,7 +124,7 @@ async def claim(connection: Connection, order: Claim, *, takes_over: bool, held:
     users = [row[0] for row in taken]
     items = await connection.fetch(ITEMS, users, order.connection, order.items)
     memory = await connection.fetch(MEMORY, users, order.connection)
-    return assembled(
+    return make_lanes(
         (order.connection, order.fence),
         taken,
         [row[:-1] for row in items],

@@ -43,5 +43,5 @@ async def note(connection: Connection, points: Sequence[DataPoint], most: int) -
 
 
 async def data_points(connection: Connection) -> list[DataPoint]:
-    """The whole catalog, by kind and name."""
+    """Return the whole catalog, sorted by kind and name."""
     return [DataPoint(*row) for row in await connection.fetch(ALL)]

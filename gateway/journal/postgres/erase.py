@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from gateway.journal.postgres import indexing
 from gateway.journal.postgres.link import Connection
-from gateway.journal.types import Entry, ErasedBatch, Receipt, hash64, hash_ref
+from gateway.journal.rows import make_receipt, make_request_rows
+from gateway.journal.types import Entry, Receipt, hash64, hash_ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +96,7 @@ async def begin(connection: Connection, wishing: Sequence[tuple[int, Entry]], co
     """Wishes have just been stored: what waits in their lanes is not sent any more, and they are remembered."""
     lanes = [(entry.user, seq, entry.scope) for seq, entry in wishing]
     await connection.execute(BEGIN, *map(list, zip(*lanes, strict=True)), connections)
-    rows = [
-        (name, each, entry.wish.before_ms, entry.received_ms)
-        for _, entry in wishing
-        for each in connections
-        if entry.wish is not None and entry.scope in (None, each)
-        for name in entry.wish.names
-    ]
+    rows = make_request_rows(wishing, connections)
     if rows:
         await connection.execute(WISH, *map(list, zip(*rows, strict=True)))
 
@@ -136,7 +131,7 @@ async def remove(connection: Connection, places: Sequence[Place], *, dead: bool)
 
 
 async def finish(connection: Connection, name: str, user: int, seq: int) -> None:
-    """A wish has been fulfilled on a connection: what was remembered of the user there is forgotten."""
+    """Complete an erasure on a connection: forget what was remembered of the user there."""
     await connection.execute(FORGET, name, [user], seq)
 
 
@@ -153,11 +148,4 @@ async def receipt(connection: Connection, seq: int, name: str) -> Receipt | None
     if row is None:
         return None
     touched, removed, memories = row
-    return Receipt(
-        documents=len(removed),
-        memories=memories,
-        touched=tuple(
-            ErasedBatch(message=message, part=part, withheld=withheld, removed=is_removed)
-            for message, part, withheld, is_removed in await connection.fetch(TOUCHED, name, touched)
-        ),
-    )
+    return make_receipt(len(removed), memories, await connection.fetch(TOUCHED, name, touched))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.journal.backlog import Gate
 from gateway.journal.postgres.claim import NOW_MS
 from gateway.journal.postgres.link import Connection
+from gateway.journal.rows import group_gates
 from gateway.journal.shared_limits import MAX_MS, OPERATOR, PAUSED, ClosedGate, SharedLimits, governing
 
 
@@ -100,12 +101,9 @@ async def pause(connection: Connection, name: str, left_ms: int | None) -> bool:
 
 async def closed(connection: Connection) -> dict[str, list[Gate]]:
     """Every gate that is closed, by connection; an older journal tells of none."""
-    gates: dict[str, list[Gate]] = {}
     if await connection.fetchval("SELECT to_regclass('rests')") is None:
-        return gates
-    for name, scope, until_ms, reason in await connection.fetch(CLOSED):
-        gates.setdefault(name, []).append(Gate(scope=scope, until_ms=until_ms, reason=reason))
-    return gates
+        return {}
+    return group_gates(await connection.fetch(CLOSED))
 
 
 async def leave(connection: Connection, owner: str) -> None:

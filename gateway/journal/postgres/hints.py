@@ -48,7 +48,7 @@ class HintChannel:
 
     @contextmanager
     def watching(self) -> Iterator[asyncio.Event]:
-        """An event that is set by the next hint."""
+        """Return an event that the next hint sets."""
         watcher = asyncio.Event()
         self._watchers.add(watcher)
         try:

@@ -37,7 +37,7 @@ GONE = """
 
 
 async def seqs(connection: Connection, wanted: Sequence[bytes]) -> list[int]:
-    """The batches that one of these ids belongs to, in their order."""
+    """Return the batches that have one of these ids, in order."""
     found: set[int] = set()
     for ref in wanted:
         for first, hashes, offsets in await connection.fetch(BOTH, ref, ref[0]):
@@ -86,7 +86,7 @@ async def forget(connection: Connection, upto: int) -> None:
 
 
 async def _a_run(connection: Connection, size: int) -> ShelfRun | None:
-    """The oldest rows that wait to be put on shelves; None while there are fewer ids in them than ``size``."""
+    """Return the oldest rows that wait for the shelves; None while they hold fewer ids than ``size``."""
     rows: list[int] = []
     hashes = bytearray()
     of = array("q")

@@ -108,7 +108,7 @@ class PostgresJournal:
 
     @classmethod
     async def open(cls, address: Address, *, lease_s: float = LEASE_S) -> PostgresJournal:
-        """The journal, whether the server can be reached now or not."""
+        """Open the journal, even while the server cannot be reached."""
         made = cls(address, lease_s=lease_s)
         await made._learn()
         return made
@@ -217,11 +217,11 @@ class PostgresJournal:
         return await self._aside.run(lookup.find, wanted, limit)
 
     async def sealed(self, connection: str) -> SealedSettings | None:
-        """The settings kept for an account's connection; see the port."""
+        """Return the stored settings of an account's connection; see the port."""
         return next(iter(await self._reading.run(accounts.sealed, connection)), None)
 
     async def all_sealed(self) -> list[SealedSettings]:
-        """The settings of every account; see the port."""
+        """Return the stored settings of every account; see the port."""
         return await self._aside.run(accounts.sealed, None)
 
     async def note_trouble(self, connection: str, print: bytes, trouble: str) -> None:
@@ -237,7 +237,7 @@ class PostgresJournal:
         return await self._reading.run(accounts.due, connection, now_ms)
 
     async def counts(self) -> list[Count]:
-        """Counts of facts; see the port."""
+        """Return the counts of facts; see the port."""
         return await self._aside.run(lookup.counts)
 
     async def note(self, points: Sequence[DataPoint]) -> None:
@@ -246,7 +246,7 @@ class PostgresJournal:
             await self._aside.run(data_points.note, points, types.MAX_DATA_POINTS)
 
     async def data_points(self) -> list[DataPoint]:
-        """The catalog of data points; see the port."""
+        """Return the catalog of data points; see the port."""
         return await self._aside.run(data_points.data_points)
 
     async def pick(

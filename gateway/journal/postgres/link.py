@@ -46,7 +46,7 @@ def described(error: BaseException) -> str:
 
 
 async def connect(address: Address) -> Connection:
-    """A connection on which what is committed is durable. Raises what asyncpg raises."""
+    """Open a connection whose commits are durable. Raises asyncpg's exceptions."""
     connection = await asyncpg.connect(
         address.url,
         password=address.password,

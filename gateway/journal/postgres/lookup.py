@@ -8,15 +8,13 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.backlog import Backlog, Gate, Waiting, assembled, rest_of
+from gateway.journal.backlog import Backlog, Gate, make_backlog
 from gateway.journal.postgres import accounts, erase, gates
 from gateway.journal.postgres.indexing import seqs
 from gateway.journal.postgres.link import Connection
 from gateway.journal.postgres.settle import SHARED
-from gateway.journal.replays import Replayed, unwrapped
-from gateway.journal.types import Count, DeliveryStatus, FoundBatch, Outcome
-
-OUTCOMES = msgspec.json.Decoder(tuple[Outcome, ...])
+from gateway.journal.rows import group_waiting, make_finished_status, make_found, make_waiting_status
+from gateway.journal.types import Count, DeliveryStatus, FoundBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,24 +144,14 @@ async def next_due_ms(connection: Connection, connections: Sequence[str]) -> int
 
 async def backlog(connection: Connection) -> list[Backlog]:
     """Return what waits or is closed, by connection."""
-    waiting: dict[str, list[Waiting]] = {}
-    for name, reason, claimed, lanes, due_ms, attempts, since_ms in await connection.fetch(LANES):
-        one = Waiting(
-            reason=reason,
-            claimed=claimed,
-            lanes=lanes,
-            due_ms=due_ms,
-            attempts=attempts,
-            failing_since_ms=since_ms or 0,
-        )
-        waiting.setdefault(name, []).append(one)
+    waiting = group_waiting(await connection.fetch(LANES))
     oldest = {name: (batches, at_ms) for name, batches, at_ms in await connection.fetch(OLDEST)}
     trouble = {one.connection: one.trouble for one in await accounts.sealed(connection, None)}
-    return assembled(oldest, waiting, await gates.closed(connection), trouble)
+    return make_backlog(oldest, waiting, await gates.closed(connection), trouble)
 
 
 async def counts(connection: Connection) -> list[Count]:
-    """Counts of facts by connection, word and reason."""
+    """Return the counts of facts by connection, state and reason."""
     return [Count(connection=c, state=w, reason=r, facts=n) for c, w, r, n in await connection.fetch(COUNTS)]
 
 
@@ -175,53 +163,24 @@ async def is_dealt_with(connection: Connection, name: str, ref: bytes, before_se
 
 
 async def find(connection: Connection, wanted: Sequence[bytes], limit: int) -> list[FoundBatch]:
-    """The newest batches that one of these ids was found in, oldest first."""
+    """Return the newest batches that have one of these ids, oldest first."""
     known = (await seqs(connection, wanted))[-limit:]
     closed = await gates.closed(connection)
     return [await _found(connection, row, closed) for row in await connection.fetch(FOUND, known)]
 
 
 async def _found(connection: Connection, row: Sequence[Any], closed: Mapping[str, Sequence[Gate]]) -> FoundBatch:
-    seq, user, message, part, received_ms, dialect, body, replay, at_ms = row
-    dialect, body, _ = unwrapped(dialect, body)
-    return FoundBatch(
-        seq=seq,
-        message=message,
-        part=part,
-        dialect=dialect,
-        received_ms=received_ms,
-        body=body,
-        sightings=(*await _finished(connection, user, seq), *await _waiting(connection, user, seq, closed)),
-        replayed=None if replay is None else Replayed(replay=replay, at_ms=at_ms),
-    )
+    seq, user = row[:2]
+    return make_found(row, (*await _finished(connection, user, seq), *await _waiting(connection, user, seq, closed)))
 
 
 async def _finished(connection: Connection, user: int, seq: int) -> list[DeliveryStatus]:
-    return [
-        DeliveryStatus(
-            connection=name,
-            at_ms=at_ms,
-            outcomes=OUTCOMES.decode(outcomes),
-            receipt=await erase.receipt(connection, seq, name),
-        )
-        for name, at_ms, outcomes in await connection.fetch(FINISHED, user, seq)
-    ]
+    rows = await connection.fetch(FINISHED, user, seq)
+    return [make_finished_status(row, await erase.receipt(connection, seq, row[0])) for row in rows]
 
 
 async def _waiting(
     connection: Connection, user: int, seq: int, closed: Mapping[str, Sequence[Gate]]
 ) -> list[DeliveryStatus]:
-    return [
-        DeliveryStatus(
-            connection=name,
-            progress=msgspec.json.decode(progress) if progress else {},
-            due_ms=due_ms,
-            attempts=attempts,
-            reason=reason,
-            claimed=claimed,
-            rest=rest_of(name, closed),
-            trouble=trouble,
-            receipt=await erase.receipt(connection, seq, name),
-        )
-        for name, progress, due_ms, attempts, reason, claimed, trouble in await connection.fetch(WAITING, user, seq)
-    ]
+    rows = await connection.fetch(WAITING, user, seq)
+    return [make_waiting_status(row, closed, await erase.receipt(connection, seq, row[0])) for row in rows]

@@ -10,19 +10,17 @@ import msgspec
 from gateway.journal.postgres import indexing
 from gateway.journal.postgres.link import Connection
 from gateway.journal.replays import (
-    ABORTED,
     Chosen,
     PickedFacts,
     Replay,
     ReplayOrigin,
     Selection,
-    all_chosen,
-    all_picked,
-    cut,
+    choose_all,
+    find_cut,
+    make_picked,
 )
-from gateway.journal.types import Entry, Outcome, hash_ref
-
-OUTCOMES = msgspec.json.Decoder(tuple[Outcome, ...])
+from gateway.journal.rows import make_replay, read_later, read_outcomes, why_withdrawn
+from gateway.journal.types import Entry, hash_ref
 
 BEGIN = """
     INSERT INTO replays (id, created_ms, selection, rate, upto, state)
@@ -133,26 +131,13 @@ async def forget(connection: Connection, before_ms: int) -> None:
 
 async def replays(connection: Connection) -> list[Replay]:
     """Every replay that is known."""
-    return [
-        Replay(
-            id=id,
-            created_ms=created_ms,
-            selection=msgspec.json.decode(selection, type=Selection),
-            rate=rate,
-            upto=upto,
-            cursor=cursor,
-            state=state,
-            facts=facts,
-            waiting=waiting,
-        )
-        for id, created_ms, selection, rate, upto, cursor, state, facts, waiting in await connection.fetch(ALL)
-    ]
+    return [make_replay(row) for row in await connection.fetch(ALL)]
 
 
 async def withdrawn(connection: Connection, user: int, again: ReplayOrigin) -> str:
     """Why what was stored again is not to be sent any more."""
     is_aborted, is_erased = await connection.fetchrow(WITHDRAWN, again.replay, user, again.of)
-    return ABORTED if is_aborted else "erased" if is_erased else ""
+    return why_withdrawn(is_aborted=is_aborted, is_erased=is_erased)
 
 
 async def pick(
@@ -168,17 +153,17 @@ async def pick(
     found = await _chosen(connection, selection, places)
     seqs = {seq for seq, _ in found}
     wanted = [at for at in places if at[1] in seqs]
-    last = cut(await _at(connection, SIZES, wanted))
+    last = find_cut(await _at(connection, SIZES, wanted))
     if last is not None:
         reached, wanted = last, [at for at in wanted if at[1] <= last]
-    picked = all_picked(found, await _at(connection, DOCUMENTS, wanted))
+    picked = make_picked(found, await _at(connection, DOCUMENTS, wanted))
     return [await _surveyed(connection, one) for one in picked] if surveys else picked, reached
 
 
 async def _window(
     connection: Connection, selection: Selection, salt: bytes, place: tuple[int, int, int]
 ) -> list[Place]:
-    """The batches to look at, in order."""
+    """Return the batches to examine, in order."""
     after, upto, limit = place
     if selection.message is None:
         return [tuple(row) for row in await connection.fetch(WINDOW, *place)]
@@ -190,12 +175,8 @@ async def _window(
 async def _chosen(connection: Connection, selection: Selection, places: Sequence[Place]) -> Chosen:
     given = (selection.connection, selection.message, selection.since_ms, selection.until_ms)
     finished, later = await _at(connection, FINISHED, places, *given), await _at(connection, LATER, places)
-    return all_chosen(selection, map(_read, finished), map(_read, later))
-
-
-def _read(row: Sequence[Any]) -> tuple[int, str, Any]:
-    seq, name, outcomes = row
-    return seq, name, OUTCOMES.decode(outcomes) if outcomes else None
+    said = [(seq, name, read_outcomes(outcomes)) for seq, name, outcomes in finished]
+    return choose_all(selection, said, map(read_later, later))
 
 
 async def _surveyed(connection: Connection, one: PickedFacts) -> PickedFacts:

@@ -224,7 +224,7 @@ async def migrate(connection: Connection) -> None:
 
 
 async def version(connection: Connection) -> int:
-    """The version of a database's schema, 0 where there is none. Raises JournalUnusable where it is not for us."""
+    """Return the version of the schema, 0 if there is none. Raises JournalUnusable if this gateway cannot use it."""
     server = int(await connection.fetchval("SHOW server_version_num"))
     if server < OLDEST_SERVER:
         raise JournalUnusable(f"PostgreSQL {server // 10_000} is too old; {OLDEST_SERVER // 10_000} or newer is needed")

@@ -6,7 +6,6 @@ recorded already is recorded, and counted, once.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ import msgspec
 
 from gateway.journal.postgres import erase
 from gateway.journal.postgres.link import Connection
+from gateway.journal.rows import count_dead, count_outcomes
 from gateway.journal.types import Finished, Settlement
 
 SHARED = 0  # the user under which a connection's shared memory is kept
@@ -119,7 +119,7 @@ async def _record(connection: Connection, settles: Sequence[Settle], shard: int)
     await _execute(connection, ERASED, {_key(one): None for one, finished in done.values() if finished.erased})
     released = {_key(one): one.settlement for one in settles if one.settlement.release}
     await _execute(connection, RELEASE, ((*key, *_release_row(of)) for key, of in released.items()))
-    counted = _counted((one.settlement.connection, finished) for one, finished in news)
+    counted = count_outcomes(((one.settlement.connection, finished) for one, finished in news), _text)
     if counted:
         await connection.execute(COUNT, shard, *map(list, zip(*counted, strict=True)))
 
@@ -150,8 +150,7 @@ def _key(one: Settle) -> tuple[int, str]:
 
 
 def _done_row(one: Settle, finished: Finished) -> tuple[Any, ...]:
-    dead = sum(outcome.state == "dead" for outcome in finished.outcomes)
-    return *_key(one), finished.seq, one.now_ms, dead, _json(finished.outcomes)
+    return *_key(one), finished.seq, one.now_ms, count_dead(finished), _json(finished.outcomes)
 
 
 def _release_row(of: Settlement) -> tuple[Any, ...]:
@@ -160,13 +159,3 @@ def _release_row(of: Settlement) -> tuple[Any, ...]:
 
 def _text(value: str) -> str:
     return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
-def _counted(news: Iterable[tuple[str, Finished]]) -> list[tuple[str, str, str, int]]:
-    """Facts by connection, word and reason. Facts that a rewrite added or took away change what was received."""
-    counts: Counter[tuple[str, str, str]] = Counter()
-    for connection, finished in news:
-        counts[connection, "received", ""] += len(finished.outcomes) - finished.facts
-        for outcome in finished.outcomes:
-            counts[connection, outcome.state, _text(outcome.reason)] += 1
-    return [(*key, facts) for key, facts in counts.items() if facts]

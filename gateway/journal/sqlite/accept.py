@@ -130,7 +130,7 @@ def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[A
 
 
 def _spread(operations: Sequence[Any]) -> dict[tuple[str, ...], list[Entry]]:
-    """The batches to store, by the connections that they are for."""
+    """Return the batches to store, by the connections they are for."""
     spread: dict[tuple[str, ...], list[Entry]] = {}
     for operation in operations:
         if isinstance(operation, Accept):
@@ -165,7 +165,7 @@ def _unknown(database: sqlite3.Connection, entries: Sequence[Entry]) -> list[Ent
 
 
 def _rows(entries: Sequence[Entry], connections: tuple[str, ...]) -> list[tuple[Any, ...]]:
-    """The rows of the intake for batches that are all new."""
+    """Return the intake's rows for batches that are all new."""
     if not entries:
         return []
     scopes = {entry.scope for entry in entries}

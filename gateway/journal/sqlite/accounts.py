@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.journal.rows import make_sealed
 from gateway.journal.types import SealedSettings
 
 
@@ -83,17 +84,14 @@ def forget(database: sqlite3.Connection, before_ms: int) -> None:
 
 
 def sealed(database: sqlite3.Connection, connection: str | None) -> list[SealedSettings]:
-    """The settings of one account's connection, or of all."""
+    """Return the settings of one account's connection, or of all."""
     where = "" if connection is None else "WHERE connection = ?"
     query = f"SELECT {COLUMNS} FROM accounts {where} ORDER BY connection"  # noqa: S608
     rows = database.execute(query, () if connection is None else (connection,))
-    return [
-        SealedSettings(connection=name, print=mark, sealed=kept, told_ms=told, received_ms=received, trouble=trouble)
-        for name, mark, kept, told, received, trouble in rows.fetchall()
-    ]
+    return [make_sealed(row) for row in rows.fetchall()]
 
 
 def due(database: sqlite3.Connection, connection: str, now_ms: int) -> list[tuple[str, bytes | None]]:
-    """The connection itself and those of its accounts, as far as something is due on them."""
+    """Return the connection and its accounts' connections that have a due lane."""
     given = {"own": connection, "end": f"{connection}0", "now_ms": now_ms}  # 0 comes after /
     return [(name, mark) for name, mark in database.execute(DUE, given).fetchall()]

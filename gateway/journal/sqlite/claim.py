@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.sqlite.lanes import assembled
+from gateway.journal.rows import make_lanes
 from gateway.journal.sqlite.settle import plain_key
 from gateway.journal.types import Lane
 
@@ -80,7 +80,7 @@ def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[A
 
 
 def read(database: sqlite3.Connection, connection: str, fence: int, most: int) -> list[Lane]:
-    """The lanes that have been claimed under a fence, longest due first, each with so many items at most.
+    """Return the lanes claimed under a fence, longest due first, each with at most ``most`` items.
 
     In most there is one batch, of which nothing has become yet: that alone is read, and its lane not even looked at.
     """
@@ -92,7 +92,7 @@ def read(database: sqlite3.Connection, connection: str, fence: int, most: int) -
     given["users"] = _json([user for user, *_ in taken])
     memory = [(user, plain_key(key), value) for user, key, value in database.execute(MEMORY, given).fetchall()]
     wishes = bool(database.execute(WISHES).fetchone()[0])
-    return assembled((connection, fence), [row[:-1] for row in taken], items, memory, wishes=wishes)
+    return make_lanes((connection, fence), [row[:-1] for row in taken], items, memory, wishes=wishes)
 
 
 def _json(values: Sequence[int]) -> str:

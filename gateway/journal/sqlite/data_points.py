@@ -50,5 +50,5 @@ def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[A
 
 
 def all_points(database: sqlite3.Connection) -> list[DataPoint]:
-    """The whole catalog, by kind and name."""
+    """Return the whole catalog, sorted by kind and name."""
     return [DataPoint(*row) for row in database.execute(ALL).fetchall()]

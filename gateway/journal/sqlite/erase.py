@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.types import Entry, ErasedBatch, Receipt
+from gateway.journal.rows import make_receipt, make_request_rows
+from gateway.journal.types import Entry, Receipt
 
 NUMBERS = msgspec.json.Decoder(list[int])
 
@@ -108,13 +109,7 @@ def begin(database: sqlite3.Connection, wishing: Sequence[tuple[int, Entry]], co
     """Wishes have just been stored: what waits in their lanes is not sent any more, and they are remembered."""
     given = {"seqs": _json([seq for seq, _ in wishing]), "connections": _json(connections)}
     database.execute(BEGIN, given)
-    rows = [
-        (name, connection, entry.wish.before_ms, entry.received_ms)
-        for _, entry in wishing
-        for connection in connections
-        if entry.wish is not None and entry.scope in (None, connection)
-        for name in entry.wish.names
-    ]
+    rows = make_request_rows(wishing, connections)
     database.executemany(WISH, rows)
 
 
@@ -153,7 +148,7 @@ def remove(database: sqlite3.Connection, seqs: Iterable[int], *, dead: bool) -> 
 
 
 def finish(database: sqlite3.Connection, connection: str, user: int, seq: int) -> None:
-    """A wish has been fulfilled on a connection: what was remembered of the user there is forgotten."""
+    """Complete an erasure on a connection: forget what was remembered of the user there."""
     given = {"connection": connection, "user": user, "seq": seq}
     forgotten = database.execute(FORGET, given).rowcount
     database.execute(COUNT, (forgotten, seq, connection))
@@ -181,14 +176,7 @@ def receipt(database: sqlite3.Connection, seq: int, connection: str) -> Receipt 
         return None
     touched, removed, memories = row
     given = {"touched": touched, "connection": connection}
-    return Receipt(
-        documents=len(NUMBERS.decode(removed)),
-        memories=memories,
-        touched=tuple(
-            ErasedBatch(message=message, part=part, withheld=bool(withheld), removed=bool(is_removed))
-            for message, part, withheld, is_removed in database.execute(TOUCHED, given).fetchall()
-        ),
-    )
+    return make_receipt(len(NUMBERS.decode(removed)), memories, database.execute(TOUCHED, given).fetchall())
 
 
 def _json(values: Sequence[Any]) -> str:

@@ -21,12 +21,12 @@ PATIENCE_S = 2.0  # for whoever else has the file open; the gateway's own proces
 
 
 def path_of(url: str) -> Path:
-    """The file that a ``sqlite:///`` URL names."""
+    """Return the file that a ``sqlite:///`` URL names."""
     return Path(url.removeprefix("sqlite:///"))
 
 
 def connect(path: Path, *, patience_s: float = PATIENCE_S, makes: bool = False) -> sqlite3.Connection:
-    """A connection as every part of the gateway uses it, waiting so long for others; one of them ``makes`` the file.
+    """Return a connection that waits ``patience_s`` for locks; with ``makes`` it creates the file.
 
     Raises JournalUnavailable.
     """
@@ -47,7 +47,7 @@ def connect(path: Path, *, patience_s: float = PATIENCE_S, makes: bool = False) 
 
 
 def _make(path: Path) -> None:
-    """The file, if there is none yet, for its owner alone; the log beside it will be as it is."""
+    """Create the file with mode 0600 if it is missing; SQLite gives the log the same mode."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:

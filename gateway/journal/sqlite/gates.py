@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway.journal.backlog import Gate
+from gateway.journal.rows import group_gates
 from gateway.journal.shared_limits import MAX_MS, OPERATOR, PAUSED, ClosedGate, SharedLimits, governing
 
 
@@ -109,14 +110,11 @@ def apply_remote(database: sqlite3.Connection, connection: str, owner: str, now_
 
 def closed(database: sqlite3.Connection, now_ms: int) -> dict[str, list[Gate]]:
     """Every gate that is closed, by connection."""
-    gates: dict[str, list[Gate]] = {}
-    for connection, scope, until_ms, reason in database.execute(CLOSED, _now(now_ms)):
-        gates.setdefault(connection, []).append(Gate(scope=scope, until_ms=until_ms, reason=reason))
-    return gates
+    return group_gates(database.execute(CLOSED, _now(now_ms)))
 
 
 def succeed(database: sqlite3.Connection) -> None:
-    """A new dispatcher finds out by itself which connections have to rest."""
+    """Forget the connections that a former dispatcher closed: a new one finds out by itself."""
     database.execute(SUCCEED, (OPERATOR,))
 
 

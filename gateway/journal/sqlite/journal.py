@@ -193,11 +193,11 @@ class SqliteJournal:
         return self._read(lookup.find, wanted, limit)
 
     async def sealed(self, connection: str) -> SealedSettings | None:
-        """The settings kept for an account's connection; see the port."""
+        """Return the stored settings of an account's connection; see the port."""
         return next(iter(self._read(accounts.sealed, connection)), None)
 
     async def all_sealed(self) -> list[SealedSettings]:
-        """The settings of every account; see the port."""
+        """Return the stored settings of every account; see the port."""
         return self._read(accounts.sealed, None)
 
     async def note_trouble(self, connection: str, print: bytes, trouble: str) -> None:
@@ -215,7 +215,7 @@ class SqliteJournal:
         return self._read(accounts.due, connection, now_ms)
 
     async def counts(self) -> list[Count]:
-        """Counts of facts; see the port."""
+        """Return the counts of facts; see the port."""
         return self._read(lookup.counts)
 
     async def note(self, points: Sequence[DataPoint]) -> None:
@@ -223,7 +223,7 @@ class SqliteJournal:
         await self._do(data_points.NoteDataPoints(tuple(points), types.MAX_DATA_POINTS))
 
     async def data_points(self) -> list[DataPoint]:
-        """The catalog of data points; see the port."""
+        """Return the catalog of data points; see the port."""
         return self._read(data_points.all_points)
 
     async def pick(
@@ -359,7 +359,7 @@ class SqliteJournal:
             return self._read_on(database, look, *arguments)
 
     def _still_there(self) -> None:
-        """Writing to a file that has been taken away succeeds, and is lost. Raises JournalUnavailable."""
+        """Check that the file is still there, as writes to a removed file are lost. Raises JournalUnavailable."""
         try:
             found = self._path.stat()
         except OSError as error:

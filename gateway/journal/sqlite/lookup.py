@@ -12,18 +12,17 @@ from typing import Any
 import msgspec
 
 from gateway.clock import now_ms as the_time
-from gateway.journal.backlog import Backlog, Gate, Waiting, assembled, rest_of
-from gateway.journal.replays import Replayed, unwrapped
+from gateway.journal.backlog import Backlog, Gate, make_backlog
+from gateway.journal.rows import group_waiting, make_finished_status, make_found, make_waiting_status
 from gateway.journal.sqlite import accounts, arrivals, erase, gates, refs, replay
 from gateway.journal.sqlite.settle import SHARED, plain_key
-from gateway.journal.types import Count, DeliveryStatus, FoundBatch, Outcome
+from gateway.journal.types import Count, DeliveryStatus, FoundBatch
 
 FOUND = """
     SELECT b.seq, b.user, b.message, b.part, b.received_ms, b.dialect, b.body, r.replay, p.created_ms FROM batches b
     LEFT JOIN replayed r ON r.seq = b.seq LEFT JOIN replays p ON p.id = r.replay
     WHERE b.seq IN (SELECT value FROM json_each(?)) ORDER BY b.seq
 """
-OUTCOMES = msgspec.json.Decoder(tuple[Outcome, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,24 +203,10 @@ def lane_is_empty(database: sqlite3.Connection, connection: str, user: int, befo
 
 def backlog(database: sqlite3.Connection, now_ms: int) -> list[Backlog]:
     """Return what waits or is closed, by connection."""
-    waiting: dict[str, list[Waiting]] = {}
-    for connection, *row in database.execute(WAITING):
-        waiting.setdefault(connection, []).append(_waiting_lanes(row))
+    waiting = group_waiting(database.execute(WAITING))
     oldest = {connection: (batches, at_ms) for connection, batches, at_ms in database.execute(OLDEST)}
     trouble = dict(database.execute(TROUBLE).fetchall())
-    return assembled(oldest, waiting, gates.closed(database, now_ms), trouble)
-
-
-def _waiting_lanes(row: Sequence[Any]) -> Waiting:
-    reason, claimed, lanes, due_ms, attempts, failing_since_ms = row
-    return Waiting(
-        reason=reason,
-        claimed=bool(claimed),
-        lanes=lanes,
-        due_ms=due_ms,
-        attempts=attempts,
-        failing_since_ms=failing_since_ms or 0,
-    )
+    return make_backlog(oldest, waiting, gates.closed(database, now_ms), trouble)
 
 
 def free_bytes(database: sqlite3.Connection) -> int:
@@ -231,13 +216,13 @@ def free_bytes(database: sqlite3.Connection) -> int:
 
 
 def counts(database: sqlite3.Connection) -> list[Count]:
-    """Counts of facts by connection, word and reason."""
+    """Return the counts of facts by connection, state and reason."""
     rows = database.execute("SELECT connection, word, reason, facts FROM counts ORDER BY connection, word, reason")
     return [Count(connection=c, state=w, reason=r, facts=n) for c, w, r, n in rows.fetchall()]
 
 
 def find(database: sqlite3.Connection, wanted: Sequence[bytes], limit: int) -> list[FoundBatch]:
-    """The newest batches that one of these ids was found in, oldest first."""
+    """Return the newest batches that have one of these ids, oldest first."""
     known = refs.seqs(database, wanted)[-limit:]
     rows = database.execute(FOUND, (msgspec.json.encode(known).decode(),)).fetchall()
     closed = gates.closed(database, the_time())
@@ -245,26 +230,13 @@ def find(database: sqlite3.Connection, wanted: Sequence[bytes], limit: int) -> l
 
 
 def _found(database: sqlite3.Connection, row: Sequence[Any], closed: Mapping[str, Sequence[Gate]]) -> FoundBatch:
-    seq, user, message, part, received_ms, dialect, body, replay, at_ms = row
-    dialect, body, _ = unwrapped(dialect, body)
-    return FoundBatch(
-        seq=seq,
-        message=message,
-        part=part,
-        dialect=dialect,
-        received_ms=received_ms,
-        body=body,
-        sightings=(*_finished(database, seq), *_waiting(database, seq, user, closed)),
-        replayed=None if replay is None else Replayed(replay=replay, at_ms=at_ms),
-    )
+    seq, user = row[:2]
+    return make_found(row, (*_finished(database, seq), *_waiting(database, seq, user, closed)))
 
 
 def _finished(database: sqlite3.Connection, seq: int) -> list[DeliveryStatus]:
     rows = database.execute("SELECT connection, at_ms, outcomes FROM ledger WHERE seq = ? ORDER BY connection", (seq,))
-    return [
-        DeliveryStatus(connection=c, at_ms=at, outcomes=OUTCOMES.decode(o), receipt=erase.receipt(database, seq, c))
-        for c, at, o in rows.fetchall()
-    ]
+    return [make_finished_status(row, erase.receipt(database, seq, row[0])) for row in rows.fetchall()]
 
 
 def _waiting(
@@ -287,17 +259,4 @@ def _waiting(
         """,
         {"user": user, "seq": seq},
     )
-    return [
-        DeliveryStatus(
-            connection=connection,
-            progress=msgspec.json.decode(progress) if progress else {},
-            due_ms=due_ms,
-            attempts=attempts,
-            reason=reason,
-            claimed=bool(claimed),
-            rest=rest_of(connection, closed),
-            trouble=trouble,
-            receipt=erase.receipt(database, seq, connection),
-        )
-        for connection, progress, due_ms, attempts, reason, claimed, trouble in rows.fetchall()
-    ]
+    return [make_waiting_status(row, closed, erase.receipt(database, seq, row[0])) for row in rows.fetchall()]

@@ -48,7 +48,7 @@ def add(database: sqlite3.Connection, ids: Ids) -> None:
 
 
 def seqs(database: sqlite3.Connection, wanted: Sequence[bytes]) -> list[int]:
-    """The batches that one of these ids belongs to, in their order."""
+    """Return the batches that have one of these ids, in order."""
     found: set[int] = set()
     for ref in wanted:
         given = {"shelf": ref[0] << RUN_BITS, "mask": MASK, "wanted": ref}
@@ -59,7 +59,7 @@ def seqs(database: sqlite3.Connection, wanted: Sequence[bytes]) -> list[int]:
 
 
 def a_run(database: sqlite3.Connection, size: int) -> ShelfRun | None:
-    """The oldest rows that wait to be put on shelves; None while there are fewer ids in them than ``size``."""
+    """Return the oldest rows that wait for the shelves; None while they hold fewer ids than ``size``."""
     rows: list[int] = []
     hashes = bytearray()
     seqs = array("q")

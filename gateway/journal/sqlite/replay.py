@@ -10,20 +10,18 @@ from typing import Any
 import msgspec
 
 from gateway.journal.replays import (
-    ABORTED,
     Chosen,
     PickedFacts,
     Replay,
     ReplayOrigin,
     Selection,
-    all_chosen,
-    all_picked,
-    cut,
+    choose_all,
+    find_cut,
+    make_picked,
 )
+from gateway.journal.rows import make_replay, read_later, read_outcomes, why_withdrawn
 from gateway.journal.sqlite import refs
-from gateway.journal.types import Entry, Outcome, hash_ref
-
-OUTCOMES = msgspec.json.Decoder(tuple[Outcome, ...])
+from gateway.journal.types import Entry, hash_ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,26 +138,13 @@ def forget(database: sqlite3.Connection, seqs: Sequence[int], before_ms: int) ->
 
 def replays(database: sqlite3.Connection) -> list[Replay]:
     """Every replay that is known."""
-    return [
-        Replay(
-            id=id,
-            created_ms=created_ms,
-            selection=msgspec.json.decode(selection, type=Selection),
-            rate=rate,
-            upto=upto,
-            cursor=cursor,
-            state=state,
-            facts=facts,
-            waiting=waiting,
-        )
-        for id, created_ms, selection, rate, upto, cursor, state, facts, waiting in database.execute(ALL).fetchall()
-    ]
+    return [make_replay(row) for row in database.execute(ALL).fetchall()]
 
 
 def withdrawn(database: sqlite3.Connection, again: ReplayOrigin) -> str:
     """Why what was stored again is not to be sent any more."""
     is_aborted, is_erased = database.execute(WITHDRAWN, (again.replay, again.of)).fetchone()
-    return ABORTED if is_aborted else "erased" if is_erased else ""
+    return why_withdrawn(is_aborted=is_aborted, is_erased=is_erased)
 
 
 def pick(
@@ -175,10 +160,10 @@ def pick(
     reached = seqs[-1] if len(seqs) == place[2] else None
     found = _chosen(database, selection, seqs)
     wanted = sorted({seq for seq, _ in found})
-    last = cut(database.execute(SIZES, (_json(wanted),)))
+    last = find_cut(database.execute(SIZES, (_json(wanted),)))
     if last is not None:
         reached, wanted = last, [seq for seq in wanted if seq <= last]
-    picked = all_picked(found, database.execute(DOCUMENTS, (_json(wanted),)).fetchall())
+    picked = make_picked(found, database.execute(DOCUMENTS, (_json(wanted),)).fetchall())
     if surveys:
         database.execute(NEWEST)
         database.execute(NEWEST_BY)
@@ -187,7 +172,7 @@ def pick(
 
 
 def _window(database: sqlite3.Connection, selection: Selection, salt: bytes, place: tuple[int, int, int]) -> list[int]:
-    """The batches to look at, in order."""
+    """Return the batches to examine, in order."""
     after, upto, limit = place
     if selection.message is None:
         return [seq for (seq,) in database.execute(WINDOW, place)]
@@ -200,12 +185,8 @@ def _chosen(database: sqlite3.Connection, selection: Selection, seqs: Sequence[i
     given = {"seqs": _json(seqs), **{name: getattr(selection, name) for name in names}}
     finished = database.execute(FINISHED, given).fetchall()
     later = database.execute(LATER, (_json(seqs),)).fetchall()
-    return all_chosen(selection, map(_read, finished), map(_read, later))
-
-
-def _read(row: tuple[int, str, Any]) -> tuple[int, str, Any]:
-    seq, connection, outcomes = row
-    return seq, connection, OUTCOMES.decode(outcomes) if outcomes else None
+    said = [(seq, name, read_outcomes(outcomes)) for seq, name, outcomes in finished]
+    return choose_all(selection, said, map(read_later, later))
 
 
 def _surveyed(database: sqlite3.Connection, one: PickedFacts) -> PickedFacts:

@@ -271,7 +271,7 @@ def refuse_foreign(database: sqlite3.Connection) -> None:
 
 
 def version(database: sqlite3.Connection) -> int:
-    """The version of a database's schema, 0 where it has none yet. Raises JournalUnusable where it is a newer one."""
+    """Return the version of the schema, 0 if there is none yet. Raises JournalUnusable if it is newer than ours."""
     found: int = database.execute("PRAGMA user_version").fetchone()[0]
     if found > len(MIGRATIONS):
         known = len(MIGRATIONS)
@@ -282,7 +282,7 @@ def version(database: sqlite3.Connection) -> int:
 
 
 def _statements(script: str) -> list[str]:
-    """The statements of a script, without its comments."""
+    """Return the statements of a script, without comments."""
     bare = "\n".join(line.partition("--")[0] for line in script.splitlines())
     statements, begun = [], ""
     for piece in bare.split(";"):

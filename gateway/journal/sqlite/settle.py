@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.journal.rows import count_dead, count_outcomes
 from gateway.journal.sqlite import arrivals, erase
 from gateway.journal.types import Finished, Settlement
 
@@ -100,7 +100,7 @@ def _record(database: sqlite3.Connection, settles: Sequence[Settle]) -> None:
     _execute(database, LET_GO, (_key(settle) for settle in released))
     _execute(database, GONE, (_key(settle) for settle in released))
     _execute(database, RELEASE, (_release_row(settle) for settle in released))
-    _execute(database, COUNT, _counted(settles))
+    _execute(database, COUNT, count_outcomes((settle.settlement.connection, finished) for settle, finished in done))
 
 
 def _record_done(
@@ -138,9 +138,8 @@ def _key(settle: Settle) -> tuple[int, str]:
     return settle.settlement.user, settle.settlement.connection
 
 
-def _ledger_row(settle: Settle, finished: Any) -> tuple[Any, ...]:
-    dead = sum(outcome.state == "dead" for outcome in finished.outcomes)
-    return finished.seq, settle.settlement.connection, settle.now_ms, dead, finished.outcomes
+def _ledger_row(settle: Settle, finished: Finished) -> tuple[Any, ...]:
+    return finished.seq, settle.settlement.connection, settle.now_ms, count_dead(finished), finished.outcomes
 
 
 def _release_row(settle: Settle) -> tuple[Any, ...]:
@@ -149,12 +148,12 @@ def _release_row(settle: Settle) -> tuple[Any, ...]:
 
 
 def stored_key(key: str) -> str:
-    """A plugin's memory key as it is stored: SQLite's JSON functions end a text where it has a NUL."""
+    """Return a memory key as it is stored: SQLite's JSON functions cut a text at NUL."""
     return ESCAPED + msgspec.json.encode(key).decode() if "\0" in key or key.startswith(ESCAPED) else key
 
 
 def plain_key(stored: str) -> str:
-    """The memory key that is stored so."""
+    """Return the memory key of a stored one."""
     return msgspec.json.decode(stored[1:], type=str) if stored.startswith(ESCAPED) else stored
 
 
@@ -172,15 +171,3 @@ def _remember(database: sqlite3.Connection, settles: Sequence[Settle]) -> None:
     _execute(database, REMEMBER, rows)
     if any(value is None for *_, value in rows):
         database.execute(FORGET)
-
-
-def _counted(settles: Sequence[Settle]) -> list[tuple[str, str, str, int]]:
-    """Facts by connection, word and reason. Facts that a rewrite added or took away change what was received."""
-    counts: Counter[tuple[str, str, str]] = Counter()
-    for settle in settles:
-        connection = settle.settlement.connection
-        for finished in settle.settlement.finished:
-            counts[connection, "received", ""] += len(finished.outcomes) - finished.facts
-            for outcome in finished.outcomes:
-                counts[connection, outcome.state, outcome.reason] += 1
-    return [(*key, facts) for key, facts in counts.items() if facts]

@@ -129,7 +129,7 @@ def _own_id(fields: Fields) -> str | None:
 
 
 def _attributed(event: Event, info: Fields) -> Event:
-    """An attribution, with what only its batch says of it."""
+    """Read an attribution, with the fields that only its batch has."""
     if not info or not isinstance(event, Attribution):
         return event
     said = {name: value for name, value in info.items() if type(value) is str}
@@ -142,7 +142,7 @@ def _attributed(event: Event, info: Fields) -> Event:
 
 
 def _attribute_change(fields: Fields) -> AttributeChange:
-    """An attribute set (a tag, where the new value is null), or deleted."""
+    """Read an attribute that was set (a tag, if the new value is null) or deleted."""
     removed = flag(fields, "deleted") or False
     return AttributeChange(
         name=required(text(fields, "user_attribute_name"), "user_attribute_name"),
@@ -155,7 +155,7 @@ def _attribute_change(fields: Fields) -> AttributeChange:
 
 
 def _identity_changes(fields: Fields) -> EventFacts:
-    """An identity gained, lost or changed; of two types, one lost and one gained."""
+    """Read an identity that was gained, lost or changed; if its type changed, one lost and one gained."""
     time_ms = time(fields, "timestamp_unixtime_ms")
     old, new = inner(fields, "old", recorded), inner(fields, "new", recorded)
     if old and new and old.type != new.type:
@@ -247,7 +247,7 @@ def _application_state_transition(common: Common, fields: Fields) -> Event:
 
 
 def _commerce_event(common: Common, fields: Fields) -> Event:
-    """A commerce event of the kind whose member is filled; where several are, the others stay in the details."""
+    """Read a commerce event of the kind whose member is filled; further filled members stay in the details."""
     if fields.get("product_action"):
         code = text(fields, "currency_code")
         return _member(fields, "product_action", lambda found: commerce.product_action(common, found, fields, code))
@@ -259,7 +259,7 @@ def _commerce_event(common: Common, fields: Fields) -> Event:
 
 
 def _member(fields: Fields, name: str, read: Callable[[Fields], Event]) -> Event:
-    """The event that a member tells of; what it says beyond that stays in the details, under its name."""
+    """Read the event in a member; its further fields stay in the details, under the member's name."""
     found = mapping(fields, name)
     event = within(read, found, name)
     if found:

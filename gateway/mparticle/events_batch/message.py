@@ -43,7 +43,7 @@ class Ids(NamedTuple):
 
 
 def ids(members: Members) -> Ids:
-    """A batch's ids. Raises Unreadable."""
+    """Read a batch's ids. Raises Unreadable."""
     fields = plain({name: members[name] for name in ("message_id", "batch_id", "source_request_id") if name in members})
     message, request = text(fields, "message_id"), text(fields, "source_request_id")
     return Ids(known_id(message), known_id(identifier(fields, "batch_id")), known_id(request))
@@ -121,7 +121,7 @@ def _app(fields: Fields) -> tuple[App, str | None]:
 
 
 def _device(fields: Fields, system: str | None, channel: str | None, ip: str | None, sdk_version: str | None) -> Device:
-    """The device of ``device_info``, with what the batch itself says of it."""
+    """Read the device of ``device_info``, with the batch's own fields about it."""
     platform = names.platform(word(fields, "platform"), channel) or names.platform_of_system(system, channel)
     return Device(
         platform=platform,

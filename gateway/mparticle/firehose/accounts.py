@@ -27,7 +27,7 @@ class MessageAccount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def account(body: bytes) -> MessageAccount:
-    """The account of a Firehose message that ``read`` accepted. An id of 0 is none."""
+    """Return the account of a Firehose message that ``read`` accepted. An id of 0 is none."""
     try:
         _, document = opened(sound(body))
     except Malformed:

@@ -21,7 +21,7 @@ TYPED: dict[str, dict[str, Any]] = {
 
 
 def answer(post: Post, now_ms: int, *, suspended: bool = False) -> tuple[int, bytes]:
-    """The status and the JSON body that accept a post: a Firehose message's typed response, else the ids accepted.
+    """Return the status and JSON body that accept a post: the typed response to Firehose, else the accepted ids.
 
     ``suspended`` asks mParticle to forward no more audiences until the customer has mended the settings. A request
     for registration is answered by ``registration``.

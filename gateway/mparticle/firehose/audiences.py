@@ -14,7 +14,7 @@ from gateway.sdk import Audience, AudienceAttribute, Batch, Device, Membership, 
 
 
 def subscription(batch: Batch, fields: Fields) -> Batch:
-    """An audience was connected, changed or taken away."""
+    """Read an audience that was connected, changed or removed."""
     audience = Audience(
         id=required(identifier(fields, "audience_id"), "audience_id"),
         name=text(fields, "audience_name") or "",
@@ -62,7 +62,7 @@ def _membership(fields: Fields) -> Membership:
 
 
 def _attribute(fields: Fields) -> AudienceAttribute | None:
-    """An attribute shared with an audience; the empty object that mParticle's own sample holds is none."""
+    """Read an attribute shared with an audience; an empty object, as in mParticle's own sample, is none."""
     name = text(fields, "key")
     if name is None:
         return None

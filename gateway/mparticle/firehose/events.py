@@ -161,7 +161,7 @@ def _error(common: Common, fields: Fields) -> Event:
 
 
 def _privacy_setting_change(common: Common, fields: Fields) -> Event:
-    """The one privacy setting there is tells of an opt-out; another would not be one."""
+    """Read an opt-out, the only privacy setting that is known; return None for another."""
     setting = word(fields, "setting")
     if setting not in (None, "app_data_collection"):
         return UnknownEvent(**common, type="privacy_setting_change", details={**fields, "setting": setting})

@@ -86,7 +86,7 @@ Records: TypeAlias = dict[str, ConsentRecordFields | None] | None
 
 
 class ConsentFields(msgspec.Struct, gc=False):
-    """The member ``consent_state``."""
+    """Read the member ``consent_state``."""
 
     gdpr: Records = None
     gdpr_consent_state: Records = None
@@ -135,7 +135,7 @@ account_id = msgspec.json.Decoder(AccountFields).decode
 
 
 def parse_fast(body: bytes) -> Part | None:
-    """The one part of a usual message; None where the careful reader has to look."""
+    """Return the one part of a usual message; None if the full reader must read it."""
     if MARK not in body:
         return None
     try:
@@ -149,7 +149,7 @@ def parse_fast(body: bytes) -> Part | None:
 
 
 def _without_settings(account: msgspec.Raw, body: bytes) -> bytes | None:
-    """The body with nothing but its id in ``account``; None where its name may occur twice, or be spelled otherwise."""
+    """Return the body with only the id in ``account``; None if the name may occur twice or in another spelling."""
     if b"\\" in body and any(escape in body for escape in ESCAPES):
         return None
     name = body.find(ACCOUNT)

@@ -109,7 +109,7 @@ def _profile(batch: Batch, fields: Fields) -> Batch:
 
 
 def _attributes(fields: Fields) -> Fields:
-    """The user's attributes, then those that are lists; a list posted as null is an empty one."""
+    """Read the user's attributes, then those that are lists; a null list is empty."""
     found = attributes(fields, "user_attributes")
     lists = attributes(fields, "user_attribute_lists")
     if not lists:

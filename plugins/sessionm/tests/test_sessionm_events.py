@@ -130,7 +130,7 @@ def test_r10_an_event_with_too_many_attributes_is_delivered_with_ten(bench):
     here = bench()
     here.vendor.seed({"users": [{"external_id": "7346244611012968789"}]})
     assert here.deliver(batch(custom_event(attributes={f"a{n}": n for n in range(12)}))) == ["delivered"]
-    assert len(here.vendor.events[0].context) == 10
+    assert len(here.vendor.stored_events[0].context) == 10
 
 
 def test_r19_event_attributes_are_strings_too():

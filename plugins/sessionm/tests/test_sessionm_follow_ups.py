@@ -152,7 +152,7 @@ def test_a_lost_race_of_an_event_stores_the_event_once(bench):
     here = bench(Rival(events=["Reward Claimed"]))
     assert here.deliver(batch(custom_event())) == ["delivered"]
     assert steps(here) == [f"POST {ME}/events", "POST users", f"POST {ME}/events"]
-    assert len(here.vendor.events) == 1
+    assert len(here.vendor.stored_events) == 1
 
 
 class Overtaker(FakeSessionM):

@@ -55,7 +55,7 @@ class FakeSessionM(FakeVendor):
     def _clear(self) -> None:
         self.latency_ms = self.options.latency_ms
         self.users = Users()
-        self.events: list[events.StoredEvent] = []
+        self.stored_events: list[events.StoredEvent] = []
         self.tags: dict[str, dict[str, Tag]] = {}
         self.seeded = Seed()
         self._buckets = Buckets()
@@ -95,7 +95,7 @@ class FakeSessionM(FakeVendor):
         """Return all users with their profiles and ids, all events, and the tags by user."""
         return {
             "users": [customer.to_json(profile=True, identifiers=True) for customer in self.users],
-            "events": msgspec.to_builtins(self.events),
+            "events": msgspec.to_builtins(self.stored_events),
             "tags": {id: tagging.to_json(tags, self.clock.now()) for id, tags in self.tags.items()},
         }
 
@@ -193,12 +193,12 @@ class FakeSessionM(FakeVendor):
         effects: dict[str, list[str]] = {}
         stored = []
         for event in events.read_events(body, customer.id, now, self.options):
-            effect = events.find_obstacle(event, self.events, defined, self.options)
+            effect = events.find_obstacle(event, self.stored_events, defined, self.options)
             if effect is None:
                 stored.append(event)
             else:
                 effects.setdefault(effect, []).append(event.name)
-        self.events += stored
+        self.stored_events += stored
         user = {"id": customer.id, "available_points": 0}
         reply = {"status": "ok", "user": user, "behaviors": {}, "notifications": []}
         return Answer(json=reply, note=effects)

@@ -1,0 +1,233 @@
+"""Rows of either engine, made from the port's values and into them; no SQL is seen here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.journal.backlog import Gate, Waiting, rest_of
+from gateway.journal.replays import ABORTED, Replay, Replayed, Selection, unwrap
+from gateway.journal.types import (
+    DeliveryStatus,
+    Entry,
+    ErasedBatch,
+    Finished,
+    FoundBatch,
+    Item,
+    Lane,
+    Outcome,
+    Receipt,
+    SealedSettings,
+)
+
+Row = Sequence[Any]
+
+_OUTCOMES = msgspec.json.Decoder(tuple[Outcome, ...])
+
+
+def make_lanes(
+    of: tuple[str, int], taken: Iterable[Row], items: Iterable[Row], memory: Iterable[Row], *, wishes: bool
+) -> list[Lane]:
+    """Return the lanes claimed on a connection under a fence (``of``), in the order of ``taken``.
+
+    Rows of ``taken`` have user, attempts, failing_since_ms and erased_seq; those of ``items``, in order, a user and the
+    fields of an Item, progress as JSON; those of ``memory`` a user, a key, and a value as JSON.
+    """
+    waiting: dict[int, list[Item]] = {}
+    for user, *row in items:
+        waiting.setdefault(user, []).append(_make_item(row))
+    known: dict[int, dict[str, Any]] = {}
+    for user, key, value in memory:
+        known.setdefault(user, {})[key] = msgspec.json.decode(value)
+    connection, fence = of
+    return [
+        Lane(
+            connection=connection,
+            user=user,
+            fence=fence,
+            attempts=attempts,
+            failing_since_ms=failing_since_ms,
+            items=tuple(waiting.get(user, ())),
+            memory=known.get(user, {}),
+            erased_seq=erased_seq,
+            wishes=wishes,
+        )
+        for user, attempts, failing_since_ms, erased_seq in taken
+    ]
+
+
+def _make_item(row: Row) -> Item:
+    seq, message, part, dialect, received_ms, facts, body, progress, crashes, crashed_in = row
+    dialect, body, again = unwrap(dialect, body)
+    return Item(
+        seq=seq,
+        message=message,
+        part=part,
+        dialect=dialect,
+        received_ms=received_ms,
+        facts=facts,
+        body=body,
+        progress=msgspec.json.decode(progress) if progress else {},
+        crashes=crashes,
+        crashed_in=crashed_in,
+        again=again,
+    )
+
+
+def count_dead(finished: Finished) -> int:
+    """Return the number of dead letters among the outcomes of a finished item."""
+    return sum(outcome.state == "dead" for outcome in finished.outcomes)
+
+
+def count_outcomes(
+    finished: Iterable[tuple[str, Finished]], text: Callable[[str], str] = str
+) -> list[tuple[str, str, str, int]]:
+    """Return the facts of finished items by connection, state and reason, the latter made storable by ``text``.
+
+    Facts that a rule added or removed change the number of received ones.
+    """
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for connection, item in finished:
+        counts[connection, "received", ""] += len(item.outcomes) - item.facts
+        for outcome in item.outcomes:
+            counts[connection, outcome.state, text(outcome.reason)] += 1
+    return [(*key, facts) for key, facts in counts.items() if facts]
+
+
+def make_request_rows(
+    stored: Iterable[tuple[int, Entry]], connections: Sequence[str]
+) -> list[tuple[bytes, str, int, int]]:
+    """Return a row for each name and connection of erasure requests: name, connection, before_ms, received_ms."""
+    return [
+        (name, connection, entry.wish.before_ms, entry.received_ms)
+        for _, entry in stored
+        for connection in connections
+        if entry.wish is not None and entry.scope in (None, connection)
+        for name in entry.wish.names
+    ]
+
+
+def make_receipt(documents: int, memories: int, touched: Iterable[Row]) -> Receipt:
+    """Return the receipt of an erasure; rows of ``touched`` have message, part, withheld and removed."""
+    return Receipt(
+        documents=documents,
+        memories=memories,
+        touched=tuple(
+            ErasedBatch(message=message, part=part, withheld=bool(withheld), removed=bool(removed))
+            for message, part, withheld, removed in touched
+        ),
+    )
+
+
+def make_found(row: Row, sightings: Iterable[DeliveryStatus]) -> FoundBatch:
+    """Return a found batch; the row has seq, user, message, part, received_ms, dialect, body, replay and its time."""
+    seq, _, message, part, received_ms, dialect, body, replay, at_ms = row
+    dialect, body, _ = unwrap(dialect, body)
+    return FoundBatch(
+        seq=seq,
+        message=message,
+        part=part,
+        dialect=dialect,
+        received_ms=received_ms,
+        body=body,
+        sightings=tuple(sightings),
+        replayed=None if replay is None else Replayed(replay=replay, at_ms=at_ms),
+    )
+
+
+def make_finished_status(row: Row, receipt: Receipt | None) -> DeliveryStatus:
+    """Return the status of a finished batch; the row has connection, at_ms and outcomes."""
+    connection, at_ms, outcomes = row
+    return DeliveryStatus(connection=connection, at_ms=at_ms, outcomes=read_outcomes(outcomes), receipt=receipt)
+
+
+def make_waiting_status(row: Row, closed: Mapping[str, Sequence[Gate]], receipt: Receipt | None) -> DeliveryStatus:
+    """Return the status of a waiting batch.
+
+    The row has connection, progress, due_ms, attempts, reason, claimed and trouble.
+    """
+    connection, progress, due_ms, attempts, reason, claimed, trouble = row
+    return DeliveryStatus(
+        connection=connection,
+        progress=msgspec.json.decode(progress) if progress else {},
+        due_ms=due_ms,
+        attempts=attempts,
+        reason=reason,
+        claimed=bool(claimed),
+        rest=rest_of(connection, closed),
+        trouble=trouble,
+        receipt=receipt,
+    )
+
+
+def group_waiting(rows: Iterable[Row]) -> dict[str, list[Waiting]]:
+    """Return waiting lanes by connection.
+
+    Rows have connection, reason, claimed, number of lanes, due_ms, attempts and failing_since_ms.
+    """
+    waiting: dict[str, list[Waiting]] = {}
+    for connection, reason, claimed, lanes, due_ms, attempts, failing_since_ms in rows:
+        one = Waiting(
+            reason=reason,
+            claimed=bool(claimed),
+            lanes=lanes,
+            due_ms=due_ms,
+            attempts=attempts,
+            failing_since_ms=failing_since_ms or 0,
+        )
+        waiting.setdefault(connection, []).append(one)
+    return waiting
+
+
+def group_gates(rows: Iterable[Row]) -> dict[str, list[Gate]]:
+    """Return closed gates by connection; rows have connection, scope, until_ms and reason."""
+    gates: dict[str, list[Gate]] = {}
+    for connection, scope, until_ms, reason in rows:
+        gates.setdefault(connection, []).append(Gate(scope=scope, until_ms=until_ms, reason=reason))
+    return gates
+
+
+def make_sealed(row: Row) -> SealedSettings:
+    """Return sealed settings; the row has connection, print, sealed, told_ms, received_ms and trouble."""
+    connection, mark, sealed, told_ms, received_ms, trouble = row
+    return SealedSettings(
+        connection=connection, print=mark, sealed=sealed, told_ms=told_ms, received_ms=received_ms, trouble=trouble
+    )
+
+
+def make_replay(row: Row) -> Replay:
+    """Return a replay.
+
+    The row has id, created_ms, selection as JSON, rate, upto, cursor, state, facts and waiting.
+    """
+    id, created_ms, selection, rate, upto, cursor, state, facts, waiting = row
+    return Replay(
+        id=id,
+        created_ms=created_ms,
+        selection=msgspec.json.decode(selection, type=Selection),
+        rate=rate,
+        upto=upto,
+        cursor=cursor,
+        state=state,
+        facts=facts,
+        waiting=waiting,
+    )
+
+
+def read_outcomes(encoded: str | bytes) -> tuple[Outcome, ...]:
+    """Return outcomes from their JSON."""
+    return _OUTCOMES.decode(encoded)
+
+
+def read_later(row: Row) -> tuple[int, str, tuple[Outcome, ...] | None]:
+    """Return the batch that was redelivered, the connection, and the outcomes; None while the copy waits."""
+    seq, connection, outcomes = row
+    return seq, connection, read_outcomes(outcomes) if outcomes else None
+
+
+def why_withdrawn(*, is_aborted: bool, is_erased: bool) -> str:
+    """Return why a redelivered batch must not be sent: ``replay_aborted``, ``erased``, or "" if it may be."""
+    return ABORTED if is_aborted else "erased" if is_erased else ""
