@@ -1,7 +1,7 @@
-"""Sealing: keeps customers' settings so that nobody without the key can read them, or change them unnoticed.
+"""Sealing of accounts' settings: encrypted and authenticated, so that only a key's owner can read or change them.
 
-AES-256-GCM, bound to the connection and account that the settings are for. What is sealed begins with the name of
-its key, so that keys can be rotated: the first of several seals, and any one of them opens.
+AES-256-GCM, bound to the connection and account of the settings. Sealed bytes begin with the name of their key, so that
+keys can be rotated: the first key seals, every key opens.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Unopenable(Exception):
 
 
 class Sealer:
-    """Seals and opens with these keys of 32 bytes, of which there must be one at least."""
+    """Sealer with one or more keys of 32 bytes: the first seals, every one opens."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = {_name(key): AESGCM(key) for key in keys}
@@ -32,14 +32,14 @@ class Sealer:
         self._secret = blake2b(keys[0], digest_size=32, person=b"print").digest()
 
     def seal(self, plain: bytes, about: str) -> bytes:
-        """Seal something about this, under the first key."""
+        """Return bytes sealed under the first key and bound to ``about``."""
         nonce = os.urandom(NONCE_BYTES)
         return FORM + self._first + nonce + self._keys[self._first].encrypt(nonce, plain, about.encode())
 
     def open(self, sealed: bytes, about: str) -> bytes:
-        """Return the plain bytes that were sealed about this. Raises Unopenable."""
+        """Return the plain bytes that were sealed for ``about``. Raises Unopenable."""
         if sealed[:1] != FORM:
-            raise Unopenable("sealed in a form that is not known")
+            raise Unopenable("sealed in an unknown format")
         name, rest = sealed[1 : 1 + NAME_BYTES], sealed[1 + NAME_BYTES :]
         key = self._keys.get(name)
         if key is None:

@@ -52,7 +52,7 @@ def _is_polled_by_another(chain: FollowUps, answer: CallResult) -> bool:
 
 
 def _wait_for_poll(chain: FollowUps, answer: CallResult) -> Wait:
-    """Return the wait before the next poll. Of several lanes one polls, and wakes the others when it has the answer."""
+    """Return the wait before the next poll. One of several lanes polls, and wakes the others with the answer."""
     if chain.by and not answer.first:
         return Wait(seconds=FALLBACK_POLL_S, reason=shared_reason(chain.by))
     return Wait(seconds=min(chain.next[0].after_s, MAX_WAIT_S), reason="under_way")

@@ -1,4 +1,4 @@
-"""Claiming lanes, and holding on to them: leases that the server's clock ends, so that no node's own matters."""
+"""Claims of lanes and their leases. The server's clock ends leases, so the nodes' clocks do not matter."""
 
 from __future__ import annotations
 
@@ -112,10 +112,10 @@ SHORTEN = f"""{NAMES}, late AS MATERIALIZED (
 
 
 async def claim(connection: Connection, order: Claim, *, takes_over: bool, held: Sequence[int]) -> list[Lane]:
-    """Claim lanes; of those whose owner has let the lease run out, only where this ``takes_over``.
+    """Claim lanes; with ``takes_over`` also those whose lease has expired.
 
-    What its process still has in hand (``held``) it does not take from itself, however late it is. What is in
-    lanes is read after they were taken: an earlier look may show what has been done since.
+    A process never takes the lanes that it still holds (``held``) from itself. The items are read after the claim, as
+    others may have finished some before.
     """
     given = (order.connection, order.now_ms, takes_over, order.lanes, order.lease_ms, order.owner, order.fence, held)
     taken = await connection.fetch(TAKE, *given)

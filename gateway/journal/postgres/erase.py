@@ -1,4 +1,4 @@
-"""Erasures: what the journal lets go of when a user asks to be forgotten, and the receipt of it.
+"""Erasures: withholding and removing a user's data in the journal, and the receipt.
 
 PostgreSQL keeps what was removed in its files until their place is needed again or a vacuum has passed.
 """
@@ -16,7 +16,7 @@ from gateway.journal.types import Entry, Receipt, hash64, hash_ref
 
 @dataclass(frozen=True, slots=True)
 class Erase:
-    """Have nothing of a user older than the batch ``seq`` sent, and keep nothing of it; see the port."""
+    """Withhold a user's items older than the batch ``seq``, and remove their documents; see the port."""
 
     connection: str
     salt: bytes
@@ -92,11 +92,11 @@ Place = tuple[int, int]
 """The key of a batch: the hash of its user, its seq."""
 
 
-async def begin(connection: Connection, wishing: Sequence[tuple[int, Entry]], connections: Sequence[str]) -> None:
-    """Wishes have just been stored: what waits in their lanes is not sent any more, and they are remembered."""
-    lanes = [(entry.user, seq, entry.scope) for seq, entry in wishing]
+async def begin(connection: Connection, requests: Sequence[tuple[int, Entry]], connections: Sequence[str]) -> None:
+    """Begin the erasures that were just stored: withhold what waits in their lanes, and record the requests."""
+    lanes = [(entry.user, seq, entry.scope) for seq, entry in requests]
     await connection.execute(BEGIN, *map(list, zip(*lanes, strict=True)), connections)
-    rows = make_request_rows(wishing, connections)
+    rows = make_request_rows(requests, connections)
     if rows:
         await connection.execute(WISH, *map(list, zip(*rows, strict=True)))
 
@@ -118,7 +118,7 @@ async def erase(connection: Connection, order: Erase) -> bool:
 
 
 async def remove(connection: Connection, places: Sequence[Place], *, dead: bool) -> list[int]:
-    """Remove the documents of those of these batches that no connection has work with; returns which.
+    """Remove the documents of the batches that wait on no connection; return these batches.
 
     Those with dead letters only if ``dead``. The batches are held first: of two nodes that each finish the work of
     one connection, the later then sees what the earlier did.
@@ -136,14 +136,14 @@ async def finish(connection: Connection, name: str, user: int, seq: int) -> None
 
 
 async def forget(connection: Connection, seqs: Sequence[int], before_ms: int) -> None:
-    """Forget the receipts of batches that are gone, and wishes of long ago."""
+    """Forget the receipts of forgotten batches, and old erasure requests."""
     await connection.execute("DELETE FROM wishes WHERE received_ms < $1", before_ms)
     if seqs:
         await connection.execute("DELETE FROM receipts WHERE seq = ANY($1)", seqs)
 
 
 async def receipt(connection: Connection, seq: int, name: str) -> Receipt | None:
-    """Return what the erasure in this batch did on a connection; None if it holds none, or it has not begun."""
+    """Return the receipt of the erasure in this batch on a connection; None if there is none yet."""
     row = await connection.fetchrow(RECEIPT, seq, name)
     if row is None:
         return None

@@ -54,7 +54,7 @@ class GroupCommit:
     async def _carry_out(self, group: Group) -> None:
         try:
             results = await self._run([operation for operation, _ in group])
-        except Exception as error:  # noqa: BLE001  # whatever it was, those who wait must hear of it
+        except Exception as error:  # noqa: BLE001  # the waiting callers must get any error
             if len(group) > 1 and not isinstance(error, JournalUnavailable):
                 for one in group:  # so that only the one at fault fails
                     await self._carry_out([one])

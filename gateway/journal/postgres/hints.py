@@ -1,6 +1,6 @@
-"""Hints that there may be work: what one process stores wakes others that wait.
+"""Hints that there may be work: a process that stores a batch wakes the dispatchers that wait.
 
-They are hints only. Whoever waits also looks for itself now and then, so that one that is lost costs a moment.
+Dispatchers poll too, so that a lost hint only costs a moment.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from gateway.journal.postgres.link import Connection, PostgresLink
 from gateway.journal.types import JournalUnavailable
 
 CHANNEL = "gateway_work"
-APART_S = 0.01  # commits that notify wait for each other, so hints are sent beside them, and not too often
+APART_S = 0.01  # commits that notify wait for each other, so hints are sent apart from them, and rarely
 
 
 class HintChannel:
-    """Gives hints to all processes, and hears theirs."""
+    """Channel of hints to all processes, and from them."""
 
     def __init__(self, address: Address) -> None:
         self._giving = PostgresLink(address)
@@ -31,18 +31,18 @@ class HintChannel:
         self._again = False
 
     def give(self) -> None:
-        """Let everybody know that there may be work, soon."""
+        """Send a hint soon."""
         self._again = True
         if self._gives is None or self._gives.done():
             self._gives = asyncio.create_task(self._give())
 
     def heed(self, *_: Any) -> None:
-        """Wake those who wait in this process."""
+        """Wake the waiters of this process."""
         for watcher in self._watchers:
             watcher.set()
 
     async def listen(self) -> None:
-        """Hear hints from now on; does nothing where they are heard already. Raises JournalUnavailable."""
+        """Listen for hints, if that is not done already. Raises JournalUnavailable."""
         if self._heard is None or self._heard.is_closed():
             self._heard = await self._hearing.run(self._subscribe)
 
@@ -57,7 +57,7 @@ class HintChannel:
             self._watchers.discard(watcher)
 
     async def close(self) -> None:
-        """Send what has yet to be sent, and hear no more."""
+        """Send the last hint, and stop listening."""
         if self._gives is not None:
             await self._gives
         await self._giving.close()
@@ -74,7 +74,7 @@ class HintChannel:
             try:
                 await self._giving.run(_notify)
             except JournalUnavailable:
-                break  # those who wait look for themselves
+                break  # the waiters poll
             await asyncio.sleep(max(0.0, started + APART_S - time.monotonic()))
 
 

@@ -14,7 +14,7 @@ from gateway.journal.types import JournalUnavailable
 EVERY_S = 2.0
 PAUSE_S = 0.05
 IDS_A_RUN = 65_536
-TURN = 7_166_405_236_114  # of the advisory lock under which one node at a time moves ids
+TURN = 7_166_405_236_114  # advisory lock: one node at a time moves ids
 
 NEWEST = "SELECT first_seq, hashes, offsets FROM refs WHERE position($1::bytea IN hashes) > 0"
 SHELVED = """

@@ -83,10 +83,9 @@ async def _at(address: Address, work: Callable[[Connection], Awaitable[T]]) -> T
 class PostgresJournal:
     """The journal port on PostgreSQL, for one of many processes. Make one inside a running event loop.
 
-    It connects when it has something to ask, and again after the server was away. What it has claimed is its own
-    for ``lease_s``, and for longer as long as it can say so; whatever another process leaves unsaid for so long is
-    taken over. Nobody's lanes are taken over by a process that has itself been connected for less: after an
-    outage, everybody can first record what they have in hand.
+    It connects when needed, and reconnects after an outage. Its claims hold for ``lease_s`` and are renewed; the claims
+    of another process that does not renew them for as long are taken over. A process takes over nothing before it has
+    been connected for ``lease_s``: after an outage every process can first record its work.
     """
 
     def __init__(self, address: Address, *, lease_s: float = LEASE_S) -> None:

@@ -8,7 +8,7 @@ from itertools import takewhile
 from gateway.journal.postgres import accounts, erase, gates, indexing, replay
 from gateway.journal.postgres.link import Connection
 
-TURN = 7_166_405_236_113  # of the advisory lock under which one node at a time forgets
+TURN = 7_166_405_236_113  # advisory lock: one node at a time prunes
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from gateway.journal.postgres.link import Connection
 from gateway.journal.types import JournalUnusable
 
 OLDEST_SERVER = 140_000
-TURN = 7_166_405_236_112  # of the advisory lock under which one node at a time brings the schema up to date
+TURN = 7_166_405_236_112  # advisory lock: one node at a time migrates
 
 MIGRATIONS = (
     """

@@ -1,7 +1,6 @@
-"""Settling: what became of claimed lanes, many at once in a handful of statements.
+"""Settlements of claimed lanes, many in a few statements.
 
-The answer to a commit may be lost with the connection, and the settlement be asked for again: what is
-recorded already is recorded, and counted, once.
+The answer to a commit may be lost with the connection, and the settlement be repeated: it is recorded and counted once.
 """
 
 from __future__ import annotations

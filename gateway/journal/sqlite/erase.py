@@ -1,4 +1,4 @@
-"""Erasures: what the journal lets go of when a user asks to be forgotten, and the receipt of it."""
+"""Erasures: withholding and removing a user's data in the journal, and the receipt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NUMBERS = msgspec.json.Decoder(list[int])
 
 @dataclass(frozen=True, slots=True)
 class Erase:
-    """Have nothing of a user older than the batch ``seq`` sent, and keep nothing of it; see the port."""
+    """Withhold a user's items older than the batch ``seq``, and remove their documents; see the port."""
 
     connection: str
     lanes: tuple[int, ...]
@@ -105,11 +105,11 @@ def thoroughly(database: sqlite3.Connection) -> Iterator[None]:
         database.execute("PRAGMA secure_delete = OFF").fetchone()
 
 
-def begin(database: sqlite3.Connection, wishing: Sequence[tuple[int, Entry]], connections: Sequence[str]) -> None:
-    """Wishes have just been stored: what waits in their lanes is not sent any more, and they are remembered."""
-    given = {"seqs": _json([seq for seq, _ in wishing]), "connections": _json(connections)}
+def begin(database: sqlite3.Connection, requests: Sequence[tuple[int, Entry]], connections: Sequence[str]) -> None:
+    """Begin the erasures that were just stored: withhold what waits in their lanes, and record the requests."""
+    given = {"seqs": _json([seq for seq, _ in requests]), "connections": _json(connections)}
     database.execute(BEGIN, given)
-    rows = make_request_rows(wishing, connections)
+    rows = make_request_rows(requests, connections)
     database.executemany(WISH, rows)
 
 
@@ -140,7 +140,7 @@ def _erase(database: sqlite3.Connection, erase: Erase) -> bool:
 
 
 def remove(database: sqlite3.Connection, seqs: Iterable[int], *, dead: bool) -> set[int]:
-    """Remove the documents of those of these batches that no connection has work with; returns which.
+    """Remove the documents of the batches that wait on no connection; return these batches.
 
     Those with dead letters only if ``dead``.
     """
@@ -155,7 +155,7 @@ def finish(database: sqlite3.Connection, connection: str, user: int, seq: int) -
 
 
 def forget(database: sqlite3.Connection, seqs: Sequence[int], before_ms: int) -> None:
-    """Forget the receipts of batches that are gone, and wishes of long ago."""
+    """Forget the receipts of forgotten batches, and old erasure requests."""
     database.execute("DELETE FROM wishes WHERE received_ms < ?", (before_ms,))
     if seqs:
         database.execute("DELETE FROM receipts WHERE seq IN (SELECT value FROM json_each(?))", (_json(seqs),))
@@ -170,7 +170,7 @@ def before_ms(database: sqlite3.Connection, connection: str, names: Sequence[byt
 
 
 def receipt(database: sqlite3.Connection, seq: int, connection: str) -> Receipt | None:
-    """Return what the erasure in this batch did on a connection; None if it holds none, or it has not begun."""
+    """Return the receipt of the erasure in this batch on a connection; None if there is none yet."""
     row = database.execute(RECEIPT, (seq, connection)).fetchone()
     if row is None:
         return None

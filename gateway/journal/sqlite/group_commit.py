@@ -1,4 +1,4 @@
-"""Group commit: everything that waits goes into one transaction, and is answered when it is on disk."""
+"""Group commit: the waiting operations share one transaction; their results follow once it is on disk."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ Group = Sequence[tuple[Any, asyncio.Future[Any]]]
 
 
 class Committer:
-    """Collects operations into commits: those that arrive while one commit is under way share the next.
+    """Committer of operations: those that arrive during a commit share the next one.
 
-    A thread writes, and the event loop goes on meanwhile. But for every statement that thread must have the
-    interpreter back from a busy loop, and so long it keeps others from writing. Where that costs more than it brings,
-    the loop had better write by itself (``write_here``). A transaction that was slow, for the disk is or others were,
-    is one for the thread again, and so is what follows for a while.
+    A thread writes while the event loop continues. For every statement that thread must get the interpreter back from
+    the busy loop, and holds the writers' lock meanwhile. Where that costs too much, the loop writes by itself
+    (``write_here``). After a slow transaction the thread writes again for a while.
 
     ``clock`` gives seconds.
     """
@@ -54,7 +53,7 @@ class Committer:
         return len(self._waiting)
 
     def write_here(self) -> None:
-        """From now on write in the event loop, as long as that is quick."""
+        """Write in the event loop from now on, while that is fast."""
         self._here_from = self._clock()
 
     def submit(self, operation: Any) -> asyncio.Future[Any]:
@@ -68,7 +67,7 @@ class Committer:
                 self._awake.notify()
             elif not self._called:
                 self._called = True
-                self._loop.call_soon(self._loop.call_soon, self._write)  # with all that others are about to submit
+                self._loop.call_soon(self._loop.call_soon, self._write)  # with what this round submits
         return future
 
     async def close(self) -> None:
@@ -81,7 +80,7 @@ class Committer:
     def _write(self) -> None:
         """Commit what waits, in the event loop."""
         with self._awake:
-            group = [] if self._busy else self._next()  # a thread that is at it goes on with what waits
+            group = [] if self._busy else self._next()  # a busy thread takes what waits
             self._called = bool(group and self._waiting)
         if self._called:
             self._loop.call_soon(self._write)
@@ -98,16 +97,16 @@ class Committer:
                 self._loop.call_soon_threadsafe(tell)
 
     def _commit(self, group: Group) -> Callable[[], None]:
-        """Commit; returns what tells those who wait, in the event loop."""
+        """Commit a group; return a function that resolves its futures, to be called in the event loop."""
         futures = [future for _, future in group]
         try:
             return partial(_resolve, futures, self._transact([operation for operation, _ in group]))
         except JournalUnavailable as error:
             return partial(_fail, futures, error)
-        except Exception as error:  # noqa: BLE001  # whatever it was, those who wait must hear of it
+        except Exception as error:  # noqa: BLE001  # the waiting callers must get any error
             if len(group) == 1:
                 return partial(_fail, futures, error)
-        tells = [self._commit([one]) for one in group]  # so that only the one at fault fails
+        tells = [self._commit([one]) for one in group]  # one by one, so that only the culprit fails
         return partial(_call_all, tells)
 
     def _take(self) -> Group:
@@ -123,7 +122,7 @@ class Committer:
             return self._next()
 
     def _next(self) -> Group:
-        """Everything waiting, up to a bound."""
+        """Return the waiting operations, at most MAX_AT_ONCE."""
         return [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_AT_ONCE))]
 
 

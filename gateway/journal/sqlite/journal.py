@@ -81,9 +81,9 @@ class SqliteJournal:
         self._checkpointer = Checkpointer(self._path, connect, self._turn_of_its_own)
         self._owner: int | None = None
         self._name = secrets.token_hex(8)
-        self._shared: dict[str, bytes] = {}  # what a dispatcher has read of memories; nobody else writes any
-        self._sharing: Counter[str] = Counter()  # settlements under way that write there
-        self._unread: set[int] = set()  # fences under which lanes were claimed that could not be read then
+        self._shared: dict[str, bytes] = {}  # shared memories that the dispatcher has read; only it writes them
+        self._sharing: Counter[str] = Counter()  # settlements in progress that write them
+        self._unread: set[int] = set()  # fences of claims whose lanes could not be read
         self._indexer: Indexer | None = None
         self._aside: sqlite3.Connection | None = None
         self.salt: bytes = self._read(refs.salt)
@@ -266,7 +266,7 @@ class SqliteJournal:
             await asyncio.sleep(max(LOOK_AGAIN_S, 20 * (time.monotonic() - looked)))  # it looks past what is in hand
 
     async def take_over(self) -> bool:
-        """Become the one dispatcher of this journal; see the port. What a dead one held is free again."""
+        """Become the only dispatcher of this journal, and release a dead one's claims; see the port."""
         if self._owner is None:
             try:
                 self._owner = self._own()

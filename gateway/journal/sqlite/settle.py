@@ -1,4 +1,4 @@
-"""Settling: what became of claimed lanes, many at once in a handful of statements."""
+"""Settlements of claimed lanes, many in a few statements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.journal.rows import count_dead, count_outcomes
 from gateway.journal.sqlite import arrivals, erase
 from gateway.journal.types import Finished, Settlement
 
-ESCAPED = "\x1a"  # what a memory key begins with that is stored as JSON
+ESCAPED = "\x1a"  # first character of memory keys that are stored as JSON
 SHARED = 0  # the user under which a connection's shared memory is kept
 
 

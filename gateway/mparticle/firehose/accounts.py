@@ -12,7 +12,7 @@ from gateway.mparticle.json import Malformed, Members, members, opened, sound
 from gateway.mparticle.messages import plain
 
 ID = re.compile(r"[0-9A-Za-z_.-]{1,23}")
-"""mParticle's are integers. Of anything longer, the name of an account's connection would be longer than 64 bytes."""
+"""mParticle's are integers. A longer id would make the name of the account's connection longer than 64 bytes."""
 
 
 class MessageAccount(msgspec.Struct, frozen=True, kw_only=True):

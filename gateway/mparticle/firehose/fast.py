@@ -1,8 +1,8 @@
-"""The usual message, read in one pass: Firehose's, with events, in which every member is of its usual type.
+"""Fast reader: reads a usual Firehose message with events, each member of its usual type, in one pass.
 
-Nearly all posts are such messages, and reading them this way takes a third of the time. Whatever is in the least
-unusual is left to the careful reader, which makes the same part of what both can read. Only one thing is seen by that
-one alone: a number out of range in a value of which no part is made. It is found when the message is decoded.
+Nearly all posts are such messages, and this takes a third of the time. Any unusual message is left to the full reader,
+which makes the same part of what both can read. One thing only the full reader sees: a number out of range in a value
+that makes no part. It is found when the message is decoded.
 """
 
 from __future__ import annotations

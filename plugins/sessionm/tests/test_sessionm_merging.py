@@ -176,7 +176,9 @@ def outcome(served: tuple[FakeSessionM, Connection], beginning: list[dict], made
         )
         for one in vendor.users
     ]
-    events = [(owners.get(one.user_id), one.name, one.transaction_id, one.date, one.context) for one in vendor.stored_events]
+    events = [
+        (owners.get(one.user_id), one.name, one.transaction_id, one.date, one.context) for one in vendor.stored_events
+    ]
     return sorted(users, key=repr), events
 
 
