@@ -37,8 +37,8 @@ Row = dict[str, Any]
 MOST = 100
 USERS = ("mpid", "customer_id", "email")
 HASHED = re.compile(r"(\w+)#([0-9a-f]{16})")
+REFUSED = "refused:"
 WAITS = {
-    "refused:": "its credentials are not accepted",
     "shared": "it was sent in one call with others, and the destination is still at it",
     "under_way": "the destination is still at it",
     "pool_full": "more than can be made at once has gathered",
@@ -229,7 +229,10 @@ def _detail(fact: Row) -> str:
 
 def waits_for(reason: str) -> str:
     """Return what a reason to wait means; the reason itself, if it is a plugin's."""
-    return WAITS.get(reason.partition(" ")[0], reason)
+    code, _, detail = reason.partition(" ")
+    if code == REFUSED:
+        return f"its calls are refused ({detail}): check the credentials and the address"
+    return WAITS.get(code, reason)
 
 
 def waiting(row: Row) -> str:

@@ -271,8 +271,8 @@ class LaneWorker:
             return self._retry_later(run, verdict)
         run.reset_attempts()
         if verdict.word == "rejected":
-            status = f"{call.method} was answered {reply.status if reply else None}"
-            return CallOutcome(state="dead", reason=verdict.reason or "rejected", detail=status)
+            detail = verdict.detail or f"{call.method} was answered {reply.status if reply else None}"
+            return CallOutcome(state="dead", reason=verdict.reason or "rejected", detail=detail)
         return CallOutcome(state="delivered")
 
     def _apply_plan(self, run: LaneRun, planned: FactPlan) -> CallOutcome | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -17,12 +18,12 @@ MAX_WAIT_S = 3600.0
 """The longest single wait. A destination or plugin that asks for more may be in error."""
 
 
-def default_verdict(reply: Reply) -> Verdict:
+def default_verdict(reply: Reply, title: str = "the destination") -> Verdict:
     """Return the verdict on a reply by its status alone.
 
     2xx is delivered. 408, 425, 429, 5xx and a missing answer are retried, after ``Retry-After`` if there is one.
-    401 and 403 are refused. Every other status, redirects included, is rejected. 429, and 503 with ``Retry-After``,
-    hold the whole scope of the call.
+    401, 403 and a foreign answer are refused. Every other status is rejected. 429, and 503 with ``Retry-After``, hold
+    the whole scope of the call. ``title`` names the destination.
     """
     status = reply.status
     if status is None:
@@ -35,7 +36,15 @@ def default_verdict(reply: Reply) -> Verdict:
         return retry(f"status_{status}", after_s=wait, holds="scope" if is_too_many else "lane")
     if status in REFUSED:
         return refused(f"status_{status}")
+    if reply.is_foreign:
+        return refused(describe_foreign(reply, title))
     return rejected(f"status_{status}")
+
+
+def describe_foreign(reply: Reply, title: str) -> str:
+    """Return a sentence on a foreign answer: its status, and the server that a redirect leads to, without its path."""
+    server = re.match(r"https?://[\w.\-\[\]:]{1,253}", reply.headers.get("location", ""))
+    return f"an answer that is not {title}'s: HTTP {reply.status}" + (f" to {server[0]}" if server else "")
 
 
 def asked_wait_s(verdict: Verdict) -> float | None:

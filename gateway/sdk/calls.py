@@ -100,6 +100,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     word: Literal["delivered", "retry", "rejected", "refused"]
     reason: str = ""
+    detail: str = ""
     after_s: float | None = None
     holds: Literal["lane", "scope", "connection"] = "lane"
     restart: bool = False
@@ -126,9 +127,12 @@ def retry(
     return Verdict(word="retry", reason=reason, after_s=after_s, holds=holds, restart=restart)
 
 
-def rejected(reason: str) -> Verdict:
-    """Reject the call for good: it becomes a dead letter. ``reason`` must hold no user's value."""
-    return Verdict(word="rejected", reason=reason)
+def rejected(reason: str, *, detail: str = "") -> Verdict:
+    """Reject the call for good: it becomes a dead letter. Neither argument may hold a user's value.
+
+    ``reason`` is one word; ``detail`` explains it in the ledger, by default with the status of the reply.
+    """
+    return Verdict(word="rejected", reason=reason, detail=detail)
 
 
 def refused(reason: str) -> Verdict:
@@ -137,6 +141,9 @@ def refused(reason: str) -> Verdict:
     A call that is refused again after others of its connection were taken is retried by itself instead.
     """
     return Verdict(word="refused", reason=reason)
+
+
+FOREIGN = frozenset({*range(300, 400), 404, 405, 406, 410, 451})
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -154,6 +161,17 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sent: bool = True
     at_ms: int = 0
     attempt: int = 1
+
+    @property
+    def is_foreign(self) -> bool:
+        """True if a proxy or web server answered instead of the destination.
+
+        Such an answer is a redirect, or HTML with the status 404, 405, 406, 410 or 451.
+        """
+        if self.status is None or self.status not in FOREIGN:
+            return False
+        is_html = self.headers.get("content-type", "").lower().startswith("text/html")
+        return self.status < 400 or is_html or self.body[:64].lstrip().startswith(b"<")
 
     def json(self) -> Any:
         """Return the body as JSON; None if it is not JSON."""

@@ -10,7 +10,13 @@ NOW_MS = 1_714_565_696_000  # Wed, 01 May 2024 12:14:56 GMT
 TABLE = [
     (200, {}, delivered()),
     (204, {}, delivered()),
-    (301, {}, rejected("status_301")),
+    (301, {}, refused("an answer that is not the destination's: HTTP 301")),
+    (
+        302,
+        {"location": "https://login.example.com:8443/in?next=/users/jo%40example.com"},
+        refused("an answer that is not the destination's: HTTP 302 to https://login.example.com:8443"),
+    ),
+    (308, {"location": "/elsewhere"}, refused("an answer that is not the destination's: HTTP 308")),
     (400, {}, rejected("status_400")),
     (401, {}, refused("status_401")),
     (403, {}, refused("status_403")),
@@ -47,6 +53,24 @@ TABLE = [
 @pytest.mark.parametrize(("status", "headers", "verdict"), TABLE)
 def test_the_status_decides(status, headers, verdict):
     assert verdicts.default_verdict(Reply(status=status, headers=headers, at_ms=NOW_MS)) == verdict
+
+
+@pytest.mark.parametrize("status", [404, 405, 406, 410, 451])
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [({"content-type": "Text/HTML; charset=utf-8"}, b"Not here"), ({}, b"\n <!DOCTYPE html>"), ({}, b"<html>")],
+)
+def test_a_page_in_the_place_of_an_answer_is_a_fault_of_the_setup(status, headers, body):
+    reply = Reply(status=status, headers=headers, body=body)
+    expected = refused(f"an answer that is not Loyalty's: HTTP {status}")
+    assert (reply.is_foreign, verdicts.default_verdict(reply, "Loyalty")) == (True, expected)
+
+
+@pytest.mark.parametrize("status", [404, 405, 406, 410, 451])
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"error": "<b>"}'])
+def test_the_same_status_with_an_answer_of_the_destinations_own_is_about_the_call(status, body):
+    reply = Reply(status=status, headers={"content-type": "application/json"}, body=body)
+    assert (reply.is_foreign, verdicts.default_verdict(reply)) == (False, rejected(f"status_{status}"))
 
 
 def test_no_answer_is_retried_and_holds_the_connection_only_if_nothing_was_sent():

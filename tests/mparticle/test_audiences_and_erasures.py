@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from gateway.mparticle.decoding import decode
 from gateway.mparticle.posts import read
 from gateway.sdk import Audience, AudienceAttribute, Batch, Device, Erasure, Identity, Membership, Quarantined, User
 
@@ -177,3 +178,14 @@ def test_an_erasure_is_one_fact_whatever_else_is_known(fixture):
     message = {**json.loads(fixture("firehose-erasure")), "user_attributes": {"a": "b"}, "events": [{"type": "x"}]}
     (part,) = read(json.dumps(message).encode()).parts
     assert part.facts == 1
+
+
+def test_an_action_remove_is_a_delete():
+    """A subscription is removed, a membership deleted; a sender that says one for the other is understood."""
+    attributes = [{"key": "vip", "action": "remove"}]
+    posted = {"audience_id": 1, "audience_name": "A", "action": "remove", "user_attributes": attributes}
+    message = {"type": "audience_membership_change_request", "id": "m", "user_profiles": [{"mpid": "1"}]}
+    message["user_profiles"][0]["audiences"] = [posted]
+    (part,) = read(json.dumps(message).encode()).parts
+    (membership,) = decode("firehose", part.body, message="m", part=0).memberships
+    assert (membership.action, [one.removed for one in membership.attributes]) == ("delete", [True])

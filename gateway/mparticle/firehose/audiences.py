@@ -55,10 +55,15 @@ def _membership(fields: Fields) -> Membership:
     return Membership(
         audience_id=required(identifier(fields, "audience_id"), "audience_id"),
         audience_name=text(fields, "audience_name") or "",
-        action=required(word(fields, "action"), "action"),
+        action=_exit(required(word(fields, "action"), "action")),
         settings=mapping(fields, "audience_subscription_settings"),
         attributes=each(fields, "user_attributes", _attribute),
     )
+
+
+def _exit(action: str) -> str:
+    """Return the action of a membership; ``remove``, which a subscription uses, is ``delete``."""
+    return "delete" if action == "remove" else action
 
 
 def _attribute(fields: Fields) -> AudienceAttribute | None:
@@ -66,7 +71,7 @@ def _attribute(fields: Fields) -> AudienceAttribute | None:
     name = text(fields, "key")
     if name is None:
         return None
-    removed = word(fields, "action") == "delete"
+    removed = _exit(word(fields, "action") or "") == "delete"
     value = fields.get("list_value")
     return AudienceAttribute(
         name=name, value=fields.get("value") if value is None else without_nulls(value), removed=removed

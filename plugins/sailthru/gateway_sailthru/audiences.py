@@ -9,7 +9,7 @@ import msgspec
 from gateway.sdk import Audience, Call, Membership, Memory, Remember, Skip, User
 from gateway_sailthru import bulk, calls
 from gateway_sailthru.names import make_list_name
-from gateway_sailthru.profiles import build_vars, split_changes
+from gateway_sailthru.profiles import build_vars, leave_out_nulls, split_changes
 from gateway_sailthru.settings import SailthruSettings
 from gateway_sailthru.user_keys import find_email
 
@@ -40,8 +40,10 @@ def plan_membership(
     if isinstance(email, Skip):
         yield email
         return
-    changed, lost = split_changes(membership.attributes, User())
+    _, shared, nulls = leave_out_nulls(User(), membership.attributes)
+    changed, lost = split_changes(shared, User())
     sent, skips = build_vars(changed, lost, user, settings)
+    skips += nulls
     lists = {}
     if membership.action in ON_LIST:
         name = _find_list(membership.audience_id, membership.audience_name, memory)

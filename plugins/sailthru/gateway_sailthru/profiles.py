@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import msgspec
 
 from gateway.sdk import JSON, AttributeChange, AudienceAttribute, Batch, Call, Memory, Remember, Skip, User
 from gateway_sailthru import calls
@@ -24,6 +27,7 @@ def plan_attributes(
     if isinstance(email, Skip):
         yield email
         return
+    user, changes, nulls = leave_out_nulls(user, changes)
     changed, lost = split_changes(changes, user)
     whole = {name: tag(value) for name, value in user.attributes.items() if name not in lost} | changed
     known, now = memory.user.get(PROFILE), make_fingerprint(email, whole, settings)
@@ -32,9 +36,11 @@ def plan_attributes(
     if known != now:
         yield Remember(key=PROFILE, value=now)
     if not news and not lost:
+        yield from nulls
         yield Skip(reason="unchanged")
         return
     sent, skips = build_vars(news, lost, user, settings)
+    skips += nulls
     optout = changed.get(settings.optout_attribute) if settings.optout_attribute else None
     if optout is not None and optout not in OPTOUTS:
         skips.append(Skip(reason="unknown_optout", what=settings.optout_attribute))
@@ -67,24 +73,51 @@ def _undo_changes(whole: dict[str, JSON], changes: tuple[AttributeChange, ...]) 
     return before
 
 
+Changes = TypeVar("Changes", AttributeChange, AudienceAttribute)
+
+
+def leave_out_nulls(user: User, changes: Iterable[Changes]) -> tuple[User, tuple[Changes, ...], list[Skip]]:
+    """Return the user and the changes without reserved attributes that are null, and a Skip for each of these names.
+
+    mParticle's reserved attributes ($FirstName) are fields of a profile: a null one is no tag, and says nothing.
+    """
+    changes = tuple(changes)
+    nulls = dict.fromkeys(name for name, value in user.attributes.items() if is_null_reserved(name, value))
+    nulls |= dict.fromkeys(
+        change.name for change in changes if not change.removed and is_null_reserved(change.name, change.value)
+    )
+    if not nulls:
+        return user, changes, []
+    kept = {name: value for name, value in user.attributes.items() if name not in nulls or value is not None}
+    usable = tuple(one for one in changes if one.name not in nulls or one.name in kept)
+    skips = [Skip(reason="null_reserved", what=name) for name in nulls if name not in kept]
+    return msgspec.structs.replace(user, attributes=kept), usable, skips
+
+
+def is_null_reserved(name: str, value: JSON) -> bool:
+    """Return whether an attribute is one of mParticle's reserved ones without a value."""
+    return value is None and name.startswith("$")
+
+
 def split_changes(
     changes: Iterable[AttributeChange | AudienceAttribute], user: User
 ) -> tuple[dict[str, JSON], dict[str, None]]:
     """Return the attributes set and (in order) those lost; of several changes of one attribute the last counts.
 
-    An attribute that the profile has is not lost, even if a change removes it. A list is taken from the profile,
-    because not every change can express one.
+    The profile beside the changes is newer than each of them: an attribute that it has is not lost, even if a change
+    removes it, and has the profile's value.
     """
     changed: dict[str, JSON] = {}
     lost: dict[str, None] = dict.fromkeys(name for name in user.removed_attributes if name not in user.attributes)
     for change in changes:
         changed.pop(change.name, None)
         lost.pop(change.name, None)
-        now = user.attributes.get(change.name)
-        if change.removed and change.name not in user.attributes:
+        if change.name in user.attributes:
+            changed[change.name] = tag(user.attributes[change.name])
+        elif change.removed:
             lost[change.name] = None
         else:
-            changed[change.name] = tag(now if change.removed or isinstance(now, list) else change.value)
+            changed[change.name] = tag(change.value)
     return changed, lost
 
 

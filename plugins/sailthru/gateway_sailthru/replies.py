@@ -49,7 +49,7 @@ def judge(call: Call, reply: Reply, settings: SailthruSettings) -> Verdict | Non
         return retry(
             "too_many_requests", after_s=seconds_until_reset(reply) + choose_spread_s(call, reply), holds="scope"
         )
-    if isinstance(body, dict) and "error" in body:
+    if isinstance(body, dict) and _is_error(body):
         return _judge_error(call, reply.status, _read_code(body))
     if reply.status >= 500:
         return _judge_unconfirmed(call, settings)
@@ -80,6 +80,11 @@ def _judge_error(call: Call, status: int, code: int) -> Verdict:
     return rejected(REASONS.get(code, f"error_{code}"))
 
 
+def _is_error(body: dict[str, Any]) -> bool:
+    """Return whether an answer is an error: by its code, by a message alone, or by ``ok`` being false."""
+    return "error" in body or "errormsg" in body or body.get("ok") is False
+
+
 def _read_code(body: dict[str, Any]) -> int:
     """Return the error's number; 0 for the few that have a word instead."""
     code = body.get("error")
@@ -99,7 +104,7 @@ def is_missing(reply: Reply) -> bool:
 def is_success(reply: Reply) -> bool:
     """Return whether the answer confirms the call."""
     body = reply.json()
-    return reply.status in SUCCESS and isinstance(body, dict) and "error" not in body
+    return reply.status in SUCCESS and isinstance(body, dict) and not _is_error(body)
 
 
 def read_keys(reply: Reply) -> dict[str, Any]:

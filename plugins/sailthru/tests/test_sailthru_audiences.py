@@ -81,6 +81,12 @@ def test_attributes_shared_with_an_audience_are_vars():
     assert plan(member(membership(action="attribute_update", attributes=told))) == [upsert(vars=vars)]
 
 
+def test_a_reserved_attribute_shared_without_a_value_is_left_out_and_named():
+    told = (AudienceAttribute(name="$City", value=None), AudienceAttribute(name="vip", value=None))
+    expected = [upsert(vars={"vip": True}), Skip(reason="null_reserved", what="$City")]
+    assert plan(member(membership(action="attribute_update", attributes=told))) == expected
+
+
 def test_a_shared_attribute_whose_var_is_anothers_is_skipped_and_named():
     who = user(email=JO, attributes={"$City": "Bonn"})
     said = member(membership(attributes=(AudienceAttribute(name="City", value="x"),)), who=who)

@@ -122,11 +122,34 @@ def test_a_profile_that_cannot_be_addressed_is_skipped_with_the_reason(who, reas
     assert set(map(str, plan(who=who))) == {str(Skip(reason=reason))}
 
 
-@pytest.mark.parametrize("value", ["none", "all", "basic", "blast", "null", None, True])
+@pytest.mark.parametrize("value", ["none", "all", "basic", "blast", "null", True])
 @pytest.mark.parametrize("name", ["optout_email", "$optout", "", "unsubscribed"])
 def test_an_optout_is_never_sent_by_default(name, value):
     planned = plan(change(name, value), who=user(email=JO, attributes={name: value}))
     assert [set(item.json) for item in planned] == [{"id", "key", "keysconflict", "vars"}]
+
+
+NULL = [Skip(reason="null_reserved", what="$City")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "attributes", "expected"),
+    [
+        ((), {"$City": None, "vip": None}, [upsert(vars={"vip": True}), *NULL]),
+        ((), {"$City": None}, NULL),
+        ((change("$City", None),), {"a": "1"}, [upsert(vars={"a": "1"}), *NULL]),
+        ((change("$City", None),), {"$City": "Lund"}, [upsert(vars={"City": "Lund"})]),
+        ((change("$City", "Lund"),), {"$City": None, "a": "1"}, [upsert(vars={"a": "1"}), *NULL]),
+    ],
+)
+def test_a_reserved_attribute_without_a_value_is_left_out_and_named(changes, attributes, expected):
+    assert plan(*changes, who=user(email=JO, attributes=attributes)) == expected
+
+
+@pytest.mark.parametrize("posted", ["A", ["A"], 7, None])
+def test_the_profile_beside_a_change_wins_value_and_type(posted):
+    planned = plan(change("q", posted, old="B"), who=user(email=JO, attributes={"q": "C"}))
+    assert planned == [upsert(vars={"q": "C"})]
 
 
 @pytest.mark.parametrize("optout", ["none", "basic", "all", "blast"])

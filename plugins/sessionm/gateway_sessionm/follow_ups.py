@@ -19,7 +19,7 @@ def follow_up(call: Call, reply: Reply, settings: SessionMSettings) -> Verdict |
         return _after_unknown_user(memo, meaning.code, settings)
     if meaning == NOT_THERE and "%" in call.path:
         return rejected(meaning.code)  # a proxy that dislikes a quoted id says nothing about the connection
-    return _after_failure(memo, meaning, reply)
+    return _after_failure(call, memo, meaning, reply)
 
 
 def _after_success(memo: CallMemo, meaning: Meaning, settings: SessionMSettings) -> Verdict | Plan:
@@ -38,16 +38,25 @@ def _after_success(memo: CallMemo, meaning: Meaning, settings: SessionMSettings)
             return delivered()
 
 
-def _after_failure(memo: CallMemo, meaning: Meaning, reply: Reply) -> Verdict | Plan:
+def _after_failure(call: Call, memo: CallMemo, meaning: Meaning, reply: Reply) -> Verdict | Plan:
     match memo.step:
         case DeliveryStep.ERASE if _is_gone(meaning, reply):
             return delivered(meaning.code)
         case DeliveryStep.EXTEND if _declines_body(meaning, reply):
             return rejected("identity_conflict")  # nothing but ids was written
+        case DeliveryStep.SEND if meaning.code == "not_found":
+            return _reject_undefined(call)
         case DeliveryStep.CREATE | DeliveryStep.ADOPT if _declines_body(meaning, reply):
             return _try_by_mpid(memo, meaning.code)
         case _:
             return judge(meaning)
+
+
+def _reject_undefined(call: Call) -> Verdict:
+    """Reject a call because SessionM knows no event of this name; the names are those of the configuration."""
+    events = call.json.get("events") if isinstance(call.json, dict) else None
+    names = " or ".join(repr(name) for name in events) if isinstance(events, dict) else "this name"
+    return rejected("undefined_event", detail=f"no event named {names} is defined at SessionM")
 
 
 def _after_unknown_user(memo: CallMemo, code: str, settings: SessionMSettings) -> Verdict | Plan:

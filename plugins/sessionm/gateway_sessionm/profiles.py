@@ -90,8 +90,10 @@ def merge_profiles(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict
 
 
 def _find_obstacle(key: str, value: JSON, user_tag_value: str) -> str | None:
+    if value is None and (is_reserved(key) or key.startswith("$")):
+        return "null_reserved"
     if is_reserved(key):
-        return "null_reserved" if value is None else None
+        return None
     if not normalise(key):
         return "empty_key"
     return "user_tag" if value is None and not user_tag_value.strip() else None

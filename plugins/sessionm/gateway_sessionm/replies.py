@@ -39,7 +39,7 @@ def read_reply(reply: Reply) -> Meaning:
         return Meaning(word="by_status")
     body = reply.json()
     code = find_error_code(body)
-    if 300 <= status < 400 or status in (401, 403):
+    if reply.is_foreign or status in (401, 403):
         return Meaning(word="refused", code=code or f"status_{status}")
     if 200 <= status < 300:
         return _read_success(body, code)

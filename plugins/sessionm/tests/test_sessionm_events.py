@@ -104,7 +104,7 @@ def test_r06_an_undefined_event_is_rejected_alone(bench):
     here = bench()
     here.vendor.seed({"users": [{"external_id": "7346244611012968789"}]})
     events = (custom_event("Unheard Of", id="1"), custom_event("Reward Claimed", id="2"))
-    assert here.deliver(batch(*events)) == ["rejected not_found", "delivered"]
+    assert here.deliver(batch(*events)) == ["rejected undefined_event", "delivered"]
 
 
 def test_r08_an_event_without_attributes_has_no_context():

@@ -150,6 +150,7 @@ def test_tags_can_be_switched_off():
 
 def test_nobody_is_called_true():
     assert left_out({"$FirstName": None, "a": "1"}) == [("$FirstName", "null_reserved")]
+    assert left_out({"$NoField": None, "a": "1"}) == [("$NoField", "null_reserved")]
     assert sent({"$FirstName": None, "$firstname": "Jo"}) == {"first_name": "Jo"}
 
 

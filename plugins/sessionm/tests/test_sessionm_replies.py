@@ -53,7 +53,6 @@ CODES = [
     ("missing_data", rejected("missing_data")),
     ("validation", rejected("validation")),
     ("argument_error", rejected("argument_error")),
-    ("not_found", rejected("not_found")),
     ("not_available", rejected("not_available")),
     ("no_active_campaign_found", rejected("no_active_campaign_found")),
 ]
@@ -65,6 +64,13 @@ CODES = [
 def test_an_error_inside_any_answer_counts_by_its_code(call, code, verdict, status):
     assert answer(call, reply(status, failed(code))) == verdict
     assert answer(call, reply(status, failed(code.upper(), message="no"))) == verdict
+
+
+@pytest.mark.parametrize("status", [200, 404, 422])
+def test_an_event_that_is_not_defined_is_named(status):
+    named = "no event named 'Reward Claimed' is defined at SessionM"
+    assert answer(POST, reply(status, failed("not_found"))) == rejected("undefined_event", detail=named)
+    assert answer(WRITE, reply(status, failed("not_found"))) == rejected("not_found")
 
 
 @pytest.mark.parametrize("call", [WRITE, POST])
@@ -84,7 +90,6 @@ STATUSES = [
     (401, refused("status_401")),
     (403, refused("status_403")),
     (404, refused("status_404")),
-    (405, rejected("status_405")),
     (409, rejected("status_409")),
     (413, rejected("status_413")),
     (422, rejected("status_422")),
@@ -97,6 +102,12 @@ STATUSES = [
 @pytest.mark.parametrize("body", [b"", b"<html>"])
 def test_a_body_that_is_not_json_leaves_the_status_to_judge(status, verdict, body):
     assert answer(WRITE, reply(status, body)) == verdict
+
+
+@pytest.mark.parametrize("status", [405, 406, 410, 451])
+def test_a_page_of_another_servers_is_a_fault_of_the_setup(status):
+    assert answer(WRITE, reply(status, b"<html>")) == refused(f"status_{status}")
+    assert answer(WRITE, reply(status, b"")) == rejected(f"status_{status}")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +141,6 @@ def test_a_404_without_a_word_about_an_address_with_quoted_characters_is_about_t
 
 
 def test_a_404_that_names_another_error_is_about_this_call_alone():
-    assert answer(POST, reply(404, failed("not_found"))) == rejected("not_found")
     assert answer(POST, reply(404, {"status": "error"})) == rejected("unnamed_error")
     assert answer(POST, reply(404, {})) == rejected("status_404")
 
