@@ -3,7 +3,7 @@
 1. every acknowledged fact reaches its one word, and it is the right one;
 2. a call that was answered as it should be is made again at most once for each crash, in each lane;
 3. the order inside a lane is never broken;
-4. ``received = delivered + skipped + dead + in flight`` whenever one polls, and none of them ever goes back;
+4. ``received = delivered + skipped + dead + in flight`` whenever one looks, and none of them ever goes back;
 5. no secret is in any file, log or value of the database, and nothing of a user's in the log;
 6. it stops in order, and leaves no process behind.
 """

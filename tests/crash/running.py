@@ -20,7 +20,7 @@ from gateway.settings import JournalSettings
 from gateway.testing import running
 
 MAX_S = 90.0
-POLL_INTERVAL_S = 0.01
+LOOK_S = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +63,14 @@ class Poster(threading.Thread):
     def _post(self, message: Message) -> None:
         address = self._gateway.address
         if address is None:
-            self._over.wait(POLL_INTERVAL_S)
+            self._over.wait(LOOK_S)
             return
         wire = HTTPConnection(*address, timeout=5)
         try:
             wire.request("POST", "/mparticle", message.body, {"Authorization": self._gateway.given.authorization})
             status = wire.getresponse().status
         except (OSError, HTTPException):
-            self._over.wait(POLL_INTERVAL_S)
+            self._over.wait(LOOK_S)
             return
         finally:
             wire.close()
@@ -92,7 +92,7 @@ class Watch:
     def look(self, balances: Balances | None) -> None:
         """Take note of the balances of one moment."""
         if balances is not None:
-            self.polls += 1
+            self.looks += 1
             self.wrong += balanced(self.last, balances)
             self.last = balances
 
@@ -113,7 +113,7 @@ def run(
         gateway = Gateway(nursery, directory, schedule, journal, urls, given)
         experiment = Experiment(schedule, engine, journal, gateway, here)
         try:
-            experiment.continue_with(until=began + most_s)
+            experiment.go_on(until=began + most_s)
             problems, repeats = broken(schedule, experiment.observed())
         except Broken as error:
             problems, repeats = [str(error)], 0
@@ -125,7 +125,7 @@ def run(
         crashed=[one["point"] for one in gateway.fuse.past()],
         facts=schedule.facts,
         repeats=repeats,
-        looks=experiment.watch.polls,
+        looks=experiment.watch.looks,
         seconds=time.monotonic() - began,
     )
 
@@ -155,13 +155,13 @@ class Experiment:
             shares[message.user % schedule.posters].append(message)
         self._posters = [Poster(gateway, share, schedule.pace_s) for share in shares]
 
-    def continue_with(self, *, until: float) -> None:
+    def go_on(self, *, until: float) -> None:
         """Post, and tend the gateway until all there is has its word, or until it is late. Raises Broken."""
         self._gateway.start()
         for poster in self._posters:
             poster.start()
         while not self._is_done() and time.monotonic() < until:
-            self._gateway.tend(POLL_INTERVAL_S)
+            self._gateway.tend(LOOK_S)
             self._look()
 
     def observed(self) -> Observed:
@@ -175,7 +175,7 @@ class Experiment:
             refused=[line for poster in self._posters for line in poster.refused],
             balances=self.watch.last,
             wrong=self.watch.wrong,
-            looks=self.watch.polls,
+            looks=self.watch.looks,
             ledger=self._engine.ledger(self._journal),
             sent={name: vendor.sent for name, vendor in self._vendors.items()},
             last={

@@ -48,7 +48,7 @@ class Watched(FakeSessionM):
         """Where a request went."""
         return one["path"].removeprefix(HERE).replace(f"external/users/{self.mpid}", "ME")
 
-    def users(self):
+    def list_users(self):
         """Everybody stored: their external ids with types, the fields that have a value, and the profile."""
         return [
             (
@@ -164,7 +164,7 @@ def test_scenario_1_a_new_user_is_written_to_then_created_then_gets_their_events
         "POST users 200",
         "POST ME/events 200",
     ]
-    assert sessionm.users() == [({"ME": "mparticle_mpid"}, {}, {"Colour": "red"})]
+    assert sessionm.list_users() == [({"ME": "mparticle_mpid"}, {}, {"Colour": "red"})]
     assert sessionm.sent() == [("Signup", "e-1-0")]
 
 
@@ -178,7 +178,7 @@ def test_scenario_2_a_user_known_by_customer_id_alone_gets_the_mpid_and_no_doubl
         "PUT users/5e55 200",
         "POST ME/events 200",
     ]
-    assert sessionm.users() == [
+    assert sessionm.list_users() == [
         ({"c-1": "customer_id", "ME": "mparticle_mpid"}, {"first_name": "Jo"}, {"Colour": "red"}),
     ]
 
@@ -192,7 +192,7 @@ def test_scenario_3_errors_inside_status_200_come_to_the_same(shared, sessionm, 
     for one in (new, linked):
         shared.post(one)
     shared.wait(shared.drained)
-    assert sorted(sessionm.users(), key=str) == [
+    assert sorted(sessionm.list_users(), key=str) == [
         ({"41": "mparticle_mpid"}, {}, {"Colour": "red"}),
         ({"c-1": "customer_id", "ME": "mparticle_mpid"}, {}, {"Colour": "red"}),
     ]
@@ -308,7 +308,7 @@ def test_scenario_11_a_wrong_casing_shows_at_sessionm_and_is_no_error(shared, se
     shared.wait(shared.drained)
     (written,) = sessionm.journal
     assert written["ignored_attributes"] == ["colour"]
-    assert sessionm.users() == [({"ME": "mparticle_mpid"}, {}, {"Colour": "blue"})]
+    assert sessionm.list_users() == [({"ME": "mparticle_mpid"}, {}, {"Colour": "blue"})]
     assert told(shared, message(1)) == {"attributes": DELIVERED}
 
 
@@ -319,7 +319,7 @@ def test_scenario_12_a_full_profile_takes_what_it_has_room_for_and_is_no_error(s
     shared.wait(shared.drained)
     (written,) = sessionm.journal
     assert written["over_limit_attributes"] == ["b", "c", "d", "e"]
-    assert sessionm.users() == [({"ME": "mparticle_mpid"}, {}, {**stored, "s0": "new", "a": "v"})]
+    assert sessionm.list_users() == [({"ME": "mparticle_mpid"}, {}, {**stored, "s0": "new", "a": "v"})]
     assert told(shared, message(1)) == {"attributes": DELIVERED}
 
 
@@ -350,7 +350,7 @@ def test_scenario_14_two_gateways_that_create_one_user_at_once_leave_one_user(ga
             one.wait(one.drained)
     creations = [step for step in vendor.steps() if step.startswith("POST users")]
     assert sorted(creations) == ["POST users 200", "POST users 200 validation"]
-    assert vendor.users() == [({"ME": "mparticle_mpid"}, {}, {"one": "1", "two": "2"})]
+    assert vendor.list_users() == [({"ME": "mparticle_mpid"}, {}, {"one": "1", "two": "2"})]
     assert sorted(vendor.sent()) == [("Signup", "e-1-0"), ("Signup", "e-2-0")]
 
 
@@ -367,7 +367,7 @@ def test_a_user_whom_somebody_else_was_faster_to_create_gets_the_ids_too(shared,
         *["PUT ME 200", "PUT ME 200", "GET ME 200", "PUT ME 200"],
         "POST ME/events 200",
     ]
-    assert sessionm.users() == [({"ME": "mparticle_mpid", "c-1": "customer_id"}, {}, {"Colour": "red"})]
+    assert sessionm.list_users() == [({"ME": "mparticle_mpid", "c-1": "customer_id"}, {}, {"Colour": "red"})]
     assert told(shared, message(1)) == {"identities": DELIVERED, "attributes": DELIVERED, "e-1-0": DELIVERED}
 
 
@@ -376,7 +376,7 @@ def test_scenario_15_the_ids_that_sessionm_has_survive_an_update_that_replaces(s
     shared.post(message(1, user_identities=CUSTOMER, events=0))
     shared.post(message(2, user_identities=CUSTOMER, user_attributes={"Colour": "blue"}, events=0))
     shared.wait(shared.drained)
-    ((ids, _, profile),) = sessionm.users()
+    ((ids, _, profile),) = sessionm.list_users()
     assert ids == {"card-9": "till", "ME": "mparticle_mpid", "c-1": "customer_id"}
     assert profile == {"Colour": "blue"}
     writes = [one["body"]["user"] for one in sessionm.journal if one["method"] == "PUT"]
@@ -417,7 +417,7 @@ def test_an_erasure_deletes_the_user_and_drops_what_waits_for_them_while_session
     assert told(shared, erasure(sessionm.mpid)) == {f"erasure:r-{sessionm.mpid}": DELIVERED}
     assert told(shared, message(3)) == {"attributes": erased, "e-3-0": erased}
     assert told(shared, message(4)) == {"attributes": DELIVERED, "e-4-0": DELIVERED}
-    assert sessionm.users() == [({"77": "mparticle_mpid"}, {}, {"Colour": "red"})]
+    assert sessionm.list_users() == [({"77": "mparticle_mpid"}, {}, {"Colour": "red"})]
     assert [step for step in sessionm.steps() if step.startswith("DELETE") and not step.endswith("503")] == [
         "DELETE ME 200",
         "DELETE external/users/c-1 404 user_not_found",
@@ -443,7 +443,7 @@ def test_explain_names_each_attribute_left_out_and_why(gateway, vendor, message)
         "blank": ("skipped", "missing_event_name", []),
         "session": ("skipped", "unsupported_event_type", []),
     }
-    assert vendor.users() == [({"ME": "mparticle_mpid"}, {"city": "Rome"}, {"fav_color": "1"})]
+    assert vendor.list_users() == [({"ME": "mparticle_mpid"}, {"city": "Rome"}, {"fav_color": "1"})]
 
 
 def test_profile_updates_that_wait_become_one_call_and_every_event_arrives(shared, sessionm, message):
@@ -476,7 +476,7 @@ def test_an_unknown_user_is_skipped_where_the_settings_say_so(gateway, vendor, m
         "attributes": ("skipped", "unknown_user", []),
         "e-1-0": ("skipped", "unknown_user", []),
     }
-    assert vendor.users() == []
+    assert vendor.list_users() == []
 
 
 def test_two_ids_of_two_customers_are_dead_with_a_reason_and_nothing_is_written(shared, sessionm, message):
@@ -486,7 +486,7 @@ def test_two_ids_of_two_customers_are_dead_with_a_reason_and_nothing_is_written(
     shared.wait(shared.drained)
     conflict = ("dead", "identity_conflict", [])
     assert told(shared, message(1)) == {"identities": conflict, "attributes": conflict, "e-1-0": conflict}
-    assert sessionm.users() == [({"c-1": "customer_id"}, {}, {}), ({"o-1": "other"}, {}, {})]
+    assert sessionm.list_users() == [({"c-1": "customer_id"}, {}, {}), ({"o-1": "other"}, {}, {})]
 
 
 def test_neither_key_nor_secret_is_in_the_log_or_the_ledger(shared, sessionm, message):
