@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from unicodedata import category
 
 from msgspec.structs import replace
 
@@ -24,6 +23,7 @@ from gateway.mparticle.fields import (
     within,
 )
 from gateway.sdk import Identity
+from gateway.sdk.model import trim
 
 Identities = tuple[Identity, ...]
 
@@ -38,37 +38,16 @@ def mpid(fields: Fields) -> str | None:
 
 
 def named(type: str, value: str | None, encoding: str = "raw") -> Identity | None:
-    """Return an identity, or None where its value is blank or stands for no device; see `trimmed` for its value."""
-    value = value and trimmed(value)
+    """Return an identity, or None where its value is blank or stands for no device; its value is trimmed."""
+    value = value and trim(value)
     if not value or (value in NO_DEVICE and type in names.DEVICE_IDENTITIES):
         return None
     return Identity(type=type, value=value, encoding=encoding)
 
 
-def trimmed(value: str) -> str:
-    """Return a value without white space, control and format characters at its ends.
-
-    Forms and copied texts bring them along unseen: a zero-width space, a byte order mark, a direction mark.
-    """
-    value = value.strip()
-    if value.isprintable():
-        return value
-    start, end = 0, len(value)
-    while start < end and _is_unseen(value[start]):
-        start += 1
-    while start < end and _is_unseen(value[end - 1]):
-        end -= 1
-    return value[start:end]
-
-
-def _is_unseen(character: str) -> bool:
-    return character.isspace() or category(character) in ("Cc", "Cf")
-
-
 def identity_key(identity: Identity) -> str:
-    """Return the one key of an identity, in whatever letters it was posted: addresses of e-mail are in lower case."""
-    value = trimmed(identity.value)
-    return f"{identity.type}:{value.lower() if identity.type == 'email' else value}"
+    """Return the key of an identity, by which lanes, tombstones and the ledger know it."""
+    return f"{identity.type}:{identity.normal}"
 
 
 def listed(fields: Fields, name: str, rename: Callable[[str], str] = names.identity) -> Identities:

@@ -9,6 +9,7 @@ decimal strings and never pass through a float. Times are integers, milliseconds
 from __future__ import annotations
 
 from typing import Any, TypeAlias
+from unicodedata import category
 
 import msgspec
 
@@ -35,6 +36,49 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def is_raw(self) -> bool:
         """True if the value is the identifier itself and not a hash of it."""
         return self.encoding == "raw"
+
+    @property
+    def normal(self) -> str:
+        """The value in its normal form, by which the gateway knows a user: trimmed, an e-mail address in lower case."""
+        value = trim(self.value)
+        return value.lower() if self.type == "email" else value
+
+    @property
+    def is_well_formed(self) -> bool:
+        """True if the normal form holds no character that is unseen or has no meaning, as no address may.
+
+        These are white space, control and format characters, the replacement character, surrogates, and code points
+        for private use or for none.
+        """
+        return not any(map(_has_no_place, self.normal))
+
+
+def trim(value: str) -> str:
+    """Return a value without white space, control and format characters at its ends.
+
+    Forms and copied texts bring them along unseen: a zero-width space, a byte order mark, a direction mark.
+    """
+    value = value.strip()
+    if value.isprintable():
+        return value
+    start, end = 0, len(value)
+    while start < end and _is_unseen(value[start]):
+        start += 1
+    while start < end and _is_unseen(value[end - 1]):
+        end -= 1
+    return value[start:end]
+
+
+def _is_unseen(character: str) -> bool:
+    return character.isspace() or category(character) in ("Cc", "Cf")
+
+
+def _has_no_place(character: str) -> bool:
+    if " " < character <= "~":
+        return False
+    code = ord(character)
+    is_noncharacter = 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
+    return _is_unseen(character) or category(character) in ("Co", "Cs") or code == 0xFFFD or is_noncharacter
 
 
 class IdentityChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

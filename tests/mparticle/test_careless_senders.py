@@ -220,3 +220,38 @@ def test_which_of_two_addresses_names_a_lane_does_not_depend_on_letters():
         )
     }
     assert keys == {"email:a@x.com"}
+
+
+ODD = [
+    "\u200b",
+    "\ufeff",
+    "\u202e",
+    "\u00a0",
+    "\u3000",
+    "\x00",
+    "\x7f",
+    "\ufffd",
+    "\ue000",
+    "\ufdd0",
+    "\uffff",
+    "\U0001fffe",
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_unseen_or_meaningless_character_inside_an_address_is_not_well_formed(odd):
+    inside = Identity(type="email", value=f"jo{odd}8@example.com")
+    assert (inside.is_well_formed, inside.normal) == (False, f"jo{odd}8@example.com")
+
+
+@pytest.mark.parametrize(
+    "value", ["jo8@example.com", " Jo8@Example.com\u200b", "j\u00f6+8@\u00fc.example", "\u7530@example.jp"]
+)
+def test_an_address_of_letters_is_well_formed(value):
+    assert Identity(type="email", value=value).is_well_formed
+
+
+@given(st.text(max_size=12), st.sampled_from(["email", "customer_id", "other"]))
+def test_a_normal_form_is_its_own_normal_form(value, type):
+    normal = Identity(type=type, value=value).normal
+    assert Identity(type=type, value=normal).normal == normal

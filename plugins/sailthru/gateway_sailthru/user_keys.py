@@ -14,13 +14,15 @@ def normalise_address(identity: Identity | None) -> str | None:
     """Return the address, trimmed and in lower case as Sailthru keeps it; None for a hash or what is no address."""
     if identity is None or not identity.is_raw:
         return None
-    value = identity.value.strip().lower()
+    value = identity.normal
+    if not identity.is_well_formed:
+        return None
     return value if len(value) <= MAX_ADDRESS_LENGTH and PLAUSIBLE.fullmatch(value) else None
 
 
 def find_email(user: User) -> str | Skip:
     """Return the user's first plausible address, or a Skip with the reason why there is none."""
-    emails = [identity for identity in user.identities if identity.type == "email" and identity.value.strip()]
+    emails = [identity for identity in user.identities if identity.type == "email" and identity.normal]
     raw = [identity for identity in emails if identity.is_raw]
     if not emails:
         return Skip(reason="no_email")
@@ -31,8 +33,8 @@ def find_email(user: User) -> str | Skip:
 
 def has_further_email(user: User, email: str) -> bool:
     """Return whether the user has another address than this one, be it plausible or not."""
-    raw = (identity.value.strip() for identity in user.identities if identity.type == "email" and identity.is_raw)
-    return any(value and value.lower() != email for value in raw)
+    raw = (identity.normal for identity in user.identities if identity.type == "email" and identity.is_raw)
+    return any(value and value != email for value in raw)
 
 
 def find_extid(user: User, *, wanted: bool) -> dict[str, str]:

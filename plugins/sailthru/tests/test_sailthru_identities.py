@@ -11,7 +11,7 @@ from gateway.sdk import Call, IdentityChange, Memory, Remember, Reply, Skip, Use
 from gateway.testing import Answer, Request, batch, custom_event, identity, plan_with, user
 from gateway_sailthru.fake import FakeSailthru
 from gateway_sailthru.settings import SailthruSettings
-from gateway_sailthru.user_keys import normalise_address
+from gateway_sailthru.user_keys import find_email, normalise_address
 
 VALUES = {"api_key": "test-key", "api_secret": "test-secret"}
 SETTINGS = SailthruSettings.model_validate(VALUES)
@@ -371,3 +371,9 @@ def test_two_ids_of_one_person_end_as_one_profile_with_both(bench):
     said = batch(user=user(email=NEW, customer_id="c-1"), identity_changes=(changed(None, NEW), gained))
     assert here.deliver(said, customer_id_as_extid=True) == ["delivered"]
     assert here.user(NEW) == {"keys": {"email": NEW, "extid": "c-1"}, "vars": {"a": "1"}, "lists": [], "optout": "none"}
+
+
+@pytest.mark.parametrize("odd", ["\u200b", "\ufffd", "\ue000", "\ufdd0"])
+def test_an_address_with_a_character_that_no_address_has_is_invalid(odd):
+    assert find_email(user(email=f"jo{odd}8@example.com")) == Skip(reason="invalid_email")
+    assert find_email(user(email=f"{odd if odd == chr(0x200B) else ''}Jo8@example.com")) == "jo8@example.com"

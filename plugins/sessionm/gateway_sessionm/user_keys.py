@@ -55,7 +55,7 @@ def is_addressable(value: str) -> bool:
 
 
 def collect_keys(user: User, types: Mapping[str, str]) -> UserKeys:
-    """Sort a user's identities; ``types`` renames their types. Values stay as they are."""
+    """Sort a user's identities; ``types`` renames their types. Only addresses are normalised."""
     identifiers: dict[Identifier, None] = {}
     values: dict[str, str] = {}
     emails: list[str] = []
@@ -65,7 +65,7 @@ def collect_keys(user: User, types: Mapping[str, str]) -> UserKeys:
         if reason is not None:
             skips.append(Skip(reason=reason, what=identity.type))
         elif identity.type == EMAIL:
-            emails.append(identity.value)
+            emails.append(identity.normal)
         else:
             identifiers[Identifier(identity.value, types.get(identity.type, identity.type))] = None
             values.setdefault(identity.value, identity.type)
@@ -80,10 +80,12 @@ def collect_keys(user: User, types: Mapping[str, str]) -> UserKeys:
 def _find_obstacle(identity: Identity, emails: list[str]) -> str | None:
     if not identity.is_raw:
         return "hashed_identity"
-    if not identity.value.strip():
+    if not identity.normal:
         return "empty_identity"
     if identity.type == EMAIL:
-        return "second_email" if emails and identity.value not in emails else None
+        if not identity.is_well_formed:
+            return "invalid_email"
+        return "second_email" if emails and identity.normal not in emails else None
     return None if is_addressable(identity.value) else "bad_identity"
 
 
