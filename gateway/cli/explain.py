@@ -51,7 +51,7 @@ WAITS = {
 }
 
 
-@click.command("explain")
+@click.command("explain", context_settings={"ignore_unknown_options": True})  # an MPID may be negative
 @click.argument("id")
 @configuration.config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: a batch on a connection.")

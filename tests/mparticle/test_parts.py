@@ -77,7 +77,8 @@ def test_every_kind_of_message_has_lanes(fixture, name, keys):
 
 def test_a_part_is_found_by_its_message_its_events_and_its_user(fixture):
     (one,) = parts(fixture("firehose-events"))
-    ids = [event["id"] for event in json.loads(fixture("firehose-events"))["events"]]
+    events = json.loads(fixture("firehose-events"))["events"]
+    ids = [event[name] for event in events for name in ("id", "source_id") if name in event]
     user = (f"mpid:{MPID}", "customer_id:C-2001", "email:mara@example.com")
     assert one.refs == (one.message, "a9d0c4f2-0000-4000-8000-000000000900", *ids, *user)
 

@@ -46,6 +46,17 @@ def test_a_batch_is_found_by_each_of_its_ids_and_an_address_by_its_hash_alone(ga
 
 
 @pytest.mark.parametrize("engine", ["sqlite"])
+def test_a_batch_is_found_by_a_negative_mpid_and_the_id_that_the_input_gave_an_event(gateway, vendor, message):
+    gateway.start()
+    posted = message(1, user=-5227515829034156637)
+    posted["events"][0]["source_id"] = "from-the-input"
+    gateway.post(posted)
+    gateway.wait(gateway.drained)
+    for id in ("-5227515829034156637", "from-the-input"):
+        assert [row["message"] for row in gateway.explain(id)] == [posted["id"]]
+
+
+@pytest.mark.parametrize("engine", ["sqlite"])
 def test_what_became_of_a_batch_is_told_even_where_its_document_cannot_be_read(gateway, vendor, message, tmp_path):
     gateway.start()
     gateway.post(message(1))
@@ -73,7 +84,7 @@ def test_who_is_not_known_is_named_by_the_hash_too(gateway, vendor, message):
     [
         (Action(status=503), r"waiting +status_503 +tried \d+ times?; goes on from 20"),
         (Action(status=429, headers={"retry-after": "60"}), r"waiting +status_429 +goes on from 20"),
-        (Action(status=401), r"waiting +refused: status_401 +nothing .* until 20\S+: its credentials are not accepted"),
+        (Action(status=401), r"waiting +refused: status_401 +nothing .* until 20\S+: its calls are refused"),
     ],
     ids=["a failing partner", "a limit", "refused"],
 )

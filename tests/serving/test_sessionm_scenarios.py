@@ -197,7 +197,7 @@ def test_scenario_3_errors_inside_status_200_come_to_the_same(shared, sessionm, 
         ({"c-1": "customer_id", "ME": "mparticle_mpid"}, {}, {"Colour": "red"}),
     ]
     assert sorted(sessionm.sent()) == [("Signup", "e-2-0"), ("Signup", "s-1")]
-    assert told(shared, new) == {"attributes": DELIVERED, "u-1": ("dead", "not_found", []), "s-1": DELIVERED}
+    assert told(shared, new) == {"attributes": DELIVERED, "u-1": ("dead", "undefined_event", []), "s-1": DELIVERED}
     assert told(shared, linked) == {"identities": DELIVERED, "attributes": DELIVERED, "e-2-0": DELIVERED}
 
 
@@ -267,7 +267,7 @@ def test_scenario_8_an_undefined_event_is_dead_alone(shared, sessionm, message):
     assert told(shared, one) == {
         "attributes": DELIVERED,
         "s-1": DELIVERED,
-        "u-1": ("dead", "not_found", []),
+        "u-1": ("dead", "undefined_event", []),
         "l-1": DELIVERED,
     }
 

@@ -48,15 +48,16 @@ from gateway.sdk import (
 
 
 class FirehoseEventHead(msgspec.Struct):
-    """An event's head: its type and id, and nothing else of it."""
+    """An event's head: its type and ids, and nothing else of it."""
 
     type: Any = None
     id: Any = None
+    source_id: Any = None
 
     @property
     def ids(self) -> tuple[Any, ...]:
-        """The ids it goes by."""
-        return () if is_no_id(self.id) else (self.id,)
+        """The ids it goes by, its own first."""
+        return tuple(id for id in (self.id, self.source_id) if not is_no_id(id))
 
 
 head = msgspec.json.Decoder(FirehoseEventHead).decode

@@ -7,7 +7,7 @@ that makes no part. It is found when the message is decoded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -95,10 +95,11 @@ class ConsentFields(msgspec.Struct, gc=False):
 
 
 class EventFields(msgspec.Struct, gc=False):
-    """An event's head: its type and id."""
+    """An event's head: its type and ids."""
 
     type: str
     id: str | int | None = None
+    source_id: str | int | None = None
 
 
 class AccountFields(msgspec.Struct, gc=False):
@@ -177,9 +178,16 @@ def _part(message: FastMessage, stored: bytes) -> Part:
         user=user,
         user_key=user_key(user, device),
         facts=len(message.events) + told,
-        refs=(known_id(message.source_id), *(str(event.id) for event in message.events if not is_no_id(event.id))),
+        refs=(known_id(message.source_id), *_event_ids(message.events)),
         body=stored,
     )
+
+
+def _event_ids(events: Iterable[EventFields]) -> Iterator[str]:
+    for event in events:
+        for id in (event.id, event.source_id):
+            if not is_no_id(id):
+                yield str(id)
 
 
 def _identities(listed: Iterable[IdentityFields]) -> Identities:
