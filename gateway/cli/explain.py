@@ -28,14 +28,14 @@ from gateway.journal.types import (
     hash_ref,
 )
 from gateway.mparticle.decoding import decode
-from gateway.mparticle.identities import identity_key
-from gateway.sdk import Identity
+from gateway.mparticle.identities import identity_key, named
 from gateway.settings import Configuration, JournalSettings
 
 Row = dict[str, Any]
 
 MOST = 100
 USERS = ("mpid", "customer_id", "email")
+NEGATIVE = re.compile(r"-\d+", re.ASCII)
 HASHED = re.compile(r"(\w+)#([0-9a-f]{16})")
 REFUSED = "refused:"
 WAITS = {
@@ -51,15 +51,22 @@ WAITS = {
 }
 
 
+def _id(_: click.Context, __: click.Parameter, given: str) -> str:
+    """Return the ID. Raises NoSuchOption if a dash begins it and it is no negative MPID."""
+    if given.startswith("-") and not NEGATIVE.fullmatch(given):
+        raise click.NoSuchOption(given)
+    return given
+
+
 @click.command("explain", context_settings={"ignore_unknown_options": True})  # an MPID may be negative
-@click.argument("id")
+@click.argument("id", callback=_id)
 @configuration.config_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: a batch on a connection.")
 def command(id: str, file: Path | None, *, as_json: bool) -> None:
     """Say what became of ID.
 
-    ID is that of a message or an event, or a user's MPID, customer_id or e-mail address. An address is hashed before
-    it is looked for; its hash, as it is shown, finds the same.
+    ID is that of a message or an event, or the source_id of either, or a user's MPID, customer_id or e-mail address, in
+    any spelling. An address is hashed before it is looked for; its hash, as it is shown, finds the same.
     """
     settings = configuration.load_settings(file)
     try:
@@ -67,7 +74,7 @@ def command(id: str, file: Path | None, *, as_json: bool) -> None:
     except (JournalUnavailable, JournalUnusable) as error:
         configuration.fail(str(error))
     if not found:
-        known_as = f" ({names['email']})" if "@" in id else ""
+        known_as = f" ({names['email']})" if "@" in id and "email" in names else ""
         configuration.fail(f"nothing is known of {id!r}{known_as}, or it is older than journal.retention_hours")
     rows = [_row(batch, sighting, by, settings) for batch, by in found for sighting in batch.sightings]
     for row in rows:
@@ -97,11 +104,11 @@ async def _find(of: JournalSettings, id: str) -> tuple[dict[str, str], list[tupl
 
 
 def _refs(id: str, salt: bytes) -> dict[str, bytes]:
-    """Everything that an id may be, hashed, by kind."""
-    hashed = HASHED.fullmatch(id)
+    """Return the hashes of everything that an id may be, by kind. Users are known by the normal form of theirs."""
+    hashed = HASHED.fullmatch(id.strip())
     if hashed is not None:
         return {hashed[1]: bytes.fromhex(hashed[2])}
-    users = {kind: identity_key(Identity(type=kind, value=id)) for kind in USERS}
+    users = {kind: identity_key(one) for kind in USERS if (one := named(kind, id)) is not None}
     return {kind: hash_ref(name, salt) for kind, name in {"id": id, **users}.items()}
 
 

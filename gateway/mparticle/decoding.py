@@ -16,7 +16,7 @@ from gateway.mparticle import erasures
 from gateway.mparticle.event_common import EventFact, EventFacts
 from gateway.mparticle.events_batch import events as events_batch_events
 from gateway.mparticle.events_batch import message as events_batch
-from gateway.mparticle.fields import Unreadable
+from gateway.mparticle.fields import Unreadable, drop_list_nulls
 from gateway.mparticle.firehose import events as firehose_events
 from gateway.mparticle.firehose import message as firehose
 from gateway.mparticle.json import members
@@ -79,6 +79,9 @@ def decode(dialect: str, body: bytes, *, message: str, part: int) -> Batch:
     except Unreadable as wrong:
         return Batch(id=message, part=part, dialect=dialect, quarantined=(Quarantined(id=message, problem=str(wrong)),))
     batch = complete(batch, events, spoken) if events else batch
+    if b"null" in body:  # most messages hold none, and looking through all attributes would take long
+        for attributes in (batch.user.attributes, *(event.attributes for event in batch.events)):
+            drop_list_nulls(attributes)
     if is_bare(batch):
         batch = msgspec.structs.replace(batch, is_bare=True)
     return _lasting(batch, body) if is_nameless else batch

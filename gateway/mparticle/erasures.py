@@ -43,7 +43,7 @@ def erasure(batch: Batch, fields: Fields) -> Batch:
         raise Unreadable("only erasures are accepted, no requests for access or portability", "subject_request_type")
     extension = inner(fields, "extensions", lambda found: inner(found, EXTENSION, _extension)) or ()
     found = (*of_subject(fields, "subject_identities"), *extension)
-    mpids = [identity.value for identity in found if identity.type == "mpid"]
+    mpids = [identity.value for identity in found if identity.type == "mpid" and identity.value != "0"]
     others = [Identity(type="mpid", value=value) for value in mpids[1:]]
     users = [identity for identity in found if identity.type not in names.DEVICE_IDENTITIES and identity.type != "mpid"]
     devices = [identity for identity in found if identity.type in names.DEVICE_IDENTITIES]

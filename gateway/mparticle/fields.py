@@ -29,7 +29,8 @@ EXACT = 2**53
 """Below it a float is the whole number that was posted; from it on it may be that one's neighbour."""
 
 NO_IDS = frozenset({"", "0", "-1", "null", "undefined"})
-NIL_UUID = "0" * 32
+MAX_NO_ID_CHARS = max(map(len, NO_IDS))
+NIL_UUID, EIGHT_ZEROS = "0" * 32, "0" * 8
 FIRST_MS, LAST_MS = 0, 253_402_300_799_999
 """The times that are taken: 1970 to 9999. Zero, and whatever lies outside, is no time."""
 SECONDS_FROM, SECONDS_UNTIL = 946_684_800, 100_000_000_000
@@ -136,7 +137,10 @@ def is_no_id(id: object) -> bool:
     A nil UUID is recognised in any spelling, as it is when a sender's library writes its empty value.
     """
     if type(id) is str:
-        bare = id.strip().lower()
+        bare = id.strip()
+        if len(bare) > MAX_NO_ID_CHARS and EIGHT_ZEROS not in bare:  # as nearly all ids are
+            return False
+        bare = bare.lower()
         return bare in NO_IDS or bare.removeprefix("urn:uuid:").strip("{}()").replace("-", "") == NIL_UUID
     return not id or id == -1
 
@@ -269,10 +273,15 @@ def items(fields: Fields, name: str) -> list[Any]:
 def attributes(fields: Fields, name: str) -> Fields:
     """Return an object of attributes, whose lists hold no nulls."""
     found = mapping(fields, name)
-    for key, value in found.items():
-        if type(value) is list:
-            found[key] = without_nulls(value)
+    drop_list_nulls(found)
     return found
+
+
+def drop_list_nulls(attributes: Fields) -> None:
+    """Take the nulls out of the lists among attributes."""
+    for key, value in attributes.items():
+        if type(value) is list:
+            attributes[key] = without_nulls(value)
 
 
 def without_nulls(value: Any) -> Any:

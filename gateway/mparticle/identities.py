@@ -23,7 +23,7 @@ from gateway.mparticle.fields import (
     within,
 )
 from gateway.sdk import Identity
-from gateway.sdk.model import trim
+from gateway.sdk.model import normalize
 
 Identities = tuple[Identity, ...]
 
@@ -32,22 +32,26 @@ NO_DEVICE = frozenset({"00000000-0000-0000-0000-000000000000", "0" * 32})
 
 
 def mpid(fields: Fields) -> str | None:
-    """Read mParticle's own id of the user; zero is none."""
+    """Read mParticle's own id of the user; a blank or zero is none."""
     id = identifier(fields, "mpid")
-    return None if id == "0" else id
+    id = id and normalize("mpid", id)
+    return None if id in ("", "0") else id
 
 
 def named(type: str, value: str | None, encoding: str = "raw") -> Identity | None:
-    """Return an identity, or None where its value is blank or stands for no device; its value is trimmed."""
-    value = value and trim(value)
+    """Return an identity with its value in the normal form, or None where it is blank or stands for no device.
+
+    The letters of a hash stay as they are.
+    """
+    value = value and normalize(type if encoding == "raw" else "", value)
     if not value or (value in NO_DEVICE and type in names.DEVICE_IDENTITIES):
         return None
     return Identity(type=type, value=value, encoding=encoding)
 
 
 def identity_key(identity: Identity) -> str:
-    """Return the key of an identity, by which lanes, tombstones and the ledger know it."""
-    return f"{identity.type}:{identity.normal}"
+    """Return the key by which lanes, tombstones and the ledger know an identity, whose value is in the normal form."""
+    return f"{identity.type}:{identity.value}"
 
 
 def listed(fields: Fields, name: str, rename: Callable[[str], str] = names.identity) -> Identities:

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway.mparticle.fields import Fields, Path, SenderName, Unreadable, expected, text
-from gateway.mparticle.identities import NO_DEVICE
+from gateway.mparticle.fields import Fields, Path, SenderName, Unreadable, expected, is_no_id, text
 from gateway.mparticle.json import OUT_OF_RANGE, SPACE, Members, decode, elements, kind_of, unbounded
 from gateway.sdk import Batch
 
@@ -111,4 +110,4 @@ def array(members: Members, name: str) -> list[msgspec.Raw]:
 def stamp(fields: Fields, name: str) -> str | None:
     """Return the id of an app's installation on a device; None for an id that means no device."""
     value = text(fields, name)
-    return None if value in NO_DEVICE else value
+    return None if value is None or is_no_id(value) else value.strip()

@@ -8,6 +8,7 @@ decimal strings and never pass through a float. Times are integers, milliseconds
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeAlias
 from unicodedata import category
 
@@ -17,6 +18,8 @@ from gateway.sdk.events import Event
 
 JSON: TypeAlias = Any
 """A JSON value: ``None``, ``bool``, ``int``, ``float``, ``str``, or a list or dict of them."""
+
+WHOLE = re.compile(r"[+-]?[0-9]{1,30}", re.ASCII)
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -39,9 +42,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def normal(self) -> str:
-        """The value in its normal form, by which the gateway knows a user: trimmed, an e-mail address in lower case."""
-        value = trim(self.value)
-        return value.lower() if self.type == "email" else value
+        """The value in its normal form, as mParticle's messages are read; the letters of a hash stay as they are."""
+        return normalize(self.type if self.is_raw else "", self.value)
 
     @property
     def is_well_formed(self) -> bool:
@@ -53,14 +55,23 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return not any(map(_has_no_place, self.normal))
 
 
-def trim(value: str) -> str:
-    """Return a value without white space, control and format characters at its ends.
+def normalize(type: str, value: str) -> str:
+    """Return the normal form of an identity's value, by which the gateway knows a user.
 
-    Forms and copied texts bring them along unseen: a zero-width space, a byte order mark, a direction mark.
+    It has no white space, control and format characters at its ends, which forms and copied texts bring along unseen.
+    An e-mail address is in lower case; an MPID has neither a plus sign nor leading zeros.
     """
     value = value.strip()
-    if value.isprintable():
-        return value
+    if not value.isprintable():
+        value = _trim(value)
+    if type == "email":
+        return value.lower()
+    if type == "mpid" and value[:1] in ("0", "+", "-") and WHOLE.fullmatch(value):
+        return str(int(value))
+    return value
+
+
+def _trim(value: str) -> str:
     start, end = 0, len(value)
     while start < end and _is_unseen(value[start]):
         start += 1

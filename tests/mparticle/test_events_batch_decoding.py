@@ -107,7 +107,7 @@ def test_the_inbound_variant_is_as_good(decoded, fixture):
     (batch,) = decoded(fixture("events-batch-inbound"))
     assert batch.user.identities == (
         Identity(type="customer_id", value="C-2002"),
-        Identity(type="email", value="Noor@Example.com"),
+        Identity(type="email", value="noor@example.com"),
         Identity(type="other_id_5", value="17"),
     )
     assert batch.user.attributes == {"$age": 41, "newsletter": True, "stores": ["Vasastan"], "tagged": None}

@@ -145,6 +145,20 @@ def test_lateness_is_of_the_user_meant_and_no_other(gateway, vendor, email, mess
     assert (("skipped", "erased") in words(gateway, other["id"], "email")) is (mpid is None)
 
 
+@pytest.mark.parametrize("engine", ["sqlite"])
+def test_an_erased_profile_is_not_made_anew_by_older_data_in_another_spelling(gateway, vendor, email, message):
+    gateway.start(more=email.connection)
+    asked = erasure(1)
+    gateway.post(asked)
+    gateway.wait(lambda: gateway.drained("email"))
+    spelled = [{**IDENTITIES[0], "value": f"\u200b{ADDRESS.title()} \ufeff"}]
+    late = happened(message, 2, asked["timestamp_ms"] - 1, user_identities=spelled)
+    gateway.post(late)
+    gateway.wait(lambda: gateway.drained("email"))
+    assert words(gateway, late["id"], "email") - {("skipped", "unchanged")} == {("skipped", "erased")}
+    assert email.users.profiles == {}
+
+
 def test_identities_of_an_extension_reach_what_was_posted_under_them_alone(gateway, vendor, message):
     gateway.start()
     card = [{"type": "other6", "encoding": "raw", "value": "card-77"}]

@@ -54,6 +54,7 @@ def test_a_batch_is_found_by_a_negative_mpid_and_the_id_that_the_input_gave_an_e
     gateway.wait(gateway.drained)
     for id in ("-5227515829034156637", "from-the-input"):
         assert [row["message"] for row in gateway.explain(id)] == [posted["id"]]
+    assert "No such option '--five'" in told(gateway, "--five")[1]
 
 
 @pytest.mark.parametrize("engine", ["sqlite"])

@@ -12,7 +12,6 @@ from gateway.mparticle.event_common import Common, EventFacts, Reader, location,
 from gateway.mparticle.fields import (
     Fields,
     Unreadable,
-    attributes,
     flag,
     identifier,
     inner,
@@ -118,7 +117,7 @@ def _common(fields: Fields, index: int, batch: Batch) -> Common:
         "session_id": identifier(fields, "session_id"),
         "session_uuid": text(fields, "session_uuid"),
         "location": inner(fields, "location", location),
-        "attributes": attributes(fields, "custom_attributes"),
+        "attributes": mapping(fields, "custom_attributes"),
         "custom_flags": mapping(fields, "custom_flags"),
     }
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from gateway.mparticle import consents, names
 from gateway.mparticle.fields import (
     Fields,
-    attributes,
     flag,
     identifier,
     inner,
@@ -89,7 +88,7 @@ def _user(fields: Fields) -> User:
         mpid=mpid(fields),
         identities=batched(fields, "user_identities"),
         partner_identities=_partners(fields),
-        attributes=attributes(fields, "user_attributes"),
+        attributes=mapping(fields, "user_attributes"),
         removed_attributes=_names(fields, "deleted_user_attributes"),
         consent=consents.state(fields),
     )

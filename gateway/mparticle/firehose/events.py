@@ -85,7 +85,7 @@ def _common(fields: Fields, index: int, batch: Batch) -> Common:
         "time_ms": time(fields, "timestamp_ms"),
         "session_id": identifier(fields, "session_id"),
         "location": inner(fields, "location", location),
-        "attributes": attributes(fields, "attributes"),
+        "attributes": mapping(fields, "attributes"),
         "custom_flags": mapping(fields, "custom_flags"),
     }
 

@@ -185,9 +185,10 @@ def _part(message: FastMessage, stored: bytes) -> Part:
 
 def _event_ids(events: Iterable[EventFields]) -> Iterator[str]:
     for event in events:
-        for id in (event.id, event.source_id):
-            if not is_no_id(id):
-                yield str(id)
+        if not is_no_id(event.id):
+            yield str(event.id)
+        if not is_no_id(event.source_id):
+            yield str(event.source_id)
 
 
 def _identities(listed: Iterable[IdentityFields]) -> Identities:

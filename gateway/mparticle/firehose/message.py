@@ -8,7 +8,6 @@ from functools import partial
 from gateway.mparticle import consents, erasures, names
 from gateway.mparticle.fields import (
     Fields,
-    attributes,
     flag,
     identifier,
     inner,
@@ -110,8 +109,8 @@ def _profile(batch: Batch, fields: Fields) -> Batch:
 
 def _attributes(fields: Fields) -> Fields:
     """Read the user's attributes, then those that are lists; a null list is empty."""
-    found = attributes(fields, "user_attributes")
-    lists = attributes(fields, "user_attribute_lists")
+    found = mapping(fields, "user_attributes")
+    lists = mapping(fields, "user_attribute_lists")
     if not lists:
         return found
     return {**found, **{name: [] if value is None else value for name, value in lists.items()}}
