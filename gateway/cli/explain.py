@@ -42,7 +42,7 @@ WAITS = {
     "shared": "it was sent in one call with others, and the destination is still at it",
     "under_way": "the destination is still at it",
     "pool_full": "more than can be made at once has gathered",
-    "other_lanes": "something older has to be dealt with first: of this user, or of the audience",
+    "other_lanes": "an erasure or older work of this user or of the audience comes first",
     "limit_reached": "the rate limit is used up",
     "unreachable": "the destination cannot be reached",
     "plugin_slow": "its plugin has taken too much time from the other connections, and rests",

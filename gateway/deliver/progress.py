@@ -132,7 +132,6 @@ class ItemProgress:
             seq=self.item.seq,
             facts=self.item.facts,
             outcomes=outcomes,
-            erased=is_wish and any(outcome.state == "delivered" for outcome in made),
             is_wish=is_wish,
             unkept=is_wish or bool(self.plan.withdrawn),
         )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.deliver.executor import Wait
-from gateway.dispatch.erased import drop_erased
+from gateway.dispatch.erased import drop_erased, find_tombstone
 from gateway.journal.port import Journal
 from gateway.journal.replays import ABORTED
 from gateway.journal.types import Item, Lane, Outcome, hash64, hash_ref
@@ -22,11 +22,15 @@ MAX_WAIT_MS = 10_000
 
 @dataclass(slots=True)
 class LaneLookup:
-    """Answers what the journal knows about the items of a claimed lane."""
+    """Answers what the journal knows about the items of a claimed lane.
+
+    ``is_held``: an erasure of the user of the last batch that was looked up is under way in another lane.
+    """
 
     journal: Journal
     lane: Lane
     now_ms: Callable[[], int]
+    is_held: bool = field(default=False, init=False)
 
     @property
     def user(self) -> int:
@@ -35,9 +39,9 @@ class LaneLookup:
 
     async def drop_erased(self, item: Item, batch: Batch) -> tuple[Batch, Sequence[Outcome] | None]:
         """Return the batch without its erased events, and their outcomes; None instead if all of it is erased."""
-        if not self.lane.wishes:
-            return batch, ()
-        return await drop_erased(self.journal, self.lane.connection, item, batch)
+        tombstone = await find_tombstone(self.journal, self.lane.connection, batch) if self.lane.wishes else None
+        self.is_held = tombstone is not None and tombstone.is_under_way
+        return drop_erased(batch, item, tombstone)
 
     async def find_withdrawal(self, item: Item, batch: Batch, *, is_erased: bool) -> str:
         """Return why none of the item's calls may begin any more, or nothing."""
@@ -49,7 +53,7 @@ class LaneLookup:
     async def find_wait(self, item: Item, batch: Batch) -> Wait | None:
         """Return how long the item waits for work in other lanes: longer, the longer it has waited."""
         waits_for_none = batch.erasure is None and batch.audience is None and not batch.memberships
-        if waits_for_none or await self._is_first(item, batch):
+        if not self.is_held and (waits_for_none or await self._is_first(item, batch)):
             return None
         age_ms = self.now_ms() - item.received_ms
         return Wait(seconds=min(MAX_WAIT_MS, max(MIN_WAIT_MS, age_ms // 4)) / 1000, reason=OTHER_LANES)

@@ -9,25 +9,29 @@ from msgspec.structs import replace
 
 from gateway.facts import number_fact_id
 from gateway.journal.port import Journal
-from gateway.journal.types import Item, Outcome, hash_ref
+from gateway.journal.types import Item, Outcome, Tombstone, hash_ref
 from gateway.mparticle.parts import erasure_keys
 from gateway.sdk import Batch
 
 
-async def drop_erased(
-    journal: Journal, connection: str, item: Item, batch: Batch
-) -> tuple[Batch, Sequence[Outcome] | None]:
-    """Return the batch without events that are older than an erasure of its user, and the outcomes of these.
+async def find_tombstone(journal: Journal, connection: str, batch: Batch) -> Tombstone | None:
+    """Return the tombstone of the batch's user, or None if nobody asked to erase them. Raises JournalUnavailable.
+
+    None too for an erasure itself: it is made, however often it is asked for.
+    """
+    keys = [] if batch.erasure is not None else erasure_keys(batch.user)
+    return await journal.tombstone(connection, [hash_ref(key, journal.salt) for key in keys]) if keys else None
+
+
+def drop_erased(batch: Batch, item: Item, tombstone: Tombstone | None) -> tuple[Batch, Sequence[Outcome] | None]:
+    """Return the batch without events that are older than the erasure of its user, and the outcomes of these.
 
     None in the place of the outcomes means that all of the batch is erased. If the item was accepted before the
-    erasure and a replay stored it again, that is so too. Raises JournalUnavailable.
+    erasure and a replay stored it again, that is so too.
     """
-    if batch.erasure is not None:
+    if tombstone is None:
         return batch, ()
-    keys = [hash_ref(key, journal.salt) for key in erasure_keys(batch.user)]
-    before_ms = await journal.erased_before(connection, keys) if keys else 0
-    if not before_ms:
-        return batch, ()
+    before_ms = tombstone.before_ms
     if is_older(batch, before_ms) or (item.again is not None and item.again.accepted_ms < before_ms):
         return batch, None
     batch, dropped = drop_events(batch, before_ms)

@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Any
 
 from gateway.deliver.executor import Wait
-from gateway.dispatch.erased import drop_erased
+from gateway.dispatch.erased import drop_erased, find_tombstone
 from gateway.journal.port import Journal
 from gateway.journal.replays import DIALECT, PickedFacts, Replay, ReplayOrigin, wrap
 from gateway.journal.types import Entry, Item, Outcome, hash128, hash_ref
@@ -75,7 +75,7 @@ class ReplayLookup:
 
     async def drop_erased(self, item: Item, batch: Batch) -> tuple[Batch, Sequence[Outcome] | None]:
         """Return the batch without its erased events, and their outcomes; None instead if all of it is erased."""
-        return await drop_erased(self.journal, self.picked.connection, item, batch)
+        return drop_erased(batch, item, await find_tombstone(self.journal, self.picked.connection, batch))
 
     async def find_withdrawal(self, item: Item, batch: Batch, *, is_erased: bool) -> str:  # noqa: ARG002
         """Return ``erased`` if all of the item is."""

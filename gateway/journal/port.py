@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from gateway.journal.backlog import Backlog
 from gateway.journal.replays import Replays
 from gateway.journal.shared_limits import GateSharing
-from gateway.journal.types import Count, DataPoint, Entry, FoundBatch, Lane, SealedSettings, Settlement
+from gateway.journal.types import Count, DataPoint, Entry, FoundBatch, Lane, SealedSettings, Settlement, Tombstone
 
 
 class Journal(Replays, GateSharing, Protocol):
@@ -77,8 +77,8 @@ class Journal(Replays, GateSharing, Protocol):
         another connection still has an item of them, and a receipt is stored.
         """
 
-    async def erased_before(self, connection: str, names: Sequence[bytes]) -> int:
-        """Return the time of the newest erasure request of these hashed names on a connection; 0 if there is none."""
+    async def tombstone(self, connection: str, names: Sequence[bytes]) -> Tombstone | None:
+        """Return the tombstone of these hashed names on a connection, or None if nobody asked to erase any of them."""
 
     async def take_over(self) -> bool:
         """Become a dispatcher of this journal; return False while another lives and the engine allows only one.

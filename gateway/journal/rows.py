@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -99,15 +99,24 @@ def count_outcomes(
 
 def make_request_rows(
     stored: Iterable[tuple[int, Entry]], connections: Sequence[str]
-) -> list[tuple[bytes, str, int, int]]:
-    """Return a row for each name and connection of erasure requests: name, connection, before_ms, received_ms."""
-    return [
-        (name, connection, entry.wish.before_ms, entry.received_ms)
-        for _, entry in stored
-        for connection in connections
-        if entry.wish is not None and entry.scope in (None, connection)
-        for name in entry.wish.names
-    ]
+) -> list[tuple[bytes, str, int, int, int, int]]:
+    """Return a row for each name and connection of erasure requests.
+
+    Rows have name, connection, before_ms, received_ms, and the user and seq of the request.
+    """
+    rows: dict[tuple[bytes, str], tuple[int, int, int, int]] = {}
+    for seq, entry in stored:
+        for key in _request_keys(entry, connections):
+            asked_ms = 0 if entry.wish is None else entry.wish.before_ms
+            before_ms = max(asked_ms, rows[key][0]) if key in rows else asked_ms
+            rows[key] = before_ms, entry.received_ms, entry.user, seq
+    return [(*key, *row) for key, row in sorted(rows.items())]
+
+
+def _request_keys(entry: Entry, connections: Sequence[str]) -> Iterator[tuple[bytes, str]]:
+    for connection in connections:
+        if entry.wish is not None and entry.scope in (None, connection):
+            yield from ((name, connection) for name in entry.wish.names)
 
 
 def make_receipt(documents: int, memories: int, touched: Iterable[Row]) -> Receipt:

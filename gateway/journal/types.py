@@ -51,6 +51,16 @@ class ErasureRequest(msgspec.Struct, frozen=True, kw_only=True):
     before_ms: int
 
 
+class Tombstone(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest erasure request about some names on a connection: the time before which their data is not sent.
+
+    ``is_under_way``: the connection has yet to finish an erasure of one of the names, and newer data waits for it.
+    """
+
+    before_ms: int
+    is_under_way: bool
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """A batch to store. ``user`` is the hash of the lane's user, ``scope`` the only connection it is for (None: all).
 
@@ -156,15 +166,13 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
     """A finished item, with an outcome for every fact that it was found to hold.
 
-    ``erased``: the lane's user was erased, so the items that wait in the lane are withheld. ``is_wish``: it was the
-    erasure, so the memories of the user on this connection are forgotten. ``unkept``: its document is removed once no
-    connection has an item of it.
+    ``is_wish``: it was an erasure, so the memories of the user on this connection are forgotten. ``unkept``: its
+    document is removed once no connection has an item of it.
     """
 
     seq: int
     facts: int
     outcomes: tuple[Outcome, ...]
-    erased: bool = False
     is_wish: bool = False
     unkept: bool = False
 

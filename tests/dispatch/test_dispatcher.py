@@ -128,6 +128,68 @@ async def test_older_data_that_arrives_after_an_erasure_is_not_sent(bench):
     assert (bench.seen, await bench.outcomes("m1")) == (["DELETE users"], [("m1-0", "skipped", "erased", "")])
 
 
+ADDRESS = {"encoding": "raw", "value": "erase@example.com"}
+
+
+def addressed(posted):
+    """The same message, about somebody with the address."""
+    return {**posted, "user_identities": [{"type": "email", **ADDRESS}]}
+
+
+def erasure_of_address(id):
+    """An erasure known by the address alone."""
+    return {**erasure(id), "subject_identities": {"email": ADDRESS}, "extensions": {}}
+
+
+def later(id, name, user):
+    """A message about somebody with the address, with an event that happened after the erasure was asked for."""
+    posted = addressed(message(id, name, user=user))
+    posted["events"][0]["timestamp_ms"] = TIME_MS + 20_000
+    return posted
+
+
+@pytest.mark.parametrize("user", ["42", None], ids=["in another lane", "in its own lane"])
+async def test_newer_data_of_any_lane_waits_for_an_erasure_known_by_address_alone(bench, user):
+    bench = bench(503, 503)
+    await bench.post(erasure_of_address("e1"))
+    await bench.work()
+    await bench.post(later("m1", "a", user))
+    await bench.post(addressed(message("m2", "b", user=user)))
+    await bench.work(after_s=1)
+    await bench.work(after_s=60)
+    await bench.work(after_s=60)
+    await bench.work(after_s=60)
+    assert bench.seen == ["DELETE users"] * 3 + ["POST events/a"]
+    assert (await bench.outcomes("m2"))[1:] == [("m2-0", "skipped", "erased", "")]
+
+
+async def test_nobody_else_waits_for_an_erasure_known_by_address_alone(bench):
+    bench = bench(503)
+    await bench.post(erasure_of_address("e1"))
+    await bench.work()
+    await bench.post(message("m1", "a"))
+    await bench.work()
+    assert bench.seen == ["DELETE users", "POST events/a"]
+
+
+async def test_what_waits_for_an_erasure_says_that_it_waits_for_older_work(bench):
+    bench = bench(503)
+    await bench.post(erasure_of_address("e1"))
+    await bench.work()
+    await bench.post(later("m1", "a", "42"))
+    await bench.work()
+    assert (bench.seen, (await bench.status("m1")).reason) == (["DELETE users"], "other_lanes")
+
+
+async def test_newer_data_waits_for_an_erasure_that_has_become_a_dead_letter_no_longer(bench):
+    bench = bench(404)
+    await bench.post(erasure_of_address("e1"))
+    await bench.post(later("m1", "a", "42"))
+    await bench.work()
+    await bench.work(after_s=60)
+    assert bench.seen == ["DELETE users", "POST events/a"]
+
+
 async def test_a_member_waits_for_the_audience_and_nobody_else_does(bench):
     bench = bench(503)
     await bench.post(subscription("s1"))

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 from support.journal_words import BOTH, claim, finish, ref, settle
 
-from gateway.journal.types import ErasedBatch, Memo, Outcome, Receipt, hash64
+from gateway.journal.types import ErasedBatch, Memo, Outcome, Receipt, Tombstone, hash64
 
 pytestmark = pytest.mark.anyio
 
@@ -73,23 +73,13 @@ async def test_a_repeated_erasure_changes_nothing(journal, make_entry):
     assert (lane.items[0].message, lane.erased_seq) == ("m2", 0)
 
 
-async def test_once_a_user_is_erased_what_arrived_meanwhile_is_not_sent_but_what_comes_later_is(journal, make_entry):
+async def test_once_a_user_is_erased_what_arrived_meanwhile_is_claimed_as_it_is(journal, make_entry):
     await journal.accept([make_entry("m1", erases=True)], BOTH)
     (lane,) = await claim(journal)
     await journal.accept([make_entry("m2")], BOTH)
-    await journal.settle(finish(lane, *lane.items, erased=True, release=True))
-    await journal.accept([make_entry("m3")], BOTH)
+    await journal.settle(finish(lane, *lane.items, is_wish=True, release=True))
     (lane,) = await claim(journal)
-    assert [(item.message, item.seq <= lane.erased_seq) for item in lane.items] == [("m2", True), ("m3", False)]
-
-
-async def test_an_erasure_that_did_not_succeed_keeps_what_arrived_meanwhile(journal, make_entry):
-    await journal.accept([make_entry("m1", erases=True)], BOTH)
-    (lane,) = await claim(journal)
-    await journal.accept([make_entry("m2")], BOTH)
-    await journal.settle(finish(lane, *lane.items, release=True))
-    (lane,) = await claim(journal)
-    assert lane.items[0].seq > lane.erased_seq
+    assert [(item.message, item.seq <= lane.erased_seq) for item in lane.items] == [("m2", False)]
 
 
 async def test_an_erasure_waits_for_the_users_other_lanes_whose_work_is_not_sent(journal, make_entry):
@@ -209,14 +199,27 @@ async def test_a_wish_is_known_on_its_connections_and_reaches_as_far_as_the_late
     name, other = ref("mpid:7", journal.salt), ref("mpid:8", journal.salt)
     await journal.accept([make_entry("m1", user="mpid:7", wishes=["mpid:7"])], BOTH)
     await journal.accept([make_entry("m2", user="mpid:8", wishes=["mpid:8"], scope="email")], BOTH)
-    assert [await journal.erased_before(each, [other, name]) for each in (*BOTH, "none")] == [5_000, 5_000, 0]
-    assert [await journal.erased_before(each, [other]) for each in BOTH] == [0, 5_000]
+    known = Tombstone(before_ms=5_000, is_under_way=True)
+    assert [await journal.tombstone(each, [other, name]) for each in (*BOTH, "none")] == [known, known, None]
+    assert [await journal.tombstone(each, [other]) for each in BOTH] == [None, known]
     assert {lane.wishes for lane in await claim(journal)} == {True}
     await finish_all(journal, "email")
     await journal.prune(before_ms=0, dead_before_ms=1_000, after_seq=0, limit=9)
-    assert await journal.erased_before("email", [other]) == 5_000
+    assert await journal.tombstone("email", [other]) == Tombstone(before_ms=5_000, is_under_way=False)
     await journal.prune(before_ms=0, dead_before_ms=1_001, after_seq=0, limit=9)
-    assert await journal.erased_before("email", [other]) == 0
+    assert await journal.tombstone("email", [other]) is None
+
+
+async def test_an_erasure_is_under_way_until_the_newest_one_of_any_of_the_names_is_finished(journal, make_entry):
+    names = [ref(name, journal.salt) for name in ("email:ann@example.com", "mpid:7")]
+    for number, user in enumerate(("ann", "bob")):
+        asked = make_entry(f"m{number}", user=user, wishes=["email:ann@example.com"], scope="loyalty")
+        await journal.accept([asked], BOTH)
+    for is_under_way in (True, False):
+        (lane,) = await claim(journal, lanes=1)
+        await journal.settle(finish(lane, *lane.items, is_wish=True, release=True))
+        assert await journal.tombstone("loyalty", names) == Tombstone(before_ms=5_000, is_under_way=is_under_way)
+        assert await journal.tombstone("loyalty", names[1:]) is None
 
 
 async def test_whose_document_is_not_to_be_kept_has_it_removed_with_the_last_connection(journal, make_entry):

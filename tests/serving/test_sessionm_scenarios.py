@@ -407,7 +407,9 @@ def test_an_erasure_deletes_the_user_and_drops_what_waits_for_them_while_session
     shared.post(message(1))
     shared.wait(lambda: sessionm.journal)
     shared.post(erasure(sessionm.mpid))
-    shared.post(message(3))
+    older = message(3)
+    older["events"][0]["timestamp_ms"] -= 1
+    shared.post(older)
     shared.post(message(4, user=77))
     shared.wait(lambda: any(one["method"] == "DELETE" for one in sessionm.journal))
     sessionm.faults.clear()

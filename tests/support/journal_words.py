@@ -14,8 +14,8 @@ def settle(lane, **fields):
     return Settlement(connection=lane.connection, user=lane.user, fence=lane.fence, **fields)
 
 
-def finish(lane, *items, outcomes=DELIVERED, erased=False, is_wish=False, unkept=False, **fields):
-    kinds = {"erased": erased, "is_wish": is_wish, "unkept": unkept}
+def finish(lane, *items, outcomes=DELIVERED, is_wish=False, unkept=False, **fields):
+    kinds = {"is_wish": is_wish, "unkept": unkept}
     finished = tuple(Finished(seq=item.seq, facts=item.facts, outcomes=outcomes, **kinds) for item in items)
     return settle(lane, finished=finished, **fields)
 

@@ -32,12 +32,11 @@ BEGIN = """
     AND (e.scope IS NULL OR e.scope = c.connection)
 """
 WISH = """
-    INSERT INTO wishes (name, connection, before_ms, received_ms)
-    SELECT name, connection, max(before_ms), max(received_ms)
-    FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bigint[]) w (name, connection, before_ms, received_ms)
-    GROUP BY 1, 2 ORDER BY 1, 2
+    INSERT INTO wishes (name, connection, before_ms, received_ms, user_hash, seq)
+    SELECT * FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
     ON CONFLICT (name, connection) DO UPDATE
-    SET before_ms = greatest(wishes.before_ms, excluded.before_ms), received_ms = excluded.received_ms
+    SET before_ms = greatest(wishes.before_ms, excluded.before_ms), received_ms = excluded.received_ms,
+        user_hash = excluded.user_hash, seq = excluded.seq
 """
 WAITING = """
     SELECT DISTINCT user_hash FROM work WHERE connection = $1 AND seq < $2 AND (

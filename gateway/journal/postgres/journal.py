@@ -45,6 +45,7 @@ from gateway.journal.types import (
     Lane,
     SealedSettings,
     Settlement,
+    Tombstone,
 )
 
 T = TypeVar("T")
@@ -180,10 +181,10 @@ class PostgresJournal:
         order = erase.Erase(connection, self.salt, tuple(names), everywhere, seq)
         return await self._aside.run(erase.erase, order)
 
-    async def erased_before(self, connection: str, names: Sequence[bytes]) -> int:
-        """Return the time of the newest erasure request of any of these names; see the port."""
-        before_ms: int = await self._looks.submit(lookup.ErasedBefore(connection, tuple(names)))
-        return before_ms
+    async def tombstone(self, connection: str, names: Sequence[bytes]) -> Tombstone | None:
+        """Return the tombstone of these names; see the port."""
+        found: Tombstone | None = await self._looks.submit(lookup.CheckTombstone(connection, tuple(names)))
+        return found
 
     async def crashed(self, connection: str, user: int, seq: int, doing: str) -> None:
         """Count that a process died of a piece of work; see the port."""

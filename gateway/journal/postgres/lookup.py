@@ -14,7 +14,7 @@ from gateway.journal.postgres.indexing import seqs
 from gateway.journal.postgres.link import Connection
 from gateway.journal.postgres.settle import SHARED
 from gateway.journal.rows import group_waiting, make_finished_status, make_found, make_waiting_status
-from gateway.journal.types import Count, DeliveryStatus, FoundBatch
+from gateway.journal.types import Count, DeliveryStatus, FoundBatch, Tombstone
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class CheckLaneEmpty:
 
 
 @dataclass(frozen=True, slots=True)
-class ErasedBefore:
-    """Ask for the time of the newest erasure request of any of these names."""
+class CheckTombstone:
+    """Ask for the tombstone of these names."""
 
     connection: str
     names: tuple[bytes, ...]
@@ -48,8 +48,11 @@ NOT_EMPTY = """
         SELECT 1 FROM work w WHERE w.user_hash = l.user_hash AND w.connection = l.connection AND w.seq < l.before_seq
     )
 """
-ERASED_BEFORE = """
-    SELECT n.number, max(w.before_ms) FROM unnest($1::integer[], $2::bytea[], $3::text[]) n (number, name, connection)
+TOMBSTONES = """
+    SELECT n.number, max(w.before_ms), bool_or(EXISTS (
+        SELECT 1 FROM work k WHERE k.user_hash = w.user_hash AND k.connection = w.connection AND k.seq = w.seq
+    ))
+    FROM unnest($1::integer[], $2::bytea[], $3::text[]) n (number, name, connection)
     JOIN wishes w ON w.name = n.name AND w.connection = n.connection GROUP BY 1
 """
 NEXT_DUE = """
@@ -94,12 +97,12 @@ WAITING = """
 
 
 async def look(connection: Connection, looks: Sequence[Any]) -> list[Any]:
-    """Answer SharedMemory, CheckLaneEmpty and ErasedBefore, those of a kind with one statement."""
+    """Answer SharedMemory, CheckLaneEmpty and CheckTombstone, those of a kind with one statement."""
     results: list[Any] = [None] * len(looks)
     kinds: dict[type, Callable[[Connection, list[Any]], Awaitable[list[Any]]]] = {
         SharedMemory: _remembered,
         CheckLaneEmpty: _empty,
-        ErasedBefore: _erased_before,
+        CheckTombstone: _tombstones,
     }
     for kind, answers in kinds.items():
         asked = [index for index, one in enumerate(looks) if isinstance(one, kind)]
@@ -123,11 +126,14 @@ async def _empty(connection: Connection, looks: list[CheckLaneEmpty]) -> list[bo
     return [lane not in not_empty for lane in lanes]
 
 
-async def _erased_before(connection: Connection, looks: list[ErasedBefore]) -> list[int]:
+async def _tombstones(connection: Connection, looks: list[CheckTombstone]) -> list[Tombstone | None]:
     names = [(number, name, one.connection) for number, one in enumerate(looks) for name in one.names]
     columns = map(list, zip(*names, strict=True)) if names else ([], [], [])
-    found = dict(await connection.fetch(ERASED_BEFORE, *columns))
-    return [found.get(number, 0) for number in range(len(looks))]
+    found = {
+        number: Tombstone(before_ms=before_ms, is_under_way=is_under_way)
+        for number, before_ms, is_under_way in await connection.fetch(TOMBSTONES, *columns)
+    }
+    return [found.get(number) for number in range(len(looks))]
 
 
 async def salt(connection: Connection) -> bytes:

@@ -192,8 +192,13 @@ MIGRATIONS = (
         PRIMARY KEY (connection, owner)
     );
     """,
+    """
+    ALTER TABLE wishes
+        ADD COLUMN user_hash bigint NOT NULL DEFAULT 0,     -- the lane of the newest request,
+        ADD COLUMN seq bigint NOT NULL DEFAULT 0;           -- and its batch
+    """,
 )
-OLDEST = (1, 1, 1, 1, 1, 1, 1)
+OLDEST = (1, 1, 1, 1, 1, 1, 1, 1)
 VERSIONS = """
     CREATE TABLE IF NOT EXISTS journal_versions (
         version integer PRIMARY KEY,

@@ -61,13 +61,6 @@ FORGET = """
     DELETE FROM memory USING unnest($1::bigint[], $2::text[], $3::text[]) m (user_hash, connection, key)
     WHERE memory.user_hash = m.user_hash AND memory.connection = m.connection AND memory.key = m.key
 """
-ERASED = """
-    UPDATE lanes SET erased_seq = greatest(erased_seq, (
-        SELECT max(seq) FROM work w WHERE w.user_hash = lanes.user_hash AND w.connection = lanes.connection
-    ))
-    FROM unnest($1::bigint[], $2::text[]) e (user_hash, connection)
-    WHERE lanes.user_hash = e.user_hash AND lanes.connection = e.connection
-"""
 RELEASE = """
     WITH given AS MATERIALIZED (
         SELECT g.*, EXISTS (
@@ -115,7 +108,6 @@ async def _record(connection: Connection, settles: Sequence[Settle], shard: int)
     progress = {(*_key(one), seq): state for one in settles for seq, state in one.settlement.progress.items()}
     await _execute(connection, PROGRESS, ((*key, _json(state)) for key, state in progress.items()))
     await _remember(connection, settles)
-    await _execute(connection, ERASED, {_key(one): None for one, finished in done.values() if finished.erased})
     released = {_key(one): one.settlement for one in settles if one.settlement.release}
     await _execute(connection, RELEASE, ((*key, *_release_row(of)) for key, of in released.items()))
     counted = count_outcomes(((one.settlement.connection, finished) for one, finished in news), _text)

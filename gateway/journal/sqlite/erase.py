@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from gateway.journal.rows import make_receipt, make_request_rows
-from gateway.journal.types import Entry, Receipt
+from gateway.journal.types import Entry, Receipt, Tombstone
 
 NUMBERS = msgspec.json.Decoder(list[int])
 
@@ -36,8 +36,15 @@ BEGIN = """
     WHERE lanes.user = w.user AND lanes.connection = w.connection AND lanes.seq = 0
 """
 WISH = """
-    INSERT INTO wishes (name, connection, before_ms, received_ms) VALUES (?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET before_ms = max(before_ms, excluded.before_ms), received_ms = excluded.received_ms
+    INSERT INTO wishes (name, connection, before_ms, received_ms, user, seq) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET before_ms = max(before_ms, excluded.before_ms), received_ms = excluded.received_ms,
+    user = excluded.user, seq = excluded.seq
+"""
+TOMBSTONE = """
+    SELECT max(w.before_ms), max(EXISTS (
+        SELECT 1 FROM lanes l WHERE l.user = w.user AND l.connection = w.connection AND l.seq = w.seq
+    ))
+    FROM wishes w WHERE w.connection = ? AND w.name IN ({})
 """
 WAITING = """
     SELECT u.user FROM (
@@ -161,12 +168,11 @@ def forget(database: sqlite3.Connection, seqs: Sequence[int], before_ms: int) ->
         database.execute("DELETE FROM receipts WHERE seq IN (SELECT value FROM json_each(?))", (_json(seqs),))
 
 
-def before_ms(database: sqlite3.Connection, connection: str, names: Sequence[bytes]) -> int:
-    """Return the time of the newest erasure request of any of these names on a connection; 0 if there is none."""
-    places = ",".join("?" * len(names))
-    query = f"SELECT max(before_ms) FROM wishes WHERE connection = ? AND name IN ({places})"  # noqa: S608
-    found: int | None = database.execute(query, (connection, *names)).fetchone()[0]
-    return found or 0
+def tombstone(database: sqlite3.Connection, connection: str, names: Sequence[bytes]) -> Tombstone | None:
+    """Return the tombstone of these names on a connection, or None if there is none."""
+    query = TOMBSTONE.format(",".join("?" * len(names)))
+    before_ms, is_under_way = database.execute(query, (connection, *names)).fetchone()
+    return None if before_ms is None else Tombstone(before_ms=before_ms, is_under_way=bool(is_under_way))
 
 
 def receipt(database: sqlite3.Connection, seq: int, connection: str) -> Receipt | None:

@@ -47,6 +47,7 @@ from gateway.journal.types import (
     Lane,
     SealedSettings,
     Settlement,
+    Tombstone,
     hash64,
     hash_ref,
 )
@@ -145,14 +146,13 @@ class SqliteJournal:
 
     async def erase(self, connection: str, names: Sequence[str], *, everywhere: bool, seq: int) -> bool:
         """Let nothing older be sent of a user, and keep nothing of it; see the port."""
-        found = self._read(refs.seqs, [hash_ref(name, self.salt) for name in names])
-        lanes = tuple(hash64(name) for name in names)
-        gone: bool = await self._do(erase.Erase(connection, lanes, tuple(found), everywhere, seq))
+        found, lanes = self._read(refs.seqs, [hash_ref(name, self.salt) for name in names]), map(hash64, names)
+        gone: bool = await self._do(erase.Erase(connection, tuple(lanes), tuple(found), everywhere, seq))
         return gone
 
-    async def erased_before(self, connection: str, names: Sequence[bytes]) -> int:
-        """Return the time of the newest erasure request of any of these names; see the port."""
-        return self._read(erase.before_ms, connection, names)
+    async def tombstone(self, connection: str, names: Sequence[bytes]) -> Tombstone | None:
+        """Return the tombstone of these names; see the port."""
+        return self._read(erase.tombstone, connection, names)
 
     async def crashed(self, connection: str, user: int, seq: int, doing: str) -> None:
         """Count that a process died of a piece of work; see the port."""

@@ -237,6 +237,10 @@ MIGRATIONS = (
         PRIMARY KEY (connection, user)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE wishes ADD COLUMN user INTEGER NOT NULL DEFAULT 0;  -- the lane of the newest request,
+    ALTER TABLE wishes ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;   -- and its batch
+    """,
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from gateway.journal.rows import count_dead, count_outcomes
-from gateway.journal.sqlite import arrivals, erase
+from gateway.journal.sqlite import erase
 from gateway.journal.types import Finished, Settlement
 
 ESCAPED = "\x1a"  # first character of memory keys that are stored as JSON
@@ -57,12 +57,6 @@ LET_GO = """
 RELEASE = """
     UPDATE lanes SET due_ms = r.value ->> 2, attempts = r.value ->> 3, failing_since_ms = r.value ->> 4,
         reason = r.value ->> 5, sole_seq = NULL
-    FROM json_each(:rows) r WHERE lanes.user = r.value ->> 0 AND lanes.connection = r.value ->> 1 AND lanes.seq = 0
-"""
-ERASED = """
-    UPDATE lanes SET erased_seq = max(erased_seq, coalesce((
-        SELECT max(seq) FROM lanes w WHERE w.user = lanes.user AND w.connection = lanes.connection
-    ), 0))
     FROM json_each(:rows) r WHERE lanes.user = r.value ->> 0 AND lanes.connection = r.value ->> 1 AND lanes.seq = 0
 """
 REMEMBER = """
@@ -120,10 +114,6 @@ def _record_done(
     if unkept:
         erase.remove(database, unkept, dead=False)
     _remember(database, settles)
-    erased = [_key(settle) for settle, finished in done if finished.erased]
-    if erased:
-        arrivals.put(database)
-        _execute(database, ERASED, erased)
 
 
 def _execute(database: sqlite3.Connection, statement: str, rows: Iterable[Any]) -> list[Any]:
