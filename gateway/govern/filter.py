@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -10,10 +10,11 @@ from gateway.govern.decisions import KeptBackNames
 from gateway.govern.kinds import TYPES, change_attributes, find_kind, list_attributes
 from gateway.govern.switches import KindSwitches, Switches
 from gateway.mparticle import names
-from gateway.sdk import Audience, Batch, Event, Membership
+from gateway.sdk import AttributeChange, Audience, Batch, Event, IdentityChange, Membership
 from gateway.settings.filtering import Filter
 
 COMMERCE = "commerce_event"
+StatedChange = TypeVar("StatedChange", AttributeChange, IdentityChange)
 
 
 class Decision(NamedTuple):
@@ -82,9 +83,20 @@ class DataFilter:
                 attributes=self.attributes.keep(user.attributes),
                 removed_attributes=tuple(name for name in user.removed_attributes if attributes(name)),
             ),
-            identity_changes=tuple(change for change in batch.identity_changes if identities(change.type)),
-            attribute_changes=tuple(change for change in batch.attribute_changes if attributes(change.name)),
+            identity_changes=tuple(
+                self._filter_change(change) for change in batch.identity_changes if identities(change.type)
+            ),
+            attribute_changes=tuple(
+                self._filter_change(change) for change in batch.attribute_changes if attributes(change.name)
+            ),
         )
+
+    def _filter_change(self, change: StatedChange) -> StatedChange:
+        """Return the change with its event filtered, or without it if events of its type are off."""
+        if change.event is None:
+            return change
+        event = None if self.find_off_setting(change.event) else self.filter_event(change.event)[0]
+        return replace(change, event=event)
 
     def find_off_setting(self, event: Event) -> str:
         """Return the setting that switches the whole event off, or nothing."""

@@ -45,6 +45,7 @@ def make_user_rules(connection: Connection, key: str) -> Iterator[Rule]:
 def make_input_rules(connection: Connection, key: str) -> Iterator[Rule]:
     """Yield the rules about input and consent, which an audience message never states."""
     configured, supported = connection.configured, connection.plugin.destination.platforms
+    yield from _make_history_rules(connection, key)
     if supported is not None:
         yield _require_supported(frozenset(supported), SkipReason("unsupported_platform", f"{key}.plugin"))
     if configured.platforms is not None:
@@ -60,6 +61,16 @@ def make_input_rules(connection: Connection, key: str) -> Iterator[Rule]:
         for purpose, rule in rules.items():
             skip = SkipReason("no_consent", make_setting_key(f"{key}.consent.{regulation}", purpose))
             yield _require_consent(regulation, _normalise(purpose), rule, skip)
+
+
+def _make_history_rules(connection: Connection, key: str) -> Iterator[Rule]:
+    configured, defaults = connection.configured, connection.plugin.destination.defaults
+    if defaults.no_replayed if configured.no_replayed is None else configured.no_replayed:
+        replayed = SkipReason("replayed", f"{key}.no_replayed")
+        yield lambda batch: replayed if batch.is_replayed else None
+    if defaults.no_historical if configured.no_historical is None else configured.no_historical:
+        historical = SkipReason("historical", f"{key}.no_historical")
+        yield lambda batch: historical if batch.is_historical else None
 
 
 def make_event_rules(connection: Connection, key: str) -> Iterator[EventRule]:

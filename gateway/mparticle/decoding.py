@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import inf
 from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.facts import is_bare
 from gateway.mparticle import erasures
@@ -22,6 +23,8 @@ from gateway.mparticle.firehose import message as firehose
 from gateway.mparticle.json import members
 from gateway.mparticle.messages import Message
 from gateway.sdk import AttributeChange, Batch, Event, IdentityChange, Quarantined
+
+Change = TypeVar("Change", AttributeChange, IdentityChange)
 
 SOURCE_FEED = "mParticle Source Feed"
 """The event attribute in which Firehose names the feed that the data came from."""
@@ -80,10 +83,10 @@ def decode(dialect: str, body: bytes, *, message: str, part: int) -> Batch:
         return Batch(id=message, part=part, dialect=dialect, quarantined=(Quarantined(id=message, problem=str(wrong)),))
     batch = complete(batch, events, spoken) if events else batch
     if b"null" in body:  # most messages hold none, and looking through all attributes would take long
-        for attributes in (batch.user.attributes, *(event.attributes for event in batch.events)):
+        for attributes in (batch.user.attributes, *(event.attributes for event in _all_events(batch))):
             drop_list_nulls(attributes)
     if is_bare(batch):
-        batch = msgspec.structs.replace(batch, is_bare=True)
+        batch = replace(batch, is_bare=True)
     return _lasting(batch, body) if is_nameless else batch
 
 
@@ -93,13 +96,28 @@ def _lasting(batch: Batch, body: bytes) -> Batch:
     This concerns events with a time. Others may have happened twice, though what was posted is equal.
     """
     known, made_up = blake2b(body, digest_size=16).hexdigest(), f"{batch.id}:"
-    events = (
-        msgspec.structs.replace(event, id=f"{known}:{event.id.removeprefix(made_up)}")
-        if event.time_ms is not None and event.id.startswith(made_up)
-        else event
-        for event in batch.events
+
+    def rename(event: Event) -> Event:
+        if event.time_ms is None or not event.id.startswith(made_up):
+            return event
+        return replace(event, id=f"{known}:{event.id.removeprefix(made_up)}")
+
+    def rename_event(change: Change) -> Change:
+        return change if change.event is None else replace(change, event=rename(change.event))
+
+    return replace(
+        batch,
+        events=tuple(map(rename, batch.events)),
+        identity_changes=tuple(map(rename_event, batch.identity_changes)),
+        attribute_changes=tuple(map(rename_event, batch.attribute_changes)),
     )
-    return msgspec.structs.replace(batch, events=tuple(events))
+
+
+def _all_events(batch: Batch) -> Iterator[Event]:
+    """Yield the events of a batch, those that state its changes included."""
+    yield from batch.events
+    stating = [one.event for one in batch.identity_changes] + [one.event for one in batch.attribute_changes]
+    yield from (event for event in stating if event is not None)
 
 
 def complete(batch: Batch, events: Sequence[msgspec.Raw], dialect: Dialect) -> Batch:
@@ -107,10 +125,10 @@ def complete(batch: Batch, events: Sequence[msgspec.Raw], dialect: Dialect) -> B
     found, quarantined = _in_order(batch, events, dialect)
     attribute_changes = tuple(one for one in found if isinstance(one, AttributeChange))
     happened = tuple(one for one in found if isinstance(one, Event))
-    return msgspec.structs.replace(
+    return replace(
         batch,
         input_name=batch.input_name or _source_feed(happened),
-        user=msgspec.structs.replace(batch.user, removed_attributes=_removed(batch, attribute_changes)),
+        user=replace(batch.user, removed_attributes=_removed(batch, attribute_changes)),
         identity_changes=tuple(one for one in found if isinstance(one, IdentityChange)),
         attribute_changes=attribute_changes,
         events=happened,

@@ -14,10 +14,12 @@ from gateway.mparticle.fields import (
     Fields,
     Unreadable,
     as_token,
+    flag,
     inner,
     iso_ms,
     items,
     known_id,
+    scalar,
     text,
     word,
 )
@@ -28,6 +30,7 @@ from gateway.mparticle.tolerance import tolerant
 from gateway.sdk import Batch, Device, Erasure, Identity, User
 
 EXTENSION = "opendsr.mparticle.com"
+CALLBACKS = "status_callback_urls"
 
 
 def message(members: Members, *, id: str, part: int) -> Message:
@@ -41,8 +44,8 @@ def erasure(batch: Batch, fields: Fields) -> Batch:
     asked = word(fields, "subject_request_type")
     if asked not in (None, "erasure"):
         raise Unreadable("only erasures are accepted, no requests for access or portability", "subject_request_type")
-    extension = inner(fields, "extensions", lambda found: inner(found, EXTENSION, _extension)) or ()
-    found = (*of_subject(fields, "subject_identities"), *extension)
+    extension = inner(fields, "extensions", lambda found: inner(found, EXTENSION, _extension)) or ((), None)
+    found = (*of_subject(fields, "subject_identities"), *extension[0])
     mpids = [identity.value for identity in found if identity.type == "mpid" and identity.value != "0"]
     others = [Identity(type="mpid", value=value) for value in mpids[1:]]
     users = [identity for identity in found if identity.type not in names.DEVICE_IDENTITIES and identity.type != "mpid"]
@@ -56,18 +59,22 @@ def erasure(batch: Batch, fields: Fields) -> Batch:
             regulation=word(fields, "regulation") or "unknown",
             submitted_ms=moment(fields.pop("submitted_time", None)),
             api_version=text(fields, "api_version"),
+            group_id=known_id(text(fields, "group_id")),
+            callback_urls=tuple(scalar(url, CALLBACKS, n) for n, url in enumerate(items(fields, CALLBACKS)) if url),
+            skips_waiting_period=extension[1],
         ),
     )
 
 
-def _extension(fields: Fields) -> Identities:
-    """Read mParticle's own extension: MPIDs, and identities that OpenDSR has no names for."""
+def _extension(fields: Fields) -> tuple[Identities, bool | None]:
+    """Read mParticle's own extension: MPIDs, identities that OpenDSR has no names for, whether it skips the wait."""
     mpids = (named("mpid", as_token(mpid, "mpids", index)) for index, mpid in enumerate(items(fields, "mpids")) if mpid)
-    return (
+    found = (
         *of_subject(fields, "subject_identities"),
         *of_subject(fields, "identities"),
         *(mpid for mpid in mpids if mpid),
     )
+    return found, flag(fields, "skip_waiting_period")
 
 
 def moment(posted: Any) -> int | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
+
+from msgspec.structs import replace
 
 from gateway.mparticle.fields import Fields, number, scalar
 from gateway.mparticle.json import encode
-from gateway.sdk import AttributeChange, Event, IdentityChange, Location
+from gateway.sdk import AttributeChange, Event, IdentityChange, Location, OtherEvent
 
 EventFact: TypeAlias = Event | AttributeChange | IdentityChange
 EventFacts: TypeAlias = tuple[EventFact, ...]
@@ -20,6 +22,11 @@ Reader: TypeAlias = Callable[[Common, Fields], Event]
 
 CHANGES = frozenset({"user_attribute_change", "user_identity_change"})
 """The types that tell of changes and are no events."""
+
+
+def add_event(changes: Iterable[AttributeChange | IdentityChange], event: OtherEvent) -> EventFacts:
+    """Return the changes with the event that states them."""
+    return tuple(replace(change, event=event) for change in changes)
 
 
 def location(fields: Fields) -> Location:

@@ -31,9 +31,9 @@ NO_DEVICE = frozenset({"00000000-0000-0000-0000-000000000000", "0" * 32})
 """The values that mParticle writes for the id of no device."""
 
 
-def mpid(fields: Fields) -> str | None:
-    """Read mParticle's own id of the user; a blank or zero is none."""
-    id = identifier(fields, "mpid")
+def mpid(fields: Fields, name: str = "mpid") -> str | None:
+    """Read mParticle's own id of a user; a blank or zero is none."""
+    id = identifier(fields, name)
     id = id and normalize("mpid", id)
     return None if id in ("", "0") else id
 

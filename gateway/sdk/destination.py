@@ -24,11 +24,14 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
 
     ``new_data_points``: whether data points that no filter names are sent. ``login_identities``: a user
     without any of these is not sent; empty sends everyone. ``max_age_hours``: older events are not sent.
+    ``no_replayed``: data of mParticle's replays is not sent. ``no_historical``: historical data is not sent.
     """
 
     new_data_points: bool = True
     login_identities: tuple[str, ...] = ()
     max_age_hours: float | None = None
+    no_replayed: bool = False
+    no_historical: bool = False
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):

@@ -93,19 +93,23 @@ def _has_no_place(character: str) -> bool:
 
 
 class IdentityChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An identifier gained (``old`` is None), lost (``new`` is None) or changed from old to new."""
+    """An identifier gained (``old`` is None), lost (``new`` is None) or changed from old to new.
+
+    ``event`` is the event that states the change, with its ids, session, location, attributes and flags.
+    """
 
     type: str
     old: Identity | None = None
     new: Identity | None = None
     time_ms: int | None = None
+    event: Event | None = None
 
 
 class AttributeChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A user attribute set to ``value``, or ``removed``.
 
     A ``None`` value that is not ``removed`` is a *tag*: an attribute whose presence is its meaning.
-    ``old`` is the value before, where mParticle says it.
+    ``old`` is the value before, where mParticle says it. ``event`` is as in IdentityChange.
     """
 
     name: str
@@ -114,6 +118,7 @@ class AttributeChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     old: JSON = None
     is_new: bool | None = None
     time_ms: int | None = None
+    event: Event | None = None
 
 
 class ConsentRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -245,12 +250,19 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Handle the erasure of the user. ``regulation`` is gdpr, ccpa or unknown."""
+    """A user's request to be forgotten. ``regulation`` is gdpr, ccpa or unknown.
+
+    ``callback_urls`` are those at which the sender of the request wants to hear of it; mParticle itself calls them.
+    ``skips_waiting_period`` is true if mParticle forwarded the request without its days for a cancellation.
+    """
 
     request_id: str
     regulation: str = "unknown"
     submitted_ms: int | None = None
     api_version: str | None = None
+    group_id: str | None = None
+    callback_urls: tuple[str, ...] = ()
+    skips_waiting_period: bool | None = None
 
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -272,6 +284,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stay behind the one they followed. ``environment`` is development, production or None.
     ``integration_attributes`` stay as posted: flat in Firehose, nested by module in Events batches. ``is_bare`` is true
     for a batch that states nothing with a hook of its own: it names a user or a device, and no more.
+
+    ``replay_request_id`` and ``replay_job_id`` name the replay in which mParticle posted older data again.
+    ``batch_id``, ``unique_id``, ``job_id`` and ``origin_mpid`` are as mParticle posted them.
     """
 
     id: str
@@ -281,6 +296,12 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     received_ms: int | None = None
     environment: str | None = None
     is_historical: bool = False
+    replay_request_id: str | None = None
+    replay_job_id: str | None = None
+    batch_id: str | None = None
+    unique_id: str | None = None
+    job_id: str | None = None
+    origin_mpid: str | None = None
     account_id: str | None = None
     workspace: Workspace = Workspace()
     channel: str | None = None
@@ -302,3 +323,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attribution: dict[str, JSON] = {}
     context: dict[str, JSON] = {}
     is_bare: bool = False
+
+    @property
+    def is_replayed(self) -> bool:
+        """True if mParticle posted the batch again, in a replay."""
+        return self.replay_request_id is not None or self.replay_job_id is not None

@@ -216,6 +216,12 @@ class ConnectionSettings(Section):
     max_age_hours: float | None = Field(
         None, ge=0, description="Do not send events older than this; 0 sends all. Default: the plugin's."
     )
+    no_replayed: bool | None = Field(
+        None, description="Do not send data that mParticle posts again in a replay. Default: the plugin's."
+    )
+    no_historical: bool | None = Field(
+        None, description="Do not send data that mParticle marks as historical. Default: the plugin's."
+    )
     platforms: tuple[Platform, ...] | None = Field(
         None, description="Send only data from these platforms; `unknown` means data without a platform."
     )

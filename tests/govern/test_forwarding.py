@@ -7,7 +7,18 @@ from msgspec.structs import replace
 
 from gateway.facts import iter_facts
 from gateway.govern.governor import Governor
-from gateway.sdk import App, Consent, ConsentRecord, Destination, Device, Quarantined, Settings, User, hookimpl
+from gateway.sdk import (
+    App,
+    Consent,
+    ConsentRecord,
+    Defaults,
+    Destination,
+    Device,
+    Quarantined,
+    Settings,
+    User,
+    hookimpl,
+)
 from gateway.settings import ConnectionSettings
 from gateway.testing import batch, connection, custom_event, identity, membership, session, user
 
@@ -16,15 +27,21 @@ class Nothing(Settings):
     pass
 
 
+PLAIN = Destination(title="Post", settings=Nothing, base_url=lambda _: "https://post.example")
+
+
 class Post:
+    def __init__(self, declared=PLAIN):
+        self.declared = declared
+
     @hookimpl
     def destination(self):
-        return Destination(title="Post", settings=Nothing, base_url=lambda _: "https://post.example")
+        return self.declared
 
 
-def governor(**configured):
+def governor(destination=PLAIN, **configured):
     settings = ConnectionSettings.model_validate({"plugin": "post", **configured})
-    return Governor(connection(Post(), {}, name="post", configured=settings))
+    return Governor(connection(Post(destination), {}, name="post", configured=settings))
 
 
 def ago(now_ms):
@@ -78,6 +95,37 @@ def test_platforms_are_chosen_however_they_are_spelt(device, platforms, sent):
 def test_environments_are_chosen(environment, chosen, sent):
     expected = None if sent else ("other_environment", "environments")
     assert refusal(batch(event(), environment=environment), environments=chosen) == expected
+
+
+REPLAYED = [{"replay_request_id": "r-1"}, {"replay_job_id": "j-1"}]
+
+
+@pytest.mark.parametrize("replay", REPLAYED)
+def test_what_mparticle_replays_is_kept_back_if_so_configured(replay):
+    said = batch(event(), **replay)
+    assert [refusal(said), refusal(said, no_replayed=False)] == [None, None]
+    assert refusal(said, no_replayed=True) == ("replayed", "no_replayed")
+    assert refusal(batch(event()), no_replayed=True) is None
+
+
+def test_historical_data_is_kept_back_if_so_configured():
+    said = batch(event(), is_historical=True)
+    assert [refusal(said), refusal(said, no_historical=False)] == [None, None]
+    assert refusal(said, no_historical=True) == ("historical", "no_historical")
+    assert refusal(batch(event()), no_historical=True) is None
+
+
+def test_the_configuration_precedes_what_the_plugin_keeps_back():
+    strict = Destination(
+        title="Post",
+        settings=Nothing,
+        base_url=lambda _: "https://post.example",
+        defaults=Defaults(no_replayed=True, no_historical=True),
+    )
+    said = batch(event(), is_historical=True, replay_job_id="j-1")
+    assert refusal(said, destination=strict) == ("replayed", "no_replayed")
+    assert refusal(said, destination=strict, no_replayed=False) == ("historical", "no_historical")
+    assert refusal(said, destination=strict, no_replayed=False, no_historical=False) is None
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The governor applies the data filter and the rules, by mParticle's own names."""
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.facts import iter_facts
 from gateway.govern.governor import Governor
@@ -13,6 +14,7 @@ from gateway.sdk import (
     Erasure,
     Identity,
     IdentityChange,
+    OtherEvent,
     ProductAction,
     Settings,
     User,
@@ -119,6 +121,29 @@ def test_with_new_data_points_off_only_what_is_named_is_sent(switches, sent):
 )
 def test_with_new_data_points_on_all_but_what_is_named_is_sent(switches, kept_back):
     assert list(withheld(SAID, filter=Filter(**switches))) == kept_back
+
+
+STATED = OtherEvent(id="c", type="user_attribute_change", attributes={"a": 1, "b": 2})
+
+
+@pytest.mark.parametrize(
+    ("switches", "event"),
+    [
+        ({"user_attributes": {"Colour": True}}, None),
+        (
+            {
+                "user_attributes": {"Colour": True},
+                "event_types": {"user_attribute_change": True},
+                "event_attributes": {"user_attribute_change": {"a": True}},
+            },
+            replace(STATED, attributes={"a": 1}),
+        ),
+    ],
+)
+def test_the_event_that_states_a_change_is_filtered_like_any_other(switches, event):
+    said = batch(attribute_changes=(AttributeChange(name="Colour", value="red", event=STATED),))
+    (fact,) = govern(said, defaults=OFF, filter=Filter.model_validate(switches)).facts
+    assert fact.arguments["changes"] == (AttributeChange(name="Colour", value="red", event=event),)
 
 
 @pytest.mark.parametrize("spelt", ["remove_from_wish_list", "remove_from_wishlist"])

@@ -97,6 +97,7 @@ def test_firehose_forwards_an_erasure(decoded, fixture):
         regulation="gdpr",
         submitted_ms=1717999999988,
         api_version="3.0",
+        skips_waiting_period=True,
     )
     assert batch.user == User(
         mpid="7346244611012968789",
@@ -120,6 +121,7 @@ def test_an_opendsr_request_is_an_erasure_too(decoded, fixture):
         regulation="ccpa",
         submitted_ms=1717999999987,
         api_version="2.0",
+        callback_urls=("https://kaffeboden.example/opendsr",),
     )
     assert batch.user == User(
         mpid="7346244611012968789",
@@ -172,6 +174,18 @@ def test_no_erasure_fails_for_its_time(decoded, submitted, expected):
 def test_an_erasure_without_a_request_id_goes_by_its_message(decoded):
     (batch,) = decoded({"type": "dsr_processing_request", "id": "m", "subject_request_type": None})
     assert batch.erasure == Erasure(request_id="m")
+
+
+def test_an_erasure_says_its_group(decoded):
+    posted = {"type": "dsr_processing_request", "id": "m-1", "mpid": "7", "group_id": "g-1"}
+    (batch,) = decoded(posted)
+    assert batch.erasure == Erasure(request_id="m-1", group_id="g-1")
+
+
+@pytest.mark.parametrize("odd", [{"group_id": {}}, {"status_callback_urls": "x"}, {"status_callback_urls": [{"a": 1}]}])
+def test_an_erasure_is_read_whatever_else_of_it_cannot_be(decoded, odd):
+    (batch,) = decoded({"type": "dsr_processing_request", "id": "m-1", "mpid": "7", **odd})
+    assert (batch.erasure, len(batch.quarantined)) == (Erasure(request_id="m-1"), 1)
 
 
 def test_an_erasure_is_one_fact_whatever_else_is_known(fixture):

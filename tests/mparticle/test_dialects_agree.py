@@ -18,6 +18,11 @@ def bare(identity):
     return identity and Identity(type=identity.type, value=identity.value, encoding=identity.encoding)
 
 
+def spoken(event):
+    """An event without what one of the dialects cannot say."""
+    return replace(event, id="", session_uuid=None, details={})
+
+
 def common(batch):
     """A batch without what one of the dialects cannot say."""
     return replace(
@@ -32,11 +37,15 @@ def common(batch):
         integration_attributes={},
         attribution={},
         user=replace(batch.user, identities=tuple(map(bare, batch.user.identities))),
-        events=tuple(replace(event, id="", session_uuid=None, details={}) for event in batch.events),
-        attribute_changes=tuple(replace(change, is_new=None) for change in batch.attribute_changes),
-        identity_changes=tuple(
-            replace(change, old=bare(change.old), new=bare(change.new)) for change in batch.identity_changes
+        events=tuple(map(spoken, batch.events)),
+        attribute_changes=tuple(
+            replace(change, is_new=None, event=spoken(change.event)) for change in batch.attribute_changes
         ),
+        identity_changes=tuple(
+            replace(change, old=bare(change.old), new=bare(change.new), event=spoken(change.event))
+            for change in batch.identity_changes
+        ),
+        **dict.fromkeys(("batch_id", "unique_id", "job_id", "origin_mpid")),
     )
 
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.sdk import (
     App,
@@ -22,6 +23,7 @@ from gateway.sdk import (
     ImpressionList,
     Location,
     OptOut,
+    OtherEvent,
     Product,
     ProductAction,
     Promotion,
@@ -123,7 +125,7 @@ def test_the_message_says_what_it_ran_on(batch):
 
 
 def test_changes_are_no_events(batch):
-    assert batch.identity_changes == (
+    assert tuple(replace(change, event=None) for change in batch.identity_changes) == (
         IdentityChange(
             type="email",
             old=Identity(type="email", value="mara.old@example.com"),
@@ -131,7 +133,7 @@ def test_changes_are_no_events(batch):
             time_ms=T + 8000,
         ),
     )
-    assert batch.attribute_changes == (
+    assert tuple(replace(change, event=None) for change in batch.attribute_changes) == (
         AttributeChange(name="favourite_drink", value="Cortado", time_ms=T + 6000),
         AttributeChange(name="trial_member", removed=True, old="yes", time_ms=T + 7000),
     )
@@ -407,9 +409,35 @@ def test_changes_take_effect_in_order_of_time(firehose):
     assert batch.user.removed_attributes == ("gone", "late")
 
 
+@pytest.mark.parametrize(
+    ("type", "added"),
+    [
+        ("user_attribute_change", {"a": "x", "b": "y"}),
+        (
+            "user_identity_change",
+            [{"type": type, "encoding": "raw", "value": "v"} for type in ("customer", "other")],
+        ),
+    ],
+)
+def test_the_event_that_states_changes_is_kept(firehose, type, added):
+    posted = {"source_id": "s-1", "session_id": "8", "location": {"latitude": 1.5}, "custom_flags": {"f": "1"}}
+    batch = firehose(event(type, added=added, attributes={"c": "d"}, **posted))
+    told = OtherEvent(
+        id="e",
+        type=type,
+        source_id="s-1",
+        time_ms=T,
+        session_id="8",
+        location=Location(latitude=1.5),
+        attributes={"c": "d"},
+        custom_flags={"f": "1"},
+    )
+    assert [change.event for change in (*batch.attribute_changes, *batch.identity_changes)] == [told, told]
+
+
 def test_an_attribute_both_removed_and_added_was_changed(firehose):
     batch = firehose(event("user_attribute_change", added={"a": "new"}, removed={"a": "old", "b": "x"}))
-    assert batch.attribute_changes == (
+    assert tuple(replace(change, event=None) for change in batch.attribute_changes) == (
         AttributeChange(name="b", removed=True, old="x", time_ms=T),
         AttributeChange(name="a", value="new", old="old", time_ms=T),
     )

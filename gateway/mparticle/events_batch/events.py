@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.mparticle import commerce, names
-from gateway.mparticle.event_common import Common, EventFacts, Reader, location, payload
+from gateway.mparticle.event_common import CHANGES, Common, EventFacts, Reader, add_event, location, payload
 from gateway.mparticle.fields import (
     Fields,
     Unreadable,
@@ -95,10 +95,11 @@ def read_event(raw: msgspec.Raw, index: int, batch: Batch) -> EventFacts:
 
 
 def _happenings(type: str, fields: Fields, index: int, batch: Batch) -> EventFacts:
-    if type == "user_attribute_change":
-        return (_attribute_change(fields),)
-    if type == "user_identity_change":
-        return _identity_changes(fields)
+    if type in CHANGES:
+        common = _common(fields, index, batch)
+        read_changes = _read_attribute_change if type == "user_attribute_change" else _read_identity_changes
+        changes = read_changes(fields, common["time_ms"])
+        return add_event(changes, OtherEvent(**common, type=type, details=fields))
     read = READERS.get(type)
     whole = {} if read or type in names.PLAIN_EVENTS else dict(fields)
     common = _common(fields, index, batch)
@@ -140,22 +141,23 @@ def _attributed(event: Event, info: Fields) -> Event:
     )
 
 
-def _attribute_change(fields: Fields) -> AttributeChange:
+def _read_attribute_change(fields: Fields, time_ms: int | None) -> tuple[AttributeChange, ...]:
     """Read an attribute that was set (a tag, if the new value is null) or deleted."""
     removed = flag(fields, "deleted") or False
-    return AttributeChange(
+    new, old = without_nulls(fields.pop("new", None)), without_nulls(fields.pop("old", None))
+    change = AttributeChange(
         name=required(text(fields, "user_attribute_name"), "user_attribute_name"),
-        value=None if removed else without_nulls(fields.get("new")),
+        value=None if removed else new,
         removed=removed,
-        old=without_nulls(fields.get("old")),
+        old=old,
         is_new=flag(fields, "is_new_attribute"),
-        time_ms=time(fields, "timestamp_unixtime_ms"),
+        time_ms=time_ms,
     )
+    return (change,)
 
 
-def _identity_changes(fields: Fields) -> EventFacts:
+def _read_identity_changes(fields: Fields, time_ms: int | None) -> tuple[IdentityChange, ...]:
     """Read an identity that was gained, lost or changed; if its type changed, one lost and one gained."""
-    time_ms = time(fields, "timestamp_unixtime_ms")
     old, new = inner(fields, "old", recorded), inner(fields, "new", recorded)
     if old and new and old.type != new.type:
         return (_identity_change(old, None, time_ms), _identity_change(None, new, time_ms))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gateway.mparticle import consents, names
 from gateway.mparticle.fields import (
@@ -56,10 +56,12 @@ def message(members: Members, *, id: str, part: int) -> Message:
 
 
 def _batch(fields: Fields, *, id: str, part: int) -> Batch:
-    channel, partner, is_historical = inner(fields, "source_info", _source) or (None, None, False)
+    source = inner(fields, "source_info", _source) or {}
     app, system = inner(fields, "application_info", _app) or (App(), None)
     device_info, ip, sdk_version = mapping(fields, "device_info"), text(fields, "ip"), text(fields, "sdk_version")
-    device = within(lambda found: _device(found, system, channel, ip, sdk_version), device_info, "device_info")
+    device = within(
+        lambda found: _device(found, system, source.get("channel"), ip, sdk_version), device_info, "device_info"
+    )
     context = mapping(fields, "context")
     return Batch(
         id=id,
@@ -68,9 +70,10 @@ def _batch(fields: Fields, *, id: str, part: int) -> Batch:
         source_id=known_id(text(fields, "source_request_id")),
         received_ms=time(fields, "timestamp_unixtime_ms"),
         environment=word(fields, "environment"),
-        is_historical=is_historical,
-        channel=channel,
-        input_name=partner,
+        batch_id=known_id(identifier(fields, "batch_id")),
+        unique_id=known_id(token(fields, "unique_id")),
+        job_id=known_id(token(fields, "job_id")),
+        origin_mpid=mpid(fields, "origin_mpid"),
         data_plan=within(lambda found: inner(found, "data_plan", _plan), context, "context") or DataPlan(),
         device_stamp=stamp(fields, "mp_deviceid"),
         device=device,
@@ -80,6 +83,7 @@ def _batch(fields: Fields, *, id: str, part: int) -> Batch:
         integration_attributes=mapping(fields, "integration_attributes"),
         attribution=mapping(fields, "attribution_info"),
         context=context,
+        **source,
     )
 
 
@@ -105,8 +109,15 @@ def _names(fields: Fields, name: str) -> tuple[str, ...]:
     return tuple(scalar(one, name, index) for index, one in enumerate(posted) if one not in (None, ""))
 
 
-def _source(fields: Fields) -> tuple[str | None, str | None, bool]:
-    return word(fields, "channel"), text(fields, "partner"), flag(fields, "is_historical") or False
+def _source(fields: Fields) -> dict[str, Any]:
+    """Read where a batch came from, as members of a Batch."""
+    return {
+        "channel": word(fields, "channel"),
+        "input_name": text(fields, "partner"),
+        "is_historical": flag(fields, "is_historical") or False,
+        "replay_request_id": known_id(token(fields, "replay_request_id")),
+        "replay_job_id": known_id(token(fields, "replay_job_id")),
+    }
 
 
 def _app(fields: Fields) -> tuple[App, str | None]:

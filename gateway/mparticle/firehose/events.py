@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.mparticle import commerce
-from gateway.mparticle.event_common import Common, EventFacts, Reader, location, payload
+from gateway.mparticle.event_common import CHANGES, Common, EventFacts, Reader, add_event, location, payload
 from gateway.mparticle.fields import (
     Fields,
     Unreadable,
@@ -39,6 +39,7 @@ from gateway.sdk import (
     Identity,
     IdentityChange,
     OptOut,
+    OtherEvent,
     PushMessage,
     PushRegistration,
     ScreenView,
@@ -67,10 +68,11 @@ def read_event(raw: msgspec.Raw, index: int, batch: Batch) -> EventFacts:
     """One entry of ``events``. Raises Unreadable."""
     fields = opened(raw)
     type = required(word(fields, "type"), "type")
-    if type == "user_attribute_change":
-        return _attribute_changes(fields)
-    if type == "user_identity_change":
-        return _identity_changes(fields)
+    if type in CHANGES:
+        common = _common(fields, index, batch)
+        read_changes = _read_attribute_changes if type == "user_attribute_change" else _read_identity_changes
+        changes = read_changes(fields, common["time_ms"])
+        return add_event(changes, OtherEvent(**common, type=type, details=fields))
     read = READERS.get(type)
     if read is None:
         details = {**fields, "type": type}
@@ -90,9 +92,8 @@ def _common(fields: Fields, index: int, batch: Batch) -> Common:
     }
 
 
-def _attribute_changes(fields: Fields) -> EventFacts:
-    """Attributes lost, then attributes set; a name that is in both was set anew."""
-    time_ms = time(fields, "timestamp_ms")
+def _read_attribute_changes(fields: Fields, time_ms: int | None) -> tuple[AttributeChange, ...]:
+    """Read the attributes lost, then those set; a name that is in both was set anew."""
     added, removed = attributes(fields, "added"), attributes(fields, "removed")
     return (
         *(
@@ -107,9 +108,8 @@ def _attribute_changes(fields: Fields) -> EventFacts:
     )
 
 
-def _identity_changes(fields: Fields) -> EventFacts:
-    """Identities lost, then those changed or gained: of each type, the first lost became the first gained."""
-    time_ms = time(fields, "timestamp_ms")
+def _read_identity_changes(fields: Fields, time_ms: int | None) -> tuple[IdentityChange, ...]:
+    """Read the identities lost, then those changed or gained: of each type, the first lost became the first gained."""
     added, removed = _by_type(listed(fields, "added")), _by_type(listed(fields, "removed"))
     changes = [
         IdentityChange(type=type, old=old, new=new, time_ms=time_ms)

@@ -58,7 +58,13 @@ def destination() -> Destination:
             "user_attribute_change",
             "user_identity_change",
         ),
-        defaults=Defaults(new_data_points=True, login_identities=(), max_age_hours=MAX_AGE_HOURS),
+        defaults=Defaults(
+            new_data_points=True,
+            login_identities=(),
+            max_age_hours=MAX_AGE_HOURS,
+            no_replayed=True,  # it would start e-mail flows anew
+            no_historical=True,
+        ),
         rates=get_rates,
         rate_headers=get_rate_headers,
         pools=get_pools,

@@ -34,7 +34,9 @@ def test_every_hook_is_spelt_as_the_gateway_spells_it():
 
 
 def test_everybody_is_sent_but_nothing_older_than_fourteen_days():
-    assert DECLARED.defaults == Defaults(new_data_points=True, login_identities=(), max_age_hours=336.0)
+    assert DECLARED.defaults == Defaults(
+        new_data_points=True, login_identities=(), max_age_hours=336.0, no_replayed=True, no_historical=True
+    )
 
 
 def test_the_email_address_comes_first_of_the_identities_asked_for():
