@@ -26,8 +26,8 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True):
 def iter_facts(batch: Batch) -> Iterator[Fact]:
     """Yield the facts of a batch, in the order in which they must take effect.
 
-    An erasure comes alone. Otherwise identities come first, then attributes, consent, audiences and memberships, then
-    events in order of time. Each id occurs once: a number is appended to an id that repeats.
+    An erasure comes alone, and so does an alias. Otherwise identities come first, then attributes, consent, audiences
+    and memberships, then events in order of time. Each id occurs once: a number is appended to an id that repeats.
     """
     seen: dict[str, int] = {}
     for fact in _iter_all(batch):
@@ -41,8 +41,9 @@ def number_fact_id(id: str, count: int) -> str:
 
 
 def _iter_all(batch: Batch) -> Iterator[Fact]:
-    if batch.erasure is not None:
-        yield Fact(id=f"erasure:{batch.erasure.request_id}", hook="on_erasure", arguments={"erasure": batch.erasure})
+    sole = _find_sole_fact(batch)
+    if sole is not None:
+        yield sole
         return
     if batch.user.identities or batch.identity_changes:
         yield Fact(id="identities", hook="on_identity", arguments={"changes": batch.identity_changes})
@@ -62,6 +63,14 @@ def _iter_all(batch: Batch) -> Iterator[Fact]:
             yield Fact(id=event.id, hook="on_session", arguments={"session": event})
         else:
             yield Fact(id=event.id, hook="on_event", arguments={"event": event})
+
+
+def _find_sole_fact(batch: Batch) -> Fact | None:
+    if batch.erasure is not None:
+        return Fact(id=f"erasure:{batch.erasure.request_id}", hook="on_erasure", arguments={"erasure": batch.erasure})
+    if batch.alias is not None:
+        return Fact(id=f"alias:{batch.alias.request_id}", hook="on_alias", arguments={"alias": batch.alias})
+    return None
 
 
 def _bare_fact(batch: Batch) -> Fact:
@@ -89,7 +98,7 @@ def is_bare(batch: Batch) -> bool:
         batch.events,
         batch.quarantined,
     )
-    if batch.erasure is not None or batch.audience is not None or any(states):
+    if any(one is not None for one in (batch.erasure, batch.audience, batch.alias)) or any(states):
         return False
     user, consent = batch.user, batch.user.consent
     names = (user.mpid, user.partner_identities, batch.device_stamp, batch.device.identities)

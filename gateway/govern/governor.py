@@ -16,7 +16,7 @@ from gateway.plugins.connections import Connection
 from gateway.sdk import Audience, Batch, Event, Membership
 
 HOUR_MS = 3_600_000
-ALWAYS = frozenset({"on_erasure", "on_audience"})
+ALWAYS = frozenset({"on_erasure", "on_audience", "on_alias"})
 AgoMs = Callable[[int], int]
 
 
@@ -80,7 +80,7 @@ class Governor:
         return next((skip for rule in rules if (skip := rule(batch)) is not None), None)
 
     def _find_fact_skip(self, fact: Fact, batch: Batch, skip: SkipReason | None, ago_ms: AgoMs) -> SkipReason | None:
-        """Return the rule's reason why a fact is not sent, or None. Erasures and audiences are always sent."""
+        """Return the rule's reason why a fact is not sent, or None. Erasures, audiences and aliases are always sent."""
         if fact.hook in ALWAYS:
             return None
         event: Event | None = fact.arguments.get("event") or fact.arguments.get("session")

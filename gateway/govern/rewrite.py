@@ -18,7 +18,7 @@ from gateway.sdk.hooks import Hooks
 from gateway.settings import ConfigurationError, RulesSettings
 
 GROUP = "gateway.rules"
-KEPT = ("id", "part", "dialect", "erasure", "quarantined")
+KEPT = ("id", "part", "dialect", "erasure", "alias", "quarantined")
 
 
 class RewriteFault(Exception):

@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.facts import is_bare
-from gateway.mparticle import erasures
+from gateway.mparticle import aliases, erasures
 from gateway.mparticle.event_common import EventFact, EventFacts
 from gateway.mparticle.events_batch import events as events_batch_events
 from gateway.mparticle.events_batch import message as events_batch
@@ -62,6 +62,7 @@ DIALECTS = {
     "firehose": Dialect(firehose.message, firehose_events.read_event, firehose_events.head),
     "events": Dialect(events_batch.message, events_batch_events.read_event, events_batch_events.head),
     "opendsr": Dialect(erasures.message, events_batch_events.read_event, events_batch_events.head),
+    "alias": Dialect(aliases.message, events_batch_events.read_event, events_batch_events.head),
 }
 
 

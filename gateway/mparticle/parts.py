@@ -64,10 +64,20 @@ def part(said: Message, dialect: Dialect, *, dedupe: str, refs: Iterable[str | N
         user=batch.user,
         user_key=f"audience:{batch.audience.id}" if batch.audience else user_key(batch.user, batch.device_stamp),
         facts=facts,
-        refs=(*refs, batch.source_id, *ids, *(f"audience:{each.audience_id}" for each in batch.memberships)),
+        refs=(
+            *refs,
+            batch.source_id,
+            *ids,
+            *_alias_refs(batch),
+            *(f"audience:{each.audience_id}" for each in batch.memberships),
+        ),
         wish=_wish(batch),
         body=body,
     )
+
+
+def _alias_refs(batch: Batch) -> tuple[str, ...]:
+    return () if batch.alias is None else (batch.alias.request_id, f"mpid:{batch.alias.source_mpid}")
 
 
 def made(  # noqa: PLR0913  # a part says as much
@@ -101,7 +111,7 @@ def _weighed(said: Message, dialect: Dialect) -> tuple[int, list[str]]:
     batch, events = said
     if batch.erasure is not None:
         return 1 + len(batch.quarantined), [batch.erasure.request_id]
-    facts = (batch.audience is not None) + len(batch.memberships) + len(batch.quarantined)
+    facts = (batch.audience is not None) + (batch.alias is not None) + len(batch.memberships) + len(batch.quarantined)
     told: set[type] = set()
     ids: list[str] = []
     for index, raw in enumerate(events):

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import msgspec
 
+from gateway.mparticle import aliases
 from gateway.mparticle.decoding import DIALECTS
 from gateway.mparticle.events_batch import message as events_batch
 from gateway.mparticle.fields import Unreadable, known_id, required, text, word
@@ -91,7 +92,7 @@ def _message(document: Members, body: bytes) -> Post:
     if type.endswith(("_request", "_response")):
         raise Malformed("no type of Firehose message", "$.type")
     if word_of(document, "request_type") == "alias":
-        return Post(kind="alias")
+        return _alias(document)
     if not document.keys().isdisjoint(events_batch.MARKS):
         return _events([_batch(document, body, 0)])
     if document.keys() >= {"subject_request_id", "subject_request_type"}:
@@ -261,6 +262,14 @@ def _batch(document: Members, body: bytes, number: int) -> tuple[str, Part | Non
     stored, body = _without_settings(document, body)
     said = events_batch.message(stored, id=message, part=number)
     return message, part(said, DIALECTS["events"], dedupe=message, refs=ids, body=body)
+
+
+def _alias(document: Members) -> Post:
+    stored = {name: raw for name, raw in document.items() if name not in aliases.SECRETS}
+    message = known_id(text(plain(_only(stored, "request_id")), "request_id")) or uuid4().hex
+    dialect = DIALECTS["alias"]
+    one = part(dialect.message(stored, id=message, part=0), dialect, dedupe=f"alias/{message}", body=encode(stored))
+    return Post(kind="alias", dialect="alias", accepted=(message,), parts=(one,) if one else ())
 
 
 def _opendsr(document: Members, body: bytes) -> Post:

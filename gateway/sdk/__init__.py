@@ -44,6 +44,7 @@ from gateway.sdk.events import (
 from gateway.sdk.hooks import hookimpl
 from gateway.sdk.model import (
     JSON,
+    Alias,
     App,
     AttributeChange,
     Audience,
@@ -65,6 +66,7 @@ from gateway.sdk.model import (
 
 __all__ = [
     "JSON",
+    "Alias",
     "App",
     "AppState",
     "AttributeChange",

@@ -14,6 +14,7 @@ from gateway.sdk.calls import Call, Memory, Plan, Reply, Verdict
 from gateway.sdk.destination import Destination
 from gateway.sdk.events import Event, Session
 from gateway.sdk.model import (
+    Alias,
     AttributeChange,
     Audience,
     Batch,
@@ -69,6 +70,10 @@ class Hooks:
     @hookspec(firstresult=True)
     def on_membership(self, membership: Membership, user: User, batch: Batch, memory: Memory, settings: Any) -> Plan:
         """Handle a user's entry into an audience, exit from it, or a change of attributes shared with it."""
+
+    @hookspec(firstresult=True)
+    def on_alias(self, alias: Alias, user: User, batch: Batch, memory: Memory, settings: Any) -> Plan:
+        """Handle the statement that the data of another MPID belongs to the user."""
 
     @hookspec(firstresult=True)
     def on_erasure(self, erasure: Erasure, user: User, batch: Batch, memory: Memory, settings: Any) -> Plan:

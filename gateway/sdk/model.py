@@ -265,6 +265,19 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     skips_waiting_period: bool | None = None
 
 
+class Alias(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A statement that the data of ``source_mpid`` belongs to ``destination_mpid``, who is the batch's user.
+
+    It concerns the data from ``start_ms`` to ``end_ms``, None for any.
+    """
+
+    request_id: str
+    source_mpid: str
+    destination_mpid: str
+    start_ms: int | None = None
+    end_ms: int | None = None
+
+
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An event, or another part of a message, that could not be read: set aside with where and what the ``problem`` is.
 
@@ -280,8 +293,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One user's worth of what mParticle posted, normalised.
 
     ``id`` is the message's id and ``part`` this user's place in it (a message may carry many users).
-    ``dialect`` is ``firehose``, ``events`` or ``opendsr``. ``events`` are in order of time; those without a time
-    stay behind the one they followed. ``environment`` is development, production or None.
+    ``dialect`` is ``firehose``, ``events``, ``opendsr`` or ``alias``. ``events`` are in order of time; those without a
+    time stay behind the one they followed. ``environment`` is development, production or None.
     ``integration_attributes`` stay as posted: flat in Firehose, nested by module in Events batches. ``is_bare`` is true
     for a batch that states nothing with a hook of its own: it names a user or a device, and no more.
 
@@ -319,6 +332,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     audience: Audience | None = None
     memberships: tuple[Membership, ...] = ()
     erasure: Erasure | None = None
+    alias: Alias | None = None
     integration_attributes: dict[str, JSON] = {}
     attribution: dict[str, JSON] = {}
     context: dict[str, JSON] = {}

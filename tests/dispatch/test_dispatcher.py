@@ -190,6 +190,14 @@ async def test_newer_data_waits_for_an_erasure_that_has_become_a_dead_letter_no_
     assert bench.seen == ["DELETE users", "POST events/a"]
 
 
+async def test_an_alias_request_has_an_outcome_where_no_plugin_has_a_hook_for_it(bench):
+    bench = bench()
+    data = {"source_mpid": "1", "destination_mpid": "42"}
+    await bench.post({"request_type": "alias", "request_id": "a1", "api_key": "k", "data": data})
+    await bench.work()
+    assert (bench.seen, await bench.outcomes("mpid:1")) == ([], [("alias:a1", "skipped", "not_supported", "")])
+
+
 async def test_a_member_waits_for_the_audience_and_nobody_else_does(bench):
     bench = bench(503)
     await bench.post(subscription("s1"))

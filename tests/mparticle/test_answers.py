@@ -60,7 +60,11 @@ def test_events_batches_are_accepted_by_id_in_their_order(body, accepted):
 
 @pytest.mark.parametrize(
     ("name", "accepted"),
-    [("alias", []), ("opendsr-callback", []), ("opendsr-request", ["d2a7c1e0-0000-4000-8000-000000000043"])],
+    [
+        ("alias", ["3f2b6c1e-0000-4000-8000-000000000908"]),
+        ("opendsr-callback", []),
+        ("opendsr-request", ["d2a7c1e0-0000-4000-8000-000000000043"]),
+    ],
 )
 def test_the_rest_is_accepted(fixture, name, accepted):
     assert answered(fixture(name)) == (202, {"accepted": accepted})

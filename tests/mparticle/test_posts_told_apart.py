@@ -20,7 +20,7 @@ KINDS = {
     "events-batch-inbound": ("events", "events", 1),
     "opendsr-request": ("opendsr_request", "opendsr", 1),
     "opendsr-callback": ("opendsr_callback", "opendsr", 0),
-    "alias": ("alias", "events", 0),
+    "alias": ("alias", "alias", 1),
 }
 
 EVENTS = '{"type": "event_processing_request", "id": "m", %s}'
