@@ -10,7 +10,7 @@ from gateway.deliver.executor import Wait
 from gateway.dispatch.erased import drop_erased, find_tombstone
 from gateway.journal.port import Journal
 from gateway.journal.replays import ABORTED
-from gateway.journal.types import Item, Lane, Outcome, hash64, hash_ref
+from gateway.journal.types import Item, Lane, Outcome, hash_lane, hash_ref
 from gateway.mparticle.parts import identity_keys
 from gateway.sdk import Batch
 
@@ -81,7 +81,7 @@ class LaneLookup:
     async def _audiences_are_ready(self, item: Item, batch: Batch) -> bool:
         """Return whether older messages about the audiences of these memberships have an outcome."""
         for audience_id in {membership.audience_id for membership in batch.memberships}:
-            user = hash64(f"audience:{audience_id}")
+            user = hash_lane(f"audience:{audience_id}", self.journal.salt)
             if not await self.journal.lane_is_empty(self.lane.connection, user, item.seq):
                 return False
         return True

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from msgspec.structs import replace
 
 from gateway.clock import now_ms
-from gateway.journal.types import Entry, ErasureRequest, hash64, hash128, hash_ref
+from gateway.journal.types import Entry, ErasureRequest, hash128, hash_lane, hash_ref
 from gateway.mparticle.parts import AskedErasure, Part
 from gateway.mparticle.posts import Post, read
 
@@ -25,7 +25,7 @@ def entry_of(part: Part, dialect: str, received_ms: int, only: str | None, salt:
     """Return the entry of a part of a post."""
     return Entry(
         dedupe=hash128(part.dedupe if only is None else f"{only}\0{part.dedupe}"),
-        user=hash64(part.user_key),
+        user=hash_lane(part.user_key, salt),
         message=part.message,
         part=part.number,
         dialect=dialect,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.journal.backlog import Gate, Waiting, rest_of
 from gateway.journal.replays import ABORTED, Replay, Replayed, Selection, unwrap
@@ -21,6 +22,8 @@ from gateway.journal.types import (
     Outcome,
     Receipt,
     SealedSettings,
+    hash_lane,
+    salt_dedupe,
 )
 
 Row = Sequence[Any]
@@ -95,6 +98,16 @@ def count_outcomes(
         for outcome in item.outcomes:
             counts[connection, outcome.state, text(outcome.reason)] += 1
     return [(*key, facts) for key, facts in counts.items() if facts]
+
+
+def hash_lanes(keys: Iterable[str], salt: bytes) -> tuple[int, ...]:
+    """Return the hashes of the users of these keys."""
+    return tuple(hash_lane(key, salt) for key in keys)
+
+
+def salt_entries(entries: Iterable[Entry], salt: bytes) -> tuple[Entry, ...]:
+    """Return batches with their ``dedupe`` salted, as it is stored."""
+    return tuple(replace(entry, dedupe=salt_dedupe(entry.dedupe, salt)) for entry in entries)
 
 
 def make_request_rows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from typing import Any
 
 import msgspec
@@ -39,6 +39,23 @@ def hash_ref(text: str, salt: bytes) -> bytes:
 def hash128(text: str) -> bytes:
     """Return a 16-byte hash, the same on every machine and in every version."""
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def hash_lane(key: str, salt: bytes) -> int:
+    """Return the signed 64-bit hash of the user whose lane it is, salted like ``hash_ref``."""
+    return salt_lane(hash64(key), salt)
+
+
+def salt_lane(hashed: int, salt: bytes) -> int:
+    """Return the salted form of the hash of a lane's user; without a salt, the hash itself."""
+    if not salt:  # as in a journal that the first version made
+        return hashed
+    return int.from_bytes(sha256(salt + hashed.to_bytes(8, signed=True)).digest()[:8], signed=True)
+
+
+def salt_dedupe(dedupe: bytes, salt: bytes) -> bytes:
+    """Return the salted form of the hash by which a repeated batch is known, since the hashed text names the user."""
+    return sha256(salt + dedupe).digest()[:16] if salt else dedupe
 
 
 class ErasureRequest(msgspec.Struct, frozen=True, kw_only=True):

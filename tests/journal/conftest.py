@@ -4,7 +4,7 @@ import pytest
 from support.journal_words import ref
 
 from gateway.journal.engines import open_journal, prepare
-from gateway.journal.types import Entry, ErasureRequest, hash64, hash128
+from gateway.journal.types import Entry, ErasureRequest, hash128, hash_lane
 from gateway.settings import JournalSettings
 
 
@@ -37,7 +37,7 @@ def make_entry():
     def make(name, *, user="ann", facts=1, scope=None, received_ms=1_000, refs=(), erases=False, wishes=(), salt=b""):
         return Entry(
             dedupe=hash128(name),
-            user=hash64(user),
+            user=hash_lane(user, salt),
             message=name,
             part=0,
             dialect="firehose",

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 from support.journal_words import BOTH, claim, finish, ref, settle
 
-from gateway.journal.types import ErasedBatch, Memo, Outcome, Receipt, Tombstone, hash64
+from gateway.journal.types import ErasedBatch, Memo, Outcome, Receipt, Tombstone, hash_lane
 
 pytestmark = pytest.mark.anyio
 
@@ -16,6 +16,11 @@ NOTHING = Receipt(documents=0, memories=0, touched=())
 def make_entry(make_entry, journal):
     """Entries whose ids are hashed as the journal itself hashes names."""
     return partial(make_entry, salt=journal.salt)
+
+
+def lane_of(journal, user):
+    """The hash of the user whose lane it is."""
+    return hash_lane(user, journal.salt)
 
 
 async def found(journal, id):
@@ -44,12 +49,12 @@ async def test_an_erasure_concerns_its_own_lane_and_connection_alone(journal, ma
     await journal.accept([make_entry("m1", user="ann"), make_entry("m2", user="bob")], BOTH)
     await journal.accept([make_entry("m3", user="ann", erases=True, scope="email")], BOTH)
     lanes = {(lane.connection, lane.user): lane for name in BOTH for lane in await claim(journal, name)}
-    erasure = lanes["email", hash64("ann")].items[-1]
+    erasure = lanes["email", lane_of(journal, "ann")].items[-1]
     assert {key: lane.erased_seq for key, lane in lanes.items()} == {
-        ("loyalty", hash64("ann")): 0,
-        ("loyalty", hash64("bob")): 0,
-        ("email", hash64("ann")): erasure.seq,
-        ("email", hash64("bob")): 0,
+        ("loyalty", lane_of(journal, "ann")): 0,
+        ("loyalty", lane_of(journal, "bob")): 0,
+        ("email", lane_of(journal, "ann")): erasure.seq,
+        ("email", lane_of(journal, "bob")): 0,
     }
 
 
@@ -90,11 +95,11 @@ async def test_an_erasure_waits_for_the_users_other_lanes_whose_work_is_not_sent
     assert await journal.erase("loyalty", ["email:ann@example.com"], everywhere=True, seq=seq) is False
     lanes = {lane.user: lane for lane in await claim(journal)}
     assert {user: lane.erased_seq for user, lane in lanes.items()} == {
-        hash64("mpid:7"): seq - 1,
-        hash64("mpid:8"): 0,
-        hash64("email:ann@example.com"): seq,
+        lane_of(journal, "mpid:7"): seq - 1,
+        lane_of(journal, "mpid:8"): 0,
+        lane_of(journal, "email:ann@example.com"): seq,
     }
-    ann = lanes[hash64("mpid:7")]
+    ann = lanes[lane_of(journal, "mpid:7")]
     await journal.settle(finish(ann, *ann.items, release=True))
     assert await journal.erase("loyalty", ["email:ann@example.com"], everywhere=True, seq=seq) is True
 
@@ -104,7 +109,7 @@ async def test_an_erasure_does_not_wait_for_what_the_user_did_later(journal, mak
     seq = (await found(journal, "m1")).seq
     await journal.accept([make_entry("m2", user="b", refs=["email:ann@example.com"])], BOTH)
     assert await journal.erase("loyalty", ["email:ann@example.com"], everywhere=True, seq=seq) is True
-    assert {lane.erased_seq for lane in await claim(journal) if lane.user == hash64("b")} == {0}
+    assert {lane.erased_seq for lane in await claim(journal) if lane.user == lane_of(journal, "b")} == {0}
 
 
 async def test_lanes_can_be_named_themselves(journal, make_entry):
@@ -113,7 +118,7 @@ async def test_lanes_can_be_named_themselves(journal, make_entry):
     seq = (await found(journal, "m3")).seq
     assert await journal.erase("loyalty", ["mpid:7", "mpid:9"], everywhere=False, seq=seq) is False
     lanes = {lane.user: lane.erased_seq for lane in await claim(journal)}
-    assert (lanes[hash64("mpid:7")], lanes[hash64("mpid:8")]) == (seq - 1, 0)
+    assert (lanes[lane_of(journal, "mpid:7")], lanes[lane_of(journal, "mpid:8")]) == (seq - 1, 0)
     assert await journal.erase("loyalty", ["mpid:9"], everywhere=False, seq=seq) is True
 
 
@@ -135,7 +140,7 @@ async def test_what_was_kept_of_a_user_is_removed_with_the_erasure_and_a_receipt
     )
     assert receipt == Receipt(documents=1, memories=0, touched=touched)
     assert await journal.erase("email", ["email:ann@example.com"], everywhere=True, seq=seq) is False
-    (lane,) = [lane for lane in await claim(journal, "email") if lane.user == hash64("mpid:7")]
+    (lane,) = [lane for lane in await claim(journal, "email") if lane.user == lane_of(journal, "mpid:7")]
     withheld = (Outcome("identities", "skipped", "erased"),)
     await journal.settle(finish(lane, *lane.items, outcomes=withheld, release=True))
     assert await journal.erase("email", ["email:ann@example.com"], everywhere=True, seq=seq) is True
@@ -189,7 +194,11 @@ async def test_what_a_plugin_remembered_is_forgotten_in_all_the_users_lanes_and_
     for name in users:
         await journal.accept([make_entry(f"later-{name}", user=name)], BOTH)
     kept = {name: {lane.user: lane.memory for lane in await claim(journal, name)} for name in BOTH}
-    assert kept["loyalty"] == {hash64("mpid:7"): {"gone": 2}, hash64(users[1]): {}, hash64("mpid:8"): {"seen": 1}}
+    assert kept["loyalty"] == {
+        lane_of(journal, "mpid:7"): {"gone": 2},
+        lane_of(journal, users[1]): {},
+        lane_of(journal, "mpid:8"): {"seen": 1},
+    }
     assert set(map(str, kept["email"].values())) == {"{'seen': 1}"}
     assert await journal.shared_memory("loyalty") == {"list": "Gold"}
     assert (await found(journal, "wish")).sightings[0].receipt.memories == 2

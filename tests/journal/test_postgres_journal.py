@@ -294,11 +294,11 @@ async def test_a_connection_lost_in_mid_transaction_stores_nothing(others, make_
 
 
 async def test_what_was_stored_though_its_answer_was_lost_is_stored_once(settings, server, make_entry):
+    await prepare(settings)
     async with proxy(server.port) as between:
         journal = await open_journal(
             settings.model_copy(update={"url": settings.url.replace(str(server.port), str(between.port))})
         )
-        await prepare(settings)
         await journal.accept([make_entry("m0")], ("loyalty",))
         between.loses_answers = True
         with pytest.raises(JournalUnavailable):

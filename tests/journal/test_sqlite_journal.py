@@ -24,7 +24,15 @@ from gateway.journal.sqlite.file import connect, inspect, path_of, prepare
 from gateway.journal.sqlite.indexing import Indexer
 from gateway.journal.sqlite.journal import SqliteJournal
 from gateway.journal.sqlite.locks import dispatching, writing
-from gateway.journal.types import Finished, JournalUnavailable, JournalUnusable, Memo, Settlement, hash64
+from gateway.journal.types import (
+    Finished,
+    JournalUnavailable,
+    JournalUnusable,
+    Memo,
+    Settlement,
+    hash64,
+    salt_lane,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -251,13 +259,13 @@ async def test_what_waits_in_a_journal_of_an_older_version_goes_on_where_it_was(
     journal = SqliteJournal(url)
     assert await journal.take_over()
     (first,) = await journal.claim("loyalty", now_ms=4_999, lanes=9, items=9)
-    assert (first.user, first.attempts, first.erased_seq) == (7, 0, 1)
+    assert (first.user, first.attempts, first.erased_seq) == (salt_lane(7, journal.salt), 0, 1)
     assert [(item.message, item.crashes, item.progress) for item in first.items] == [
         ("m1", 0, {}),
         ("m2", 1, {"c1": {"word": "delivered"}}),
     ]
     (second,) = await journal.claim("loyalty", now_ms=5_000, lanes=9, items=9)
-    assert (second.user, second.attempts, second.failing_since_ms) == (8, 3, 90)
+    assert (second.user, second.attempts, second.failing_since_ms) == (salt_lane(8, journal.salt), 3, 90)
     assert [(item.message, item.crashes, item.crashed_in) for item in second.items] == [("m3", 2, "plan")]
     await journal.close()
 
@@ -386,11 +394,10 @@ async def test_erasing_costs_the_same_however_much_waits_for_the_user(url, make_
     assert await journal.take_over()
     names, costs = ("loyalty",), []
     for user, waiting in (("ann", 3), ("bob", 3_000)):
-        await journal.accept([make_entry(f"{user}{n}", user=user) for n in range(waiting)], names)
+        made = partial(make_entry, user=user, salt=journal.salt)
+        await journal.accept([made(f"{user}{n}") for n in range(waiting)], names)
         await journal.ping()
-        stored, begun = await steps_of(
-            journal, journal.accept([make_entry(f"{user}!", user=user, wishes=(user,))], names)
-        )
+        stored, begun = await steps_of(journal, journal.accept([made(f"{user}!", wishes=(user,))], names))
         (lane,) = await journal.claim("loyalty", now_ms=2_000, lanes=1, items=1)
         done = Finished(seq=lane.items[0].seq, facts=1, outcomes=(), unkept=True)
         settlement = Settlement(connection="loyalty", user=lane.user, fence=lane.fence, finished=(done,), release=True)
@@ -458,7 +465,7 @@ async def test_lanes_that_an_older_version_had_in_hand_are_claimed_whole(url, ma
     prepare(url)
     journal = SqliteJournal(url)
     assert await journal.take_over()
-    await journal.accept([make_entry("m2", user="ann")], ("loyalty",))
+    await journal.accept([make_entry("m2", user="ann", salt=journal.salt)], ("loyalty",))
     (lane,) = await journal.claim("loyalty", now_ms=2_000, lanes=9, items=9)
     assert [item.message for item in lane.items] == ["m1", "m2"]
     await journal.close()

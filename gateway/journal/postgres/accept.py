@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from gateway.journal.postgres import accounts, erase, replay
 from gateway.journal.postgres.claim import NOW_MS
 from gateway.journal.postgres.link import Connection
-from gateway.journal.types import Entry, SealedSettings
+from gateway.journal.types import Entry, SealedSettings, salt_dedupe
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,10 @@ CONFLICTS = """
 """
 
 
-async def conflicting(connection: Connection, entries: Sequence[Entry]) -> list[Entry]:
+async def conflicting(connection: Connection, entries: Sequence[Entry], salt: bytes) -> list[Entry]:
     """Return those of these batches that are stored with another document."""
-    given = ([one.user for one in entries], [one.dedupe for one in entries], [one.body for one in entries])
+    keys = [salt_dedupe(one.dedupe, salt) for one in entries]
+    given = ([one.user for one in entries], keys, [one.body for one in entries])
     return [entries[row["n"] - 1] for row in await connection.fetch(CONFLICTS, *given)]
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from gateway.journal.postgres import indexing
 from gateway.journal.postgres.link import Connection
-from gateway.journal.rows import make_receipt, make_request_rows
-from gateway.journal.types import Entry, Receipt, hash64, hash_ref
+from gateway.journal.rows import hash_lanes, make_receipt, make_request_rows
+from gateway.journal.types import Entry, Receipt, hash_ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ async def begin(connection: Connection, requests: Sequence[tuple[int, Entry]], c
 
 async def erase(connection: Connection, order: Erase) -> bool:
     """Carry out an Erase; whether nothing of the user's waits any more."""
-    lanes = [hash64(name) for name in order.names]
+    lanes = list(hash_lanes(order.names, order.salt))
     async with connection.transaction():
         found = await indexing.seqs(connection, [hash_ref(name, order.salt) for name in order.names])
         given = (order.connection, order.seq, lanes, order.everywhere, found)

@@ -35,6 +35,7 @@ from gateway.journal.postgres.group_commit import GroupCommit
 from gateway.journal.postgres.hints import HintChannel
 from gateway.journal.postgres.link import TROUBLE, Connection, PostgresLink, connect, described
 from gateway.journal.replays import PickedFacts, Replay, ReplayOrigin, Selection
+from gateway.journal.rows import salt_entries
 from gateway.journal.shared_limits import ClosedGate, SharedLimits
 from gateway.journal.types import (
     Count,
@@ -125,12 +126,13 @@ class PostgresJournal:
         self, new: Sequence[Entry], connections: Sequence[str], sealed: Sequence[SealedSettings] = ()
     ) -> int:
         """Store batches durably; see the port."""
-        stored: int = await self._accepts.submit(Accept(tuple(new), tuple(connections), tuple(sealed)))
+        salted = salt_entries(new, self.salt)
+        stored: int = await self._accepts.submit(Accept(salted, tuple(connections), tuple(sealed)))
         return stored
 
     async def conflicting(self, entries: Sequence[Entry]) -> list[Entry]:
         """Return the batches whose id is stored with another document; see the port."""
-        return await self._aside.run(accept.conflicting, entries)
+        return await self._aside.run(accept.conflicting, entries, self.salt)
 
     async def claim(self, connection: str, *, now_ms: int, lanes: int, items: int) -> list[Lane]:
         """Claim lanes that are due; see the port."""

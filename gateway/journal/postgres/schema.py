@@ -16,6 +16,9 @@ from gateway.journal.types import JournalUnusable
 OLDEST_SERVER = 140_000
 TURN = 7_166_405_236_112  # advisory lock: one node at a time migrates
 
+SALTED_LANE = "('x' || encode(substring(sha256(o.salt || int8send({})) FROM 1 FOR 8), 'hex'))::bit(64)::bigint"
+"""Makes the salted form of the hash of a lane's user, as ``salt_lane`` does; ``o`` is the table ``origin``."""
+
 MIGRATIONS = (
     """
     CREATE SEQUENCE batches_seq INCREMENT BY 1048576;  -- a commit numbers its batches from there on
@@ -197,8 +200,20 @@ MIGRATIONS = (
         ADD COLUMN user_hash bigint NOT NULL DEFAULT 0,     -- the lane of the newest request,
         ADD COLUMN seq bigint NOT NULL DEFAULT 0;           -- and its batch
     """,
+    f"""
+    LOCK TABLE batches, work, lanes, ledger, memory, replayed, wishes, receipts IN ACCESS EXCLUSIVE MODE;
+    UPDATE batches b SET user_hash = {SALTED_LANE.format("b.user_hash")},  -- hashes that name a user are salted
+        dedupe = substring(sha256(o.salt || b.dedupe) FROM 1 FOR 16) FROM origin o;
+    UPDATE work w SET user_hash = {SALTED_LANE.format("w.user_hash")} FROM origin o;
+    UPDATE lanes l SET user_hash = {SALTED_LANE.format("l.user_hash")} FROM origin o;
+    UPDATE ledger l SET user_hash = {SALTED_LANE.format("l.user_hash")} FROM origin o;
+    UPDATE memory m SET user_hash = {SALTED_LANE.format("m.user_hash")} FROM origin o WHERE m.user_hash <> 0;
+    UPDATE replayed r SET user_hash = {SALTED_LANE.format("r.user_hash")} FROM origin o;
+    UPDATE wishes w SET user_hash = {SALTED_LANE.format("w.user_hash")} FROM origin o WHERE w.seq <> 0;
+    UPDATE receipts r SET lanes = ARRAY(SELECT {SALTED_LANE.format("lane")} FROM unnest(r.lanes) lane) FROM origin o;
+    """,  # noqa: S608
 )
-OLDEST = (1, 1, 1, 1, 1, 1, 1, 1)
+OLDEST = (1, 1, 1, 1, 1, 1, 1, 1, 9)
 VERSIONS = """
     CREATE TABLE IF NOT EXISTS journal_versions (
         version integer PRIMARY KEY,

@@ -17,7 +17,7 @@ import msgspec
 
 from gateway.journal.sqlite import accounts, arrivals, erase, replay
 from gateway.journal.sqlite.settle import Settle
-from gateway.journal.types import Entry, SealedSettings
+from gateway.journal.types import Entry, SealedSettings, salt_dedupe
 
 MAX_ROWS = 64
 """The most rows that a statement takes in; one statement is prepared for each number of rows."""
@@ -81,9 +81,10 @@ LAST = "SELECT max(seq) FROM batches"
 CONFLICTS = "SELECT 1 FROM batches WHERE dedupe = ? AND body NOT IN (x'', ?)"
 
 
-def conflicting(database: sqlite3.Connection, entries: Sequence[Entry]) -> list[Entry]:
+def conflicting(database: sqlite3.Connection, entries: Sequence[Entry], salt: bytes) -> list[Entry]:
     """Return those of these batches that are stored with another document."""
-    return [one for one in entries if database.execute(CONFLICTS, (one.dedupe, one.body)).fetchone()]
+    keys = [(salt_dedupe(one.dedupe, salt), one.body) for one in entries]
+    return [one for one, key in zip(entries, keys, strict=True) if database.execute(CONFLICTS, key).fetchone()]
 
 
 def prepare(database: sqlite3.Connection) -> None:

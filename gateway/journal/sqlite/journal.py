@@ -18,6 +18,7 @@ import msgspec
 from gateway.journal import types
 from gateway.journal.backlog import Backlog
 from gateway.journal.replays import PickedFacts, Replay, ReplayOrigin, Selection
+from gateway.journal.rows import hash_lanes, salt_entries
 from gateway.journal.shared_limits import ClosedGate, SharedLimits
 from gateway.journal.sqlite import (
     accept,
@@ -48,7 +49,6 @@ from gateway.journal.types import (
     SealedSettings,
     Settlement,
     Tombstone,
-    hash64,
     hash_ref,
 )
 
@@ -93,12 +93,12 @@ class SqliteJournal:
         self, new: Sequence[Entry], connections: Sequence[str], sealed: Sequence[SealedSettings] = ()
     ) -> int:
         """Store batches durably; see the port."""
-        stored: int = await self._do(accept.Accept(tuple(new), tuple(connections), tuple(sealed)))
+        stored: int = await self._do(accept.Accept(salt_entries(new, self.salt), tuple(connections), tuple(sealed)))
         return stored
 
     async def conflicting(self, entries: Sequence[Entry]) -> list[Entry]:
         """Return the batches whose id is stored with another document; see the port."""
-        return self._read(accept.conflicting, entries)
+        return self._read(accept.conflicting, entries, self.salt)
 
     async def claim(self, connection: str, *, now_ms: int, lanes: int, items: int) -> list[Lane]:
         """Claim lanes that are due; see the port."""
@@ -146,8 +146,8 @@ class SqliteJournal:
 
     async def erase(self, connection: str, names: Sequence[str], *, everywhere: bool, seq: int) -> bool:
         """Let nothing older be sent of a user, and keep nothing of it; see the port."""
-        found, lanes = self._read(refs.seqs, [hash_ref(name, self.salt) for name in names]), map(hash64, names)
-        gone: bool = await self._do(erase.Erase(connection, tuple(lanes), tuple(found), everywhere, seq))
+        found = tuple(self._read(refs.seqs, [hash_ref(name, self.salt) for name in names]))
+        gone: bool = await self._do(erase.Erase(connection, hash_lanes(names, self.salt), found, everywhere, seq))
         return gone
 
     async def tombstone(self, connection: str, names: Sequence[bytes]) -> Tombstone | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from gateway.journal.types import JournalUnusable
+from gateway.journal.types import JournalUnusable, salt_dedupe, salt_lane
 
 APPLICATION_ID = 0x6D504757  # "mPGW"
 OLDEST_SQLITE = (3, 38, 0)
@@ -241,6 +241,22 @@ MIGRATIONS = (
     ALTER TABLE wishes ADD COLUMN user INTEGER NOT NULL DEFAULT 0;  -- the lane of the newest request,
     ALTER TABLE wishes ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;   -- and its batch
     """,
+    """
+    UPDATE batches SET user = salted_lane(user, (SELECT salt FROM origin)),  -- hashes that name a user are salted
+        dedupe = salted_dedupe(dedupe, (SELECT salt FROM origin));
+    UPDATE lanes SET user = salted_lane(user, (SELECT salt FROM origin));
+    UPDATE claims SET user = salted_lane(user, (SELECT salt FROM origin));
+    UPDATE memory SET user = salted_lane(user, (SELECT salt FROM origin)) WHERE user != 0;
+    UPDATE wishes SET user = salted_lane(user, (SELECT salt FROM origin)) WHERE seq != 0;
+    UPDATE receipts SET lanes = (
+        SELECT json_group_array(salted_lane(value, (SELECT salt FROM origin))) FROM json_each(receipts.lanes)
+    );
+    UPDATE arrivals SET batches = (
+        SELECT json_group_array(json_array(
+            value ->> 0, salted_lane(value ->> 1, (SELECT salt FROM origin)), value ->> 2, value ->> 3
+        )) FROM json_each(arrivals.batches)
+    );
+    """,
 )
 
 
@@ -252,6 +268,8 @@ def migrate(database: sqlite3.Connection) -> None:
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         wanted = ".".join(map(str, OLDEST_SQLITE))
         raise JournalUnusable(f"SQLite {sqlite3.sqlite_version} is too old; {wanted} or newer is needed")
+    database.create_function("salted_lane", 2, salt_lane, deterministic=True)
+    database.create_function("salted_dedupe", 2, salt_dedupe, deterministic=True)
     database.execute("BEGIN IMMEDIATE")
     try:
         for script in MIGRATIONS[version(database) :]:
