@@ -30,6 +30,10 @@ SOURCE_FEED = "mParticle Source Feed"
 """The event attribute in which Firehose names the feed that the data came from."""
 
 
+MAX_QUARANTINED = 100
+"""The most events of a batch that are quarantined one by one."""
+
+
 class EventHead(Protocol):
     """An event's head: its type and its ids, and nothing else of it."""
 
@@ -154,7 +158,16 @@ def _in_order(
             latest = found[0].time_ms
         timed.append((latest, found))
     timed.sort(key=itemgetter(0))
-    return [one for _, found in timed for one in found], quarantined
+    return [one for _, found in timed for one in found], _cut(batch, quarantined)
+
+
+def _cut(batch: Batch, quarantined: list[Quarantined]) -> list[Quarantined]:
+    """Return the first MAX_QUARANTINED of the events that cannot be read, and one entry that counts the rest."""
+    more = len(quarantined) - MAX_QUARANTINED
+    if more <= 0:
+        return quarantined
+    rest = Quarantined(id=f"{batch.id}:more", problem=f"events: {more} more that cannot be read")
+    return [*quarantined[:MAX_QUARANTINED], rest]
 
 
 def _quarantined(raw: msgspec.Raw, index: int, batch: Batch, dialect: Dialect, wrong: Unreadable) -> Quarantined:

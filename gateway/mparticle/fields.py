@@ -28,6 +28,9 @@ NUMBER = re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{0,30})?|-?\.[0-9]{1,30}", re.ASCII
 EXACT = 2**53
 """Below it a float is the whole number that was posted; from it on it may be that one's neighbour."""
 
+MAX_ELEMENTS = 10_000
+"""The most elements of an array that are read one by one: events, profiles, identities and the like."""
+
 NO_IDS = frozenset({"", "0", "-1", "null", "undefined"})
 MAX_NO_ID_CHARS = max(map(len, NO_IDS))
 NIL_UUID, EIGHT_ZEROS = "0" * 32, "0" * 8
@@ -54,13 +57,13 @@ class Unreadable(Exception):
         self.path: Path = path
 
     def __str__(self) -> str:
-        return f"{shown(self.path)}: {self.problem}"
+        return f"{shown(self.path)}: {self.problem}" if self.path else self.problem
 
     @property
     def where(self) -> str:
         """Its place in the whole document, as a JSON path."""
         place = shown(self.path)
-        return f"${place}" if place.startswith("[") else f"$.{place}"
+        return f"${place}" if not place or place.startswith("[") else f"$.{place}"
 
     def bare(self) -> Unreadable:
         """Return the same error without references to the data that was being read."""
@@ -264,10 +267,17 @@ def items(fields: Fields, name: str) -> list[Any]:
     """Return an array; an empty one where the field is absent, null or an empty object."""
     value = fields.pop(name, None)
     if type(value) is list:
-        return value
+        return bounded(value, name)
     if value is None or value == {}:
         return []
     raise expected("an array", value, name)
+
+
+def bounded(elements: list[Any], *path: str | int) -> list[Any]:
+    """Return the elements of an array. Raises Unreadable if they are more than MAX_ELEMENTS."""
+    if len(elements) > MAX_ELEMENTS:
+        raise Unreadable(f"{len(elements):,} elements, more than {MAX_ELEMENTS:,}", *path)
+    return elements
 
 
 def attributes(fields: Fields, name: str) -> Fields:

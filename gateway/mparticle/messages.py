@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway.mparticle.fields import Fields, Path, SenderName, Unreadable, expected, is_no_id, text
+from gateway.mparticle.fields import Fields, Path, SenderName, Unreadable, bounded, expected, is_no_id, text
 from gateway.mparticle.json import OUT_OF_RANGE, SPACE, Members, decode, elements, kind_of, unbounded
 from gateway.sdk import Batch
 
@@ -94,13 +94,13 @@ def _out_of_range(value: Any) -> Path | None:
 def array(members: Members, name: str) -> list[msgspec.Raw]:
     """Return a member's elements, as bytes; none where it is absent, null or an empty object.
 
-    Raises Unreadable where it is no array.
+    Raises Unreadable if it is no array, or has more than MAX_ELEMENTS.
     """
     raw = members.get(name)
     if raw is None:
         return []
     try:
-        return elements(raw) or []
+        return bounded(elements(raw) or [], name)
     except msgspec.DecodeError:
         if bytes(raw).translate(None, SPACE) == b"{}":
             return []

@@ -12,7 +12,7 @@ import msgspec
 from gateway.mparticle import aliases
 from gateway.mparticle.decoding import DIALECTS
 from gateway.mparticle.events_batch import message as events_batch
-from gateway.mparticle.fields import Unreadable, known_id, required, text, word
+from gateway.mparticle.fields import Unreadable, bounded, known_id, required, text, word
 from gateway.mparticle.firehose import audiences
 from gateway.mparticle.firehose import message as firehose
 from gateway.mparticle.firehose.fast import parse_fast
@@ -181,11 +181,14 @@ def _firehose_users(kind: str, stored: Members, body: bytes, message: str) -> It
 
 
 def _bulk(batches: list[msgspec.Raw]) -> Post:
-    """Read an array of Events batches, and set aside those that cannot be read. Raises Unreadable if none can be."""
+    """Read an array of Events batches, and set aside those that cannot be read.
+
+    Raises Unreadable if none can be, or if they are more than MAX_ELEMENTS.
+    """
     read: list[tuple[str | None, Part | None]] = []
     unreadable: list[msgspec.Raw] = []
     problems: list[Unreadable] = []
-    for number, raw in enumerate(batches):
+    for number, raw in enumerate(bounded(batches)):
         try:
             read.append(_element(raw, number))
         except Unreadable as wrong:

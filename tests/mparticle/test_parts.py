@@ -276,7 +276,7 @@ def test_a_post_that_would_take_far_more_room_than_it_has_is_too_much():
     message = {"type": "audience_membership_change_request", "id": "m" * 1000}
     assert len(parts({**message, "user_profiles": [profile] * 400})) == 400
     with pytest.raises(Oversized):
-        parts({**message, "user_profiles": [profile] * 40_000})
+        parts({**message, "id": "m" * 4000, "user_profiles": [profile] * 10_000})
 
 
 def test_a_profile_that_names_nobody_is_no_part_and_moves_no_other():

@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.mparticle import names
 from gateway.mparticle.event_common import CHANGES
-from gateway.mparticle.fields import is_no_id, known_id
+from gateway.mparticle.fields import MAX_ELEMENTS, is_no_id, known_id
 from gateway.mparticle.identities import Identities, mpid, named
 from gateway.mparticle.messages import stamp
 from gateway.mparticle.parts import Part, made, user_key
@@ -26,6 +26,7 @@ ESCAPES = (b"\\u006", b"\\u007")
 """The beginnings of escapes in which one of its letters can be spelled."""
 
 NO_ACCOUNT = msgspec.Raw(b"")
+BOUNDED = msgspec.Meta(max_length=MAX_ELEMENTS)
 
 Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 Id: TypeAlias = str | int | None
@@ -113,15 +114,15 @@ class FastMessage(msgspec.Struct, gc=False):
 
     type: Literal["event_processing_request"]
     id: Text
-    events: Annotated[list[EventFields], msgspec.Meta(min_length=1)]
+    events: Annotated[list[EventFields], msgspec.Meta(min_length=1, max_length=MAX_ELEMENTS)]
     timestamp_ms: int | None = None
     source_id: str | None = None
     mpid: Id = None
     account: msgspec.Raw = NO_ACCOUNT
     source_channel: str | None = None
     device_application_stamp: str | None = None
-    user_identities: list[IdentityFields] | None = None
-    partner_identities: list[IdentityFields] | None = None
+    user_identities: Annotated[list[IdentityFields], BOUNDED] | None = None
+    partner_identities: Annotated[list[IdentityFields], BOUNDED] | None = None
     user_attributes: dict[str, msgspec.Raw] | None = None
     user_attribute_lists: dict[str, msgspec.Raw] | None = None
     integration_attributes: IgnoredObject | None = None
