@@ -12,17 +12,22 @@ from gateway.govern.governor import Governor
 from gateway.govern.rewrite import RewriteFault, Rewriter
 from gateway.journal.types import Item, Outcome
 from gateway.log import logger
+from gateway.mparticle.decoding import decode
 from gateway.plan import FactPlan, ItemPlan, PluginFault, plan
 from gateway.plugins.connections import Connection, HostedConnection
 from gateway.plugins.watchdog import HookTimeout, Watchdog
-from gateway.sdk import Batch, Memory
+from gateway.sdk import Batch, Memory, Quarantined
 
 MAX_CRASHES = 3
+LARGE_BYTES = 65_536
 RULES = "rules.packages"
 
 
 class ItemPlanner(Protocol):
-    """Plans the items of a connection."""
+    """Decodes and plans the items of a connection."""
+
+    def decode_item(self, item: Item, *, user: int) -> Batch:
+        """Return the batch of an item, which lies in the lane of ``user``."""
 
     def plan_item(self, item: Item, batch: Batch, memory: Memory, *, user: int) -> ItemPlan:
         """Return the plan of one item, which lies in the lane of ``user`` and was decoded to ``batch``."""
@@ -37,6 +42,27 @@ class Planner:
     rewriter: Rewriter
     guard: Watchdog
     clock: Clock
+
+    def decode_item(self, item: Item, *, user: int) -> Batch:
+        """Return the batch of an item; if decoding takes too long or kills the process, one of a dead letter.
+
+        Only a large document is guarded: a small one cannot take long.
+        """
+        if len(item.body) <= LARGE_BYTES:
+            return _decode(item)
+        self.guard.note_subject(b"decode", user, item.seq)
+        if item.crashes >= MAX_CRASHES and item.crashed_in == "decode":
+            return _make_unreadable(item, self._describe_crash(item))
+        try:
+            try:
+                with self.guard:
+                    return _decode(item)
+            except HookTimeout:  # once more: the machine may have stalled
+                with self.guard:
+                    return _decode(item)
+        except (HookTimeout, MemoryError) as error:
+            logger.error("decoding discarded", connection=self.connection.name, message=item.message)
+            return _make_unreadable(item, f"decoding took too much time or memory: {type(error).__name__}")
 
     def plan_item(self, item: Item, batch: Batch, memory: Memory, *, user: int) -> ItemPlan:
         """Return the plan of one item.
@@ -110,12 +136,26 @@ class NoAccountPlanner:
     def __init__(self, hosted: HostedConnection) -> None:
         self._cause = f"connections.{hosted.name}.credentials"
 
+    def decode_item(self, item: Item, *, user: int) -> Batch:  # noqa: ARG002  # as ItemPlanner has it
+        """Return the batch of an item."""
+        return _decode(item)
+
     def plan_item(self, item: Item, batch: Batch, memory: Memory, *, user: int) -> ItemPlan:  # noqa: ARG002  # as ItemPlanner has it
         """Return a plan without calls, with the setting that decided."""
         skipped = (
             Outcome(fact=fact.id, state="skipped", reason="no_account", cause=self._cause) for fact in iter_facts(batch)
         )
         return ItemPlan(item=item, settled=(*list_malformed(batch), *skipped), erases=batch.erasure is not None)
+
+
+def _decode(item: Item) -> Batch:
+    return decode(item.dialect, item.body, message=item.message, part=item.part)
+
+
+def _make_unreadable(item: Item, problem: str) -> Batch:
+    """Return a batch of one dead letter in the place of a document that cannot be decoded."""
+    odd = Quarantined(id=item.message, problem=problem)
+    return Batch(id=item.message, part=item.part, dialect=item.dialect, quarantined=(odd,))
 
 
 def list_malformed(batch: Batch) -> list[Outcome]:

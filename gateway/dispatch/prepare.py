@@ -17,7 +17,6 @@ from gateway.deliver.executor import Wait
 from gateway.deliver.progress import ItemProgress
 from gateway.dispatch.planner import ItemPlanner
 from gateway.journal.types import Item, Outcome
-from gateway.mparticle.decoding import decode
 from gateway.plan import ItemPlan
 from gateway.sdk import Batch, Memory
 
@@ -78,7 +77,7 @@ async def prepare(item: Item, remembered: Mapping[str, Any], planner: ItemPlanne
 
     Return Wait if older work in other lanes comes first. Raises JournalUnavailable.
     """
-    decoded = decode(item.dialect, item.body, message=item.message, part=item.part)
+    decoded = planner.decode_item(item, user=lookup.user)
     batch, erased = await lookup.drop_erased(item, decoded)
     withdrawn = await lookup.find_withdrawal(item, batch, is_erased=erased is None)
     if not withdrawn:
