@@ -152,7 +152,8 @@ def open_deliveries(
 
     gates = _make_gates(connection, clock, sleep)
     guard = _make_watchdog(connection, settings, box, gates)
-    sender = Sender(connection, transport or _make_transport(connection), now_ms=clock.now_ms, guard=guard)
+    transport = transport or _make_transport(connection, guard)
+    sender = Sender(connection, transport, now_ms=clock.now_ms, guard=guard)
     executor = CallExecutor(
         connection=connection, sender=sender, gates=gates, delivery=settings, stopping=stopped.is_set, guard=guard
     )
@@ -168,9 +169,13 @@ def open_deliveries(
     )
 
 
-def _make_transport(connection: Connection) -> Transport:
+def _make_transport(connection: Connection, guard: Watchdog) -> Transport:
     destination = connection.plugin.destination
-    return Transport(connect_timeout_s=destination.connect_timeout_s, reply_timeout_s=destination.reply_timeout_s)
+    return Transport(
+        connect_timeout_s=destination.connect_timeout_s,
+        reply_timeout_s=destination.reply_timeout_s,
+        charge=guard.charge_reading,
+    )
 
 
 def _make_gates(connection: Connection, clock: Clock, sleep: Sleep) -> Gates:

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import zlib
+from collections.abc import Callable
+from functools import partial
 
 import aiohttp
 import httpx
 from yarl import URL
 
+from gateway.deliver.wire import MAX_REPLY_BYTES, BoundedHandler
+
 KEEP_ALIVE_S = 15.0
-MAX_REPLY_BYTES = 4 << 20
+INFLATED = ("gzip", "deflate")
 AUTOMATIC = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
 
@@ -28,10 +33,16 @@ class Transport(httpx.AsyncBaseTransport):
     """
 
     def __init__(
-        self, *, connect_timeout_s: float, reply_timeout_s: float, verify: ssl.SSLContext | None = None
+        self,
+        *,
+        connect_timeout_s: float,
+        reply_timeout_s: float,
+        verify: ssl.SSLContext | None = None,
+        charge: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._timeout = aiohttp.ClientTimeout(total=connect_timeout_s + reply_timeout_s, sock_connect=connect_timeout_s)
         self._verify = verify
+        self._charge = charge
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -58,8 +69,10 @@ class Transport(httpx.AsyncBaseTransport):
             raise httpx.RemoteProtocolError("the answer is not HTTP", request=request) from error
         except (aiohttp.ClientError, OSError) as error:
             raise httpx.ReadError("the connection was lost", request=request) from error
+        if encoding := answer.headers.get("content-encoding", "").strip().lower():
+            body = _inflate(body, encoding, request)
         headers = [(name, value) for name, value in answer.raw_headers if name.lower() != b"content-encoding"]
-        return httpx.Response(answer.status, headers=headers, content=body, request=request)  # the body is decoded
+        return httpx.Response(answer.status, headers=headers, content=body, request=request)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -73,11 +86,14 @@ class Transport(httpx.AsyncBaseTransport):
             keepalive_timeout=KEEP_ALIVE_S,
             ssl=self._verify or True,
         )
+        handler = partial(BoundedHandler, asyncio.get_running_loop(), self._charge)
+        connector._factory = handler  # type: ignore[assignment]  # noqa: SLF001  # aiohttp has no public way
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=AUTOMATIC,
+            auto_decompress=False,
         )
         # aiohttp would repeat a lost GET or PUT by itself; only the gateway decides on retries.
         self._session._retry_connection = False  # noqa: SLF001
@@ -90,6 +106,22 @@ def _url(request: httpx.Request) -> URL:
     if target is None:
         return URL(str(request.url), encoded=True)
     return URL(f"{request.url.scheme}://{request.url.netloc.decode()}{target.decode()}", encoded=True)
+
+
+def _inflate(body: bytes, encoding: str, request: httpx.Request) -> bytes:
+    """Return a body without its encoding. Raises RemoteProtocolError if that was not asked for, or is too large."""
+    if encoding == "identity":
+        return body
+    if encoding not in INFLATED or encoding not in request.headers.get("accept-encoding", "").lower():
+        raise httpx.RemoteProtocolError("the answer is compressed, which was not asked for", request=request)
+    inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
+        inflated = inflater.decompress(body, MAX_REPLY_BYTES + 1)
+    except zlib.error as error:
+        raise httpx.RemoteProtocolError("the answer cannot be inflated", request=request) from error
+    if len(inflated) > MAX_REPLY_BYTES or not inflater.eof:
+        raise httpx.RemoteProtocolError("the answer is too large, or incomplete", request=request)
+    return inflated
 
 
 async def _read(answer: aiohttp.ClientResponse, request: httpx.Request) -> bytes:

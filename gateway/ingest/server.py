@@ -14,13 +14,16 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.utils import wrap_app
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import parse_socket_addr, wrap_app
 
 from gateway.admin import metrics
+from gateway.ingest.protocol import EndpointProtocol
 from gateway.log import logger
 
 KEEP_ALIVE_S = 65.0  # for a request to begin; longer than load balancers keep a connection
@@ -93,10 +96,27 @@ class ClientConnection(TCPServer):
 
     async def run(self) -> None:
         """Serve the connection to its end."""
+        at = self.writer.get_extra_info("socket")
         try:
-            await super().run()
+            with suppress(OSError):
+                client, server = (parse_socket_addr(at.family, name) for name in (at.getpeername(), at.getsockname()))
+                async with TaskGroup(self.loop) as self._task_group:
+                    self.protocol = EndpointProtocol(  # type: ignore[assignment]  # in the place of its wrapper
+                        self.app,
+                        self.config,
+                        self.context,
+                        self._task_group,
+                        ConnectionState(self.state),
+                        False,  # noqa: FBT003  # TLS ends before the gateway
+                        client,
+                        server,
+                        self.protocol_send,
+                    )
+                    await self.deadline.restart()
+                    await self._read_data()
         finally:
             self.deadline.cancel()
+            await self._close()
 
     async def close_if_idle(self) -> None:
         """Close the connection unless a request is under way."""

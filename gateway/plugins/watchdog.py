@@ -95,8 +95,16 @@ class Watchdog:
         if isinstance(error, _Interrupted):
             raise HookTimeout(f"interrupted {describe_place(trace)}") from None
 
+    def charge_reading(self, took: float) -> None:
+        """Charge the connection for an answer that took this many seconds to read."""
+        logger.warning("an answer was slow to read", connection=self._connection, took_s=round(took, 3))
+        self._add_cost(took)
+
     def _charge(self, took: float) -> None:
         logger.warning("a plugin's hook was slow", connection=self._connection, took_s=round(took, 3))
+        self._add_cost(took)
+
+    def _add_cost(self, took: float) -> None:
         if self._box is not None:
             self._box.charge(self._connection, min(took, self._seconds))  # a longer time is the machine's fault
             rest_s = self._box.rest_s(self._connection)

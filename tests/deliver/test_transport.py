@@ -2,13 +2,17 @@
 
 import asyncio
 import gzip
+import inspect
 import socket
 from contextlib import asynccontextmanager
 
+import aiohttp
 import httpx
 import pytest
+from aiohttp.client_proto import ResponseHandler
 
-from gateway.deliver.transport import MAX_REPLY_BYTES, Transport
+from gateway.deliver.transport import Transport
+from gateway.deliver.wire import MAX_REPLY_BYTES, MAX_WIRE_BYTES
 
 pytestmark = pytest.mark.anyio
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -146,11 +150,97 @@ async def test_a_large_answer_is_read_whole():
         assert len((await send(url, timeout_s=5)).content) == size
 
 
-async def test_a_compressed_answer_is_read_as_what_it_says():
-    body = gzip.compress(b'{"ok":true}')
+def compressed(body):
     head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(body)
-    async with serving(writes(head + body)) as (url, _):
-        assert (await send(url)).json() == {"ok": True}
+    return writes(head + body)
+
+
+async def ask(url, **headers):
+    transport = Transport(connect_timeout_s=1, reply_timeout_s=5)
+    try:
+        return await transport.handle_async_request(httpx.Request("GET", url, headers=headers))
+    finally:
+        await transport.aclose()
+
+
+async def test_a_compressed_answer_is_read_if_the_call_asked_for_it():
+    async with serving(compressed(gzip.compress(b'{"ok":true}'))) as (url, _):
+        assert (await ask(url, **{"accept-encoding": "gzip"})).json() == {"ok": True}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "problem"),
+    [
+        (gzip.compress(b"{}"), {}, "the answer is compressed, which was not asked for"),
+        (gzip.compress(b"{}"), {"accept-encoding": "br"}, "the answer is compressed, which was not asked for"),
+        (b"{}", {"accept-encoding": "gzip"}, "the answer cannot be inflated"),
+        (gzip.compress(b"{}")[:-4], {"accept-encoding": "gzip"}, "the answer is too large, or incomplete"),
+        (
+            gzip.compress(b"0" * (MAX_REPLY_BYTES + 1)),
+            {"accept-encoding": "gzip"},
+            "the answer is too large, or incomplete",
+        ),
+    ],
+)
+async def test_a_compressed_answer_that_nobody_wants_is_no_answer(body, headers, problem):
+    async with serving(compressed(body)) as (url, _):
+        with pytest.raises(httpx.RemoteProtocolError, match=problem):
+            await ask(url, **headers)
+
+
+def floods(head, piece):
+    """An answer that has no end: the same piece again and again; ``sent`` counts the bytes."""
+    sent = [0]
+
+    async def answer(writer):
+        writer.write(head)
+        while True:
+            writer.write(piece)
+            sent[0] += len(piece)
+            await writer.drain()
+
+    return answer, sent
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"", b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" * 100),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
+        (CHUNKED, b"1\r\nx\r\n" * 1000),
+        (CHUNKED, b"10000\r\n" + b"x" * 65_536 + b"\r\n"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65_536),
+        (b"HTTP/1.1 200 OK\r\n", b"a: b\r\n" * 1000),
+    ],
+    ids=["103", "100", "small chunks", "large chunks", "no length", "headers"],
+)
+async def test_an_answer_without_an_end_is_given_up_after_a_bound(head, piece):
+    answer, sent = floods(head, piece)
+    async with serving(answer) as (url, _):
+        with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+            await ask(url)
+    assert sent[0] < MAX_WIRE_BYTES + (8 << 20)  # what the sockets between them hold is sent, and not read
+
+
+async def test_reading_that_takes_long_is_charged(monkeypatch):
+    monkeypatch.setattr("gateway.deliver.wire.SLOW_S", 0.0)
+    charged = []
+    transport = Transport(connect_timeout_s=1, reply_timeout_s=1, charge=charged.append)
+    async with serving(writes(OK)) as (url, _):
+        await transport.handle_async_request(httpx.Request("GET", url))
+        await transport.aclose()
+    assert min(charged, default=0.0) > 0
+
+
+def test_the_private_attributes_of_aiohttp_that_the_transport_sets_are_there():
+    """A release that renames one would silently lift a limit, or repeat calls by itself."""
+    source = inspect.getsource(aiohttp.TCPConnector) + inspect.getsource(aiohttp.BaseConnector)
+    assert "self._factory" in source
+    assert "_retry_connection" in inspect.getsource(aiohttp.ClientSession)
+    assert "self._payload" in inspect.getsource(ResponseHandler)
 
 
 async def test_a_redirect_is_an_answer_like_any_other():
