@@ -12,8 +12,10 @@ from gateway.cli import configuration
 from gateway.govern.rewrite import load_rewriter
 from gateway.journal import engines
 from gateway.journal.types import JournalUnavailable, JournalUnusable
-from gateway.plugins.connections import HostedConnection, connect_all
+from gateway.plugins.connections import MIN_SECRET_CHARS, Connection, HostedConnection, connect_all
 from gateway.settings import Configuration, ConfigurationError
+
+SHORT_SECRET = f"has fewer than {MIN_SECRET_CHARS} characters: it is easy to guess, and masking it hides parts of words"
 
 
 @click.command("check")
@@ -31,8 +33,14 @@ def command(file: Path | None, *, deep: bool) -> None:
         click.echo(f"{name}: {plugin.destination.title} ({plugin.name} {plugin.version})")
         for doubt in configuration.list_doubts(name, connection.configured.filter):
             click.echo(f"  {doubt}")
+        if isinstance(connection, Connection):
+            for setting in connection.list_short_secrets():
+                click.echo(f"  connections.{name}.settings.{setting}: {SHORT_SECRET}")
         if isinstance(connection, HostedConnection):
             click.echo(f"  each account brings: {', '.join(sorted(connection.offered)) or 'nothing'}")
+    for number, value in enumerate(settings.ingress.authorization):
+        if len(value.get_secret_value()) < MIN_SECRET_CHARS:
+            click.echo(f"ingress.authorization.{number}: {SHORT_SECRET}")
     for doubt in engines.doubts(settings.journal):
         click.echo(f"journal: {doubt}")
     click.echo("fine")

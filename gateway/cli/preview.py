@@ -150,8 +150,8 @@ def render_call(call: Call, connection: Connection, *, lane: str) -> Shown:
         shown["json"] = call.json
     if call.file is not None:
         shown["file"] = {"field": call.file.field, "name": call.file.name, "bytes": len(call.file.content)}
-    masked: Shown = json.loads(connection.mask(json.dumps({**shown, "scope": call.scope, "lane": lane})))
-    return masked
+    masked: Shown = connection.mask_values({**shown, "scope": call.scope, "lane": lane})
+    return {**masked, "kind": "call"}
 
 
 def _print(rows: list[Shown], *, as_json: bool) -> None:

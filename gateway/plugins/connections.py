@@ -40,6 +40,9 @@ class Plugin:
     hooks: Mapping[str, Callable[..., Any]]
 
 
+MIN_SECRET_CHARS = 8
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
     """A destination with its settings: all that planning and delivery need to know about it."""
@@ -67,6 +70,24 @@ class Connection:
             for spelling in (secret, quote(secret, safe=""), quote(secret), json.dumps(secret)[1:-1]):
                 text = text.replace(spelling, "***")
         return text
+
+    def mask_values(self, value: Any) -> Any:
+        """Return a JSON value whose texts are masked; the names of members stay as they are."""
+        if isinstance(value, str):
+            return self.mask(value)
+        if isinstance(value, Mapping):
+            return {name: self.mask_values(each) for name, each in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.mask_values(each) for each in value]
+        return value
+
+    def list_short_secrets(self) -> list[str]:
+        """Return the settings whose secret has fewer than MIN_SECRET_CHARS characters: masking hides parts of words."""
+        return [
+            name
+            for name, value in dict(self.settings).items()
+            if any(len(secret) < MIN_SECRET_CHARS for secret in _secret_values(value))
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

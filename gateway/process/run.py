@@ -25,6 +25,7 @@ def run_role(role: Role, file: Path | None, *, supervised: bool) -> None:
     settings = load(file)
     log.configure(settings.log.format, settings.log.level)
     _raise_descriptor_limit()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold users' data and secrets
 
     async def main() -> None:
         stop = asyncio.Event()

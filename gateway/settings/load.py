@@ -119,9 +119,17 @@ class IngressSettings(Section):
     def _has_authorization(self) -> IngressSettings:
         if not self.authorization and not self.anonymous:
             raise ValueError("authorization is empty: give at least one value, or set anonymous = true")
-        if any(not value.get_secret_value().strip() for value in self.authorization):
-            raise ValueError("authorization has a blank value")
+        for number, value in enumerate(self.authorization):
+            _check_header(value.get_secret_value(), number)
         return self
+
+
+def _check_header(value: str, number: int) -> None:
+    """Raise ValueError if no Authorization header can have this value; never quote it."""
+    if not value.strip():
+        raise ValueError("authorization has a blank value")
+    if not (value.isascii() and value.isprintable()):
+        raise ValueError(f"authorization value {number} can match no header: it may hold visible ASCII and spaces only")
 
 
 class JournalSettings(Section):

@@ -117,3 +117,14 @@ def test_problems_of_the_environment_hide_no_others(check, monkeypatch):
             "connections.loyalty.settings.baseurl: no such setting",
         ],
     )
+
+
+def test_secrets_that_are_easy_to_guess_are_doubted_and_never_shown(check):
+    status, said = check(("Token test", "Token x"), ('api_secret = "hush-hush"', 'api_secret = "kind"'))
+    doubts = [line.strip().partition(": ")[::2] for line in said if "has fewer than 8 characters" in line]
+    assert (status, said[-1], [place for place, _ in doubts]) == (
+        0,
+        "fine",
+        ["connections.loyalty.settings.api_secret", "ingress.authorization.0"],
+    )
+    assert not any("kind" in line for line in said)

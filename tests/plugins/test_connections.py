@@ -125,3 +125,14 @@ def test_a_plugin_that_fails_with_its_settings_affects_no_other_connection_and_s
 def test_a_destination_hook_that_raises_is_an_error():
     with pytest.raises(PluginError, match=r"destination\(\) raised KeyError"):
         make_plugin("post", plugin_of(destination=raising), version="1")
+
+
+def test_values_are_masked_before_they_are_encoded_and_names_never():
+    one = connected(api_key="s")
+    said = {"signs": ["is", {"s": "s"}, 7, None, True]}
+    assert one.mask_values(said) == {"signs": ["i***", {"s": "***"}, 7, None, True]}
+
+
+@pytest.mark.parametrize(("key", "short"), [("1234567", ["api_key"]), ("12345678", [])])
+def test_a_secret_that_is_short_is_known(key, short):
+    assert connected(api_key=key).list_short_secrets() == short

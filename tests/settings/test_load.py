@@ -114,6 +114,14 @@ def test_everything_may_come_from_the_environment(monkeypatch):
         ("", ["ingress: Field required"]),
         ("[ingress]\n", ["ingress: authorization is empty: give at least one value, or set anonymous = true"]),
         ('[ingress]\nauthorization = [" "]\n', ["ingress: authorization has a blank value"]),
+        (
+            '[ingress]\nauthorization = ["Token a", "Token\\u00a0b"]\n',
+            ["ingress: authorization value 1 can match no header: it may hold visible ASCII and spaces only"],
+        ),
+        (
+            '[ingress]\nauthorization = ["Token a\\n"]\n',
+            ["ingress: authorization value 0 can match no header: it may hold visible ASCII and spaces only"],
+        ),
         (GOOD + "\n[jurnal]\n", ["jurnal: no such setting"]),
         (
             GOOD.replace("host =", "host_name =") + "\ncolour = 1",
