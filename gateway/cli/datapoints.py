@@ -35,8 +35,11 @@ Row = dict[str, Any]
     is_flag=True,
     help="Print the whole filter of one connection, ready to paste into the configuration.",
 )
+@click.option("--limit", type=click.IntRange(0), default=500, help="Rows of the table; 0: all. Default: 500.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def command(file: Path | None, only: str | None, *, undecided: bool, as_block: bool, as_json: bool) -> None:
+def command(  # noqa: PLR0913  # an argument for each option
+    file: Path | None, only: str | None, limit: int, *, undecided: bool, as_block: bool, as_json: bool
+) -> None:
     """List every event, screen, attribute, identity and audience that was seen, and whether it is sent.
 
     A question mark marks a data point that a connection's filter does not list: new_data_points decides on it.
@@ -56,7 +59,7 @@ def command(file: Path | None, only: str | None, *, undecided: bool, as_block: b
         click.echo(render_filter(only, connections[only].configured.filter, points, filters[only]), nl=False)
         return
     rows = [row for row in _rows(points, filters) if not undecided or _is_undecided(row)]
-    _print(rows, list(filters), as_json=as_json)
+    _print(rows, list(filters), limit=limit, as_json=as_json)
 
 
 def _read_data_points(settings: Configuration) -> list[DataPoint]:
@@ -125,7 +128,7 @@ def _time(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")
 
 
-def _print(rows: list[Row], connections: list[str], *, as_json: bool) -> None:
+def _print(rows: list[Row], connections: list[str], *, limit: int, as_json: bool) -> None:
     if as_json:
         for row in rows:
             click.echo(json.dumps(row, ensure_ascii=False))
@@ -145,9 +148,12 @@ def _print(rows: list[Row], connections: list[str], *, as_json: bool) -> None:
             row["last_seen"][:16].replace("T", " "),
             *(_cell(row["connections"][name]) for name in connections),
         )
-        for row in rows
+        for row in rows[: limit or None]
     ]
     print_table(("kind", "name", "type", "inputs", "times", "last seen (UTC)", *connections), shown)
+    if len(rows) > len(shown):
+        left = len(rows) - len(shown)
+        click.echo(f"gateway: {left:,} more; --limit 0 shows all, --json and --block never leave any out", err=True)
 
 
 def _cell(row: Row) -> str:

@@ -12,13 +12,13 @@ from gateway.journal.port import Journal
 from gateway.journal.types import SealedSettings
 from gateway.log import logger
 from gateway.mparticle.firehose.accounts import MessageAccount, account
+from gateway.mparticle.firehose.answers import SUSPENDED_BY
 from gateway.mparticle.posts import Post
 
 if TYPE_CHECKING:
     from gateway.sealing import Sealer  # heavy, and of use only where there are accounts
 
 KEPT_AGAIN_MS = 3_600_000
-MEMBERSHIP = "audience_membership_change_request"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class AccountRouter:
         found = (self._to_keep(name, known[name], of.settings, told_ms, now_ms) for name in known)
         told = tuple(one for one in found if one is not None)
         changed = any(before is None or before.print != one.print for one in told for before in [known[one.connection]])
-        suspended = post.kind == MEMBERSHIP and not changed and _all_in_trouble(names, known)
+        suspended = post.kind in SUSPENDED_BY and not changed and _all_in_trouble(names, known)
         return Routing(connections=names, account=key, sealed=told, suspended=suspended)
 
     def _key(self, of: MessageAccount) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
@@ -81,11 +81,15 @@ def _postgres_url(value: str) -> str:
     """Check a URL without quoting any of it: through a typing error any part may hold the password."""
     parts = urlsplit(value)
     hosts = parts.netloc.rpartition("@")[2]
+    given = parse_qs(parts.query)
+    has_directory = not hosts and given.get("host", [""])[0].startswith("/")
     if "@" in parts.path + parts.query + parts.fragment or parts.fragment or "@" in parts.netloc.rpartition("@")[0]:
         raise ValueError("in a user or password, write @ / ? # as %40 %2F %3F %23")
-    if not hosts:
-        raise ValueError("names no host, for example postgresql://user@host/database")
-    for host in hosts.split(","):
+    if not hosts and not has_directory:
+        raise ValueError(
+            "names no host, for example postgresql://user@host/database, or postgresql://user@/database?host=/run/postgresql"
+        )
+    for host in hosts.split(",") if hosts else ():
         port = host.rpartition("]")[2].partition(":")[2]
         if port and not port.isdecimal():
             raise ValueError("a port is not a number; in a user or password, write : / ? # @ as %3A %2F %3F %23 %40")

@@ -100,8 +100,9 @@ REFUSED = kept(trouble="refused: no")
         (message(MEMBERSHIP, settings={"api_key": "new"}), [REFUSED], "loyalty", False),
         (message(MEMBERSHIP, settings={}), [REFUSED], "loyalty", True),
         (message(MEMBERSHIP), [kept(trouble="refused: no", received_ms=0)], "loyalty", True),
-        (message(), [REFUSED], "loyalty", False),
+        (message(), [REFUSED], "loyalty", True),
+        (message("dsr_processing_request"), [REFUSED], "loyalty", False),
     ],
 )
-async def test_audiences_are_suspended_where_nothing_would_be_accepted(body, known, only, expected):
+async def test_events_and_audiences_are_suspended_where_nothing_would_be_accepted(body, known, only, expected):
     assert (await visit(body, *known, only=only)).suspended is expected

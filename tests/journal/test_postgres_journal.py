@@ -8,10 +8,10 @@ import time
 import pytest
 from msgspec.structs import replace
 from support.journal_words import BOTH, DELIVERED, find, finish, settle
-from support.postgres_server import postgres_server
+from support.postgres_server import QUOTED, postgres_server
 from support.proxy import proxy
 
-from gateway.journal.engines import inspect, open_journal, prepare
+from gateway.journal.engines import inspect, open_journal, prepare, shown
 from gateway.journal.shared_limits import ClosedGate, SharedLimits
 from gateway.journal.types import Count, Finished, JournalUnavailable, JournalUnusable, Memo, hash64
 from gateway.settings import JournalSettings
@@ -456,3 +456,16 @@ async def test_what_is_committed_is_durable_even_where_the_database_says_otherwi
     shown = await journal._storing.run(lambda connection: connection.fetchval("SHOW synchronous_commit"))
     assert shown == "on"
     await journal.close()
+
+
+async def test_a_server_is_reached_through_the_directory_of_its_socket(server, make_entry):
+    database = server.new_database()
+    url = f"postgresql://gateway:{QUOTED}@/{database}?host={server.directory}&port={server.port}"
+    of = JournalSettings(url=url)
+    await prepare(of)
+    journal = await open_journal(of)
+    try:
+        assert await journal.accept([make_entry("m1")], ("loyalty",)) == 1
+    finally:
+        await journal.close()
+    assert shown(of) == f"postgresql:///{database}?host={server.directory}"

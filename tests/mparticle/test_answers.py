@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from gateway.mparticle.firehose.answers import answer
-from gateway.mparticle.posts import read
+from gateway.mparticle.posts import Post, read
 
 NOW = 1718000030000
 
@@ -73,3 +73,17 @@ def test_the_rest_is_accepted(fixture, name, accepted):
 def test_a_repetition_is_answered_alike(fixture):
     for name in ("firehose-events", "events-batch-outbound", "events-batch-inbound"):
         assert answered(fixture(name)) == answered(fixture(name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "suspended", "expected"),
+    [
+        ("event_processing_request", False, {}),
+        ("event_processing_request", True, {"suspend_subscription": True}),
+        ("audience_membership_change_request", True, {"suspend_subscription": True}),
+        ("dsr_processing_request", True, {}),
+    ],
+)
+def test_a_subscription_is_suspended_by_the_answers_to_events_and_memberships(kind, suspended, expected):
+    body = answer(Post(kind=kind, dialect="firehose", id="m"), NOW, suspended=suspended)[1]
+    assert {name: value for name, value in json.loads(body).items() if name == "suspend_subscription"} == expected

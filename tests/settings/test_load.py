@@ -313,7 +313,18 @@ def test_a_switch_may_come_from_the_environment(file, monkeypatch):
         ("postgresql://gateway:hush%40@db.internal:5432/gateway?sslmode=require", None),
         ("postgres://a,b:5433/gateway?target_session_attrs=primary", None),
         ("postgresql://[::1]:5432/gateway", None),
-        ("postgresql:///gateway", "names no host, for example postgresql://user@host/database"),
+        ("postgresql:///gateway?host=/run/postgresql", None),
+        ("postgresql://gateway:hush@/gateway?host=/run/postgresql&port=5433", None),
+        (
+            "postgresql:///gateway",
+            "names no host, for example postgresql://user@host/database, "
+            "or postgresql://user@/database?host=/run/postgresql",
+        ),
+        (
+            "postgresql:///gateway?host=relative",
+            "names no host, for example postgresql://user@host/database, "
+            "or postgresql://user@/database?host=/run/postgresql",
+        ),
         ("postgresql://gateway:hush@db.internal", "names no database, for example postgresql://user@host/database"),
         ("postgresql://gateway:hu/sh@db/gateway", "in a user or password, write @ / ? # as %40 %2F %3F %23"),
         ("postgresql://gateway:hu#sh@db/gateway", "in a user or password, write @ / ? # as %40 %2F %3F %23"),

@@ -20,7 +20,6 @@ QUOTED = "test-p%40ss%2Fword"
 UNPRIVILEGED = {"user": "nobody", "extra_groups": ()} if os.geteuid() == 0 else {}
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
     "fsync": "off",  # tests kill processes, not machines
     "max_connections": "200",
 }
@@ -55,7 +54,7 @@ class PostgresServer:
     def __init__(self, directory, bin, settings):
         self.directory, self.bin = directory, bin
         self.port = free_port()
-        self.settings = SETTINGS | settings
+        self.settings = SETTINGS | {"unix_socket_directories": str(directory)} | settings
         self.process = None
         self.databases = 0
 

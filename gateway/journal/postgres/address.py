@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,4 +16,6 @@ class Address:
     def __str__(self) -> str:
         """Return the address without secrets: host, port and database."""
         parts = urlsplit(self.url)
-        return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        host = parts.netloc.rpartition("@")[2]
+        directory = "" if host else parse_qs(parts.query).get("host", [""])[0]
+        return f"postgresql://{host}{parts.path}" + (f"?host={directory}" if directory else "")

@@ -11,6 +11,8 @@ from gateway.mparticle.posts import Post
 FIREHOSE_VERSION = "3.2.0"
 
 SUSPEND = "suspend_subscription"
+SUSPENDED_BY = frozenset({"event_processing_request", "audience_membership_change_request"})
+"""The messages whose answer may suspend a subscription; that to events has the member only if it does."""
 TYPED: dict[str, dict[str, Any]] = {
     "event_processing_request": {},
     "audience_subscription_request": {"audience_subscription_settings": {}},
@@ -23,11 +25,13 @@ TYPED: dict[str, dict[str, Any]] = {
 def answer(post: Post, now_ms: int, *, suspended: bool = False) -> tuple[int, bytes]:
     """Return the status and JSON body that accept a post: the typed response to Firehose, else the accepted ids.
 
-    ``suspended`` asks mParticle to forward no more audiences until the customer has mended the settings. A request
+    ``suspended`` asks mParticle to forward no more until the customer has mended the settings. A request
     for registration is answered by ``registration``.
     """
     if post.kind in TYPED:
         said = {name: suspended if name == SUSPEND else value for name, value in TYPED[post.kind].items()}
+        if suspended and post.kind in SUSPENDED_BY:
+            said[SUSPEND] = True
         return 200, encode({**envelope(post.kind, post.id, now_ms), **said})
     return 202, encode({"accepted": post.accepted})
 
