@@ -21,7 +21,7 @@ from gateway.dispatch.prepare import NoLookup, Prepared, prepare
 from gateway.facts import describe_fact, iter_facts
 from gateway.govern.rewrite import Rewriter, load_rewriter
 from gateway.journal.types import Item, KeptBack
-from gateway.mparticle.firehose.accounts import MessageAccount, account
+from gateway.mparticle.firehose.accounts import read_account
 from gateway.mparticle.json import Malformed
 from gateway.mparticle.parts import Part
 from gateway.mparticle.posts import Post, read
@@ -47,7 +47,7 @@ def command(message: Any, file: Path | None, only: str | None, *, as_json: bool)
     try:
         body = message.read()
         post = read(body)
-        planned = {name: _connect(one, post, body) for name, one in connections.items() if only in (None, name)}
+        planned = {name: _connect(one, post) for name, one in connections.items() if only in (None, name)}
         rules = load_rewriter(settings.rules)
     except Malformed as error:
         configuration.fail(f"{message.name}: {error}")
@@ -66,14 +66,14 @@ async def _rows(post: Post, planned: Collection[tuple[Connection, ItemPlanner | 
     ]
 
 
-def _connect(one: Connection | HostedConnection, post: Post, body: bytes) -> tuple[Connection, ItemPlanner | None]:
+def _connect(one: Connection | HostedConnection, post: Post) -> tuple[Connection, ItemPlanner | None]:
     """Return a connection and the planner it needs, for the account that the message brings.
 
     Raises ConfigurationError.
     """
     if isinstance(one, Connection):
         return one, None
-    of = account(body) if post.dialect == "firehose" else MessageAccount()
+    of = read_account(post.account)
     if of.id is None and not of.settings:
         return one.without_account(), NoAccountPlanner(one)
     try:

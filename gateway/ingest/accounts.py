@@ -11,7 +11,7 @@ import msgspec
 from gateway.journal.port import Journal
 from gateway.journal.types import SealedSettings
 from gateway.log import logger
-from gateway.mparticle.firehose.accounts import MessageAccount, account
+from gateway.mparticle.firehose.accounts import MessageAccount, read_account
 from gateway.mparticle.firehose.answers import SUSPENDED_BY
 from gateway.mparticle.posts import Post
 
@@ -44,9 +44,9 @@ class AccountRouter:
     journal: Journal
     sealer: Sealer
 
-    async def route(self, post: Post, body: bytes, only: str | None, now_ms: int) -> Routing:
+    async def route(self, post: Post, only: str | None, now_ms: int) -> Routing:
         """Return whom a post is for. One without an account is for the hosted connection itself, which skips it."""
-        of = account(body) if post.dialect == "firehose" else MessageAccount()
+        of = read_account(post.account)
         key = self._key(of)
         wanted = self.configured if only is None else (only,)
         names = tuple(f"{name}/{key}" if key and name in self.hosted else name for name in wanted)

@@ -128,7 +128,7 @@ class Endpoint:
                 return _refuse(503, f"no connection named {only[:MAX_LOGGED_CHARS]!r} is configured")
             if post.kind == REGISTRATION:
                 return self._register(post.id, only)
-            routing, entries = await self._route(post, body, entries, only)
+            routing, entries = await self._route(post, entries, only)
             return await self._store(post, entries, routing)
 
     async def _answer_stranger(self, scope: Scope, receive: Receive, only: str | None) -> HttpAnswer:
@@ -151,13 +151,11 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._large_bodies, read_entries, body, only, salt)
 
-    async def _route(
-        self, post: Post, body: bytes, entries: list[Entry], only: str | None
-    ) -> tuple[Routing, list[Entry]]:
+    async def _route(self, post: Post, entries: list[Entry], only: str | None) -> tuple[Routing, list[Entry]]:
         """Return the connections that a post is for, and its entries as they are stored for these."""
         if self._router is None:
             return Routing(connections=self._configured), entries
-        routing = await self._router.route(post, body, only, now_ms())
+        routing = await self._router.route(post, only, now_ms())
         return routing, [of_account(entry, routing.account) for entry in entries]
 
     async def _store(self, post: Post, entries: list[Entry], routing: Routing) -> HttpAnswer:

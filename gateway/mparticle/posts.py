@@ -36,7 +36,8 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
 
     ``kind`` is the type of a Firehose message, or ``events``, ``alias``, ``opendsr_request``,
     ``opendsr_callback``, ``nothing``; ``dialect`` is what its parts are decoded with. ``id`` is Firehose's id
-    of the message. ``accepted`` names the batches in it, in their order, those without a part included.
+    of the message. ``accepted`` names the batches in it, in their order, those without a part included. ``account`` are
+    the members of a Firehose message that tell of its account; see ``read_account``.
     """
 
     kind: str
@@ -44,15 +45,20 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
     id: str | None = None
     accepted: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
+    account: Members = {}
+
+    def __repr__(self) -> str:
+        return f"<post {self.kind} {self.id}: {len(self.parts)} parts>"
 
 
 def read(body: bytes) -> Post:
     """Tell what a body is and split it by user, its events left unread. Raises Malformed."""
     body = sound(body)
-    part = parse_fast(body)
-    if part is None:
+    fast = parse_fast(body)
+    if fast is None:
         return parse_full(body)
-    return Post(kind="event_processing_request", dialect="firehose", id=part.message, parts=(part,))
+    part, account = fast
+    return Post(kind="event_processing_request", dialect="firehose", id=part.message, parts=(part,), account=account)
 
 
 class RegistrationRequest(msgspec.Struct):
@@ -130,6 +136,7 @@ def _firehose(kind: str, document: Members, body: bytes) -> Post:
         dialect="firehose",
         id=id,
         parts=tuple(one for one in parts if one),
+        account=_only(document, "account", "timestamp_ms"),
     )
 
 

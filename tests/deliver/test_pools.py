@@ -29,6 +29,9 @@ class NoSettings(Settings):
     pass
 
 
+MOST = 5
+
+
 class Plugin:
     """Three or more rows that gather become one job, which is asked after until it is done."""
 
@@ -38,7 +41,7 @@ class Plugin:
             title="Rows",
             settings=NoSettings,
             base_url=lambda _: "https://rows.example",
-            pools=lambda _: {"rows": Pool(most=5), "asking": Pool(most=50)},
+            pools=lambda _: {"rows": Pool(most=MOST), "asking": Pool(most=50)},
         )
 
     @hookimpl
@@ -327,6 +330,14 @@ async def test_a_pool_holds_no_more_than_it_may():
     heavy = b"x" * (MAX_BYTES // 2 + 1)
     given_back = await bench.deliver(*((user, row(user, body=heavy)) for user in (1, 2, 3, 4)))
     assert [one.reason for one in given_back].count("pool_full") == 1
+    assert bench.pools.held == 0
+
+
+@pytest.mark.parametrize(("lanes", "full"), [(2 * MOST, 0), (2 * MOST + 1, 1), (2 * MOST + 3, 3)])
+async def test_a_pool_holds_twice_as_many_lanes_as_one_call_takes(lanes, full):
+    bench = Bench()
+    given_back = await bench.deliver(*((user, row(user)) for user in range(1, lanes + 1)))
+    assert [one.reason for one in given_back].count("pool_full") == full
     assert bench.pools.held == 0
 
 

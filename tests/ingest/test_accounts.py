@@ -49,7 +49,7 @@ async def visit(body, *known, only=None, configured=("email", "loyalty"), hosted
         configured=configured, hosted=frozenset(hosted), journal=Known(*known), sealer=Sealer([b"n" * 32])
     )
     raw = json.dumps(body).encode()
-    return await reception.route(read(raw), raw, only, NOW)
+    return await reception.route(read(raw), only, NOW)
 
 
 async def test_an_account_is_a_connection_of_its_own_where_connections_are_hosted():

@@ -200,7 +200,7 @@ def test_an_address_of_unseen_characters_alone_is_none(dialect, unseen):
 @UNSEEN
 def test_the_fast_and_the_full_reader_agree_on_an_address(unseen):
     posted = addressed("firehose", f"{unseen}jo@example.com")
-    fast = parse_fast(json.dumps(posted).encode())
+    fast, _ = parse_fast(json.dumps(posted).encode())
     assert (fast.user_key, fast.refs[-1]) == ("email:jo@example.com", "email:jo@example.com")
 
 

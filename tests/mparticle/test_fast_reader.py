@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.mparticle.decoding import decode
+from gateway.mparticle.firehose.accounts import read_account
 from gateway.mparticle.firehose.fast import parse_fast
 from gateway.mparticle.json import Malformed, sound
 from gateway.mparticle.posts import parse_full
@@ -34,10 +35,15 @@ def told(part):
 
 def agreed(posted):
     """The part that the quick reader makes, having been compared with the careful one's; None where it makes none."""
-    part = parse_fast(sound(posted))
+    fast = parse_fast(sound(posted))
+    part = fast and fast[0]
     if part is not None:
-        (expected,) = parse_full(sound(posted)).parts
+        full = parse_full(sound(posted))
+        (expected,) = full.parts
         assert told(part) == told(expected)
+        accounts = [read_account(members) for members in (fast[1], full.account)]
+        assert [(one.id, one.settings) for one in accounts[:1]] == [(one.id, one.settings) for one in accounts[1:]]
+        assert accounts[0].told_ms == accounts[1].told_ms or not accounts[0].settings
         batch = decode("firehose", part.body, message=part.message, part=part.number)
         assert batch == decode("firehose", expected.body, message=part.message, part=part.number)
     return part

@@ -8,7 +8,7 @@ from contextlib import suppress
 import msgspec
 
 from gateway.mparticle.fields import Fields, Unreadable, identifier, mapping, time
-from gateway.mparticle.json import Malformed, Members, members, opened, sound
+from gateway.mparticle.json import Members, members
 from gateway.mparticle.messages import plain
 
 ID = re.compile(r"[0-9A-Za-z_.-]{1,23}")
@@ -26,14 +26,8 @@ class MessageAccount(msgspec.Struct, frozen=True, kw_only=True):
         return f"<account {self.id}>"
 
 
-def account(body: bytes) -> MessageAccount:
-    """Return the account of a Firehose message that ``read`` accepted. An id of 0 is none."""
-    try:
-        _, document = opened(sound(body))
-    except Malformed:
-        return MessageAccount()
-    if isinstance(document, list):
-        return MessageAccount()
+def read_account(document: Members) -> MessageAccount:
+    """Return the account of a Firehose message, from the members that tell of it. An id of 0 is none."""
     fields = _fields(document)
     id = _id(fields)
     return MessageAccount(id=id, settings=_settings(fields), told_ms=_told_ms(document))

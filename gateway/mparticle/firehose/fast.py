@@ -16,6 +16,7 @@ from gateway.mparticle import names
 from gateway.mparticle.event_common import CHANGES
 from gateway.mparticle.fields import MAX_ELEMENTS, is_no_id, known_id
 from gateway.mparticle.identities import Identities, mpid, named
+from gateway.mparticle.json import Members
 from gateway.mparticle.messages import stamp
 from gateway.mparticle.parts import Part, made, user_key
 from gateway.sdk import User
@@ -136,8 +137,8 @@ decode = msgspec.json.Decoder(FastMessage).decode
 account_id = msgspec.json.Decoder(AccountFields).decode
 
 
-def parse_fast(body: bytes) -> Part | None:
-    """Return the one part of a usual message; None if the full reader must read it."""
+def parse_fast(body: bytes) -> tuple[Part, Members] | None:
+    """Return the one part of a usual message, and the members that tell of its account; None for the full reader."""
     if MARK not in body:
         return None
     try:
@@ -147,7 +148,14 @@ def parse_fast(body: bytes) -> Part | None:
         return None
     if stored is None or is_no_id(message.id) or not CHANGES.isdisjoint(event.type.lower() for event in message.events):
         return None
-    return _part(message, stored)
+    return _part(message, stored), _account_members(message)
+
+
+def _account_members(message: FastMessage) -> Members:
+    if not message.account:
+        return {}
+    when = {} if message.timestamp_ms is None else {"timestamp_ms": msgspec.Raw(b"%d" % message.timestamp_ms)}
+    return {"account": message.account, **when}
 
 
 def _without_settings(account: msgspec.Raw, body: bytes) -> bytes | None:
