@@ -62,7 +62,7 @@ MIRRORS = {
 PLAIN = set(
     """
     abort accept action advance after allowance api app arrival arrivals asked attribution authenticator backlog
-    bad before begin blackbox bound bounded bucket buckets bytes cached catalog change channel check checkpoint
+    bad begin blackbox bound bounded bucket buckets bytes cached catalog change channel check checkpoint
     checkpointer child client clock closed closure collector committer configuration count counts crashed custom
     deadline decision defaults definition deliveries delivery device empty endpoint environment erase erased error
     exchange executor external failure fake fast fault fields flow found gone governed governor handler head

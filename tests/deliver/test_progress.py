@@ -60,19 +60,19 @@ def test_a_dead_letter_remembers_nothing(states, remembers):
 
 
 @pytest.mark.parametrize(
-    ("states", "withdrawn", "erased", "is_wish"),
+    ("states", "withdrawn", "is_wish"),
     [
-        (("delivered",), "", True, True),
-        (("skipped",), "", False, True),
-        (("dead",), "", False, False),
-        (("delivered", "dead"), "", False, False),
-        (("delivered",), "replay_aborted", False, False),
-        ((), "", False, True),
+        (("delivered",), "", True),
+        (("skipped",), "", True),
+        (("dead",), "", False),
+        (("delivered", "dead"), "", False),
+        (("delivered",), "replay_aborted", False),
+        ((), "", True),
     ],
 )
-def test_an_erasure_is_done_if_none_of_its_calls_is_dead(states, withdrawn, erased, is_wish):
+def test_an_erasure_is_done_if_none_of_its_calls_is_dead(states, withdrawn, is_wish):
     finished = progress(*states, erases=True, withdrawn=withdrawn).finish("loyalty")
-    assert (finished.erased, finished.is_wish) == (erased, is_wish)
+    assert finished.is_wish == is_wish
 
 
 def test_the_detail_of_an_erasure_has_every_answer():

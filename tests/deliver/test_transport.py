@@ -181,6 +181,7 @@ async def test_a_compressed_answer_is_read_if_the_call_asked_for_it():
             "the answer is too large, or incomplete",
         ),
     ],
+    ids=["not asked for", "asked for another encoding", "not compressed", "incomplete", "too large"],
 )
 async def test_a_compressed_answer_that_nobody_wants_is_no_answer(body, headers, problem):
     async with serving(compressed(body)) as (url, _):

@@ -102,8 +102,13 @@ BAD = {
     "a response": (b'{"type":"event_processing_response","id":"1"}', 400),
     "too large": (b'{"events":["' + b"x" * 1_048_576 + b'"]}', 413),
     "a bomb": (gzip.compress(b'{"events":["' + b"x" * 50_000_000 + b'"]}'), 413),
-    "too much to store": (
+    "too many elements": (
         b'{"type":"audience_membership_change_request","id":"m","user_profiles":[' + b"1," * 400_000 + b"1]}",
+        400,
+    ),
+    "too much to store": (
+        b'{"type":"audience_membership_change_request","id":"%b","user_profiles":[%b1]}'
+        % (b"x" * 10_000, b"1," * 9_000),
         413,
     ),
     "a wrong type": (b'{"type":"event_processing_request","id":"1","user_attributes":[1]}', 400),
