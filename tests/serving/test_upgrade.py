@@ -77,7 +77,7 @@ def test_a_user_whom_the_last_release_was_asked_to_forget_stays_forgotten(gatewa
 def test_the_last_release_goes_on_with_this_ones_journal_or_says_that_it_cannot(gateway, message, last_release):
     port = killed_with_a_backlog(gateway, message, sys.executable)
     check = [last_release, "-m", "gateway", "check", "-c", str(gateway.config)]
-    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    done = subprocess.run(check, capture_output=True, text=True, check=False, cwd=gateway.directory)
     if done.returncode:
         assert "a newer" in done.stdout + done.stderr
     else:
