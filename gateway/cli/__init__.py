@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": "Run everything against fake partners and show what arrives.",
     "preview": "Show what each connection would be sent for a message; send nothing.",
     "explain": "Show the outcomes of a message, an event or a user's messages.",
+    "erasures": "List the erasures that reached nobody at a destination.",
     "datapoints": "List every data point seen, and whether each connection sends it.",
     "filter": "Switch data points on and off in the configuration file.",
     "accounts": "List the accounts of hosted connections, and the problems of their settings.",

@@ -25,7 +25,8 @@ from gateway.settings import Configuration, JournalSettings
 Row = dict[str, Any]
 
 
-@click.command("datapoints")
+@click.group("datapoints", invoke_without_command=True)
+@click.pass_context
 @configuration.config_option
 @click.option("--connection", "only", help="Only this connection.")
 @click.option("--undecided", is_flag=True, help="Only those that a connection's filter does not list.")
@@ -38,12 +39,21 @@ Row = dict[str, Any]
 @click.option("--limit", type=click.IntRange(0), default=500, help="Rows of the table; 0: all. Default: 500.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(  # noqa: PLR0913  # an argument for each option
-    file: Path | None, only: str | None, limit: int, *, undecided: bool, as_block: bool, as_json: bool
+    context: click.Context,
+    file: Path | None,
+    only: str | None,
+    limit: int,
+    *,
+    undecided: bool,
+    as_block: bool,
+    as_json: bool,
 ) -> None:
     """List every event, screen, attribute, identity and audience that was seen, and whether it is sent.
 
     A question mark marks a data point that a connection's filter does not list: new_data_points decides on it.
     """
+    if context.invoked_subcommand is not None:
+        return
     settings = configuration.load_settings(file)
     connections = configuration.load_connections(settings)
     if only is not None and only not in connections:
@@ -60,6 +70,34 @@ def command(  # noqa: PLR0913  # an argument for each option
         return
     rows = [row for row in _rows(points, filters) if not undecided or _is_undecided(row)]
     _print(rows, list(filters), limit=limit, as_json=as_json)
+
+
+@command.command("forget")
+@click.argument("name")
+@configuration.config_option
+def forget(name: str, file: Path | None) -> None:
+    """Remove NAME from the list: of an event, a screen, an attribute, an identity or an audience.
+
+    A name may hold personal data. It is listed again once a message holds it again.
+    """
+    settings = configuration.load_settings(file)
+    try:
+        count = asyncio.run(_forget(settings.journal, name))
+    except (JournalUnavailable, JournalUnusable) as error:
+        configuration.fail(str(error))
+    if not count:
+        configuration.fail(f"no data point is named {name!r}")
+    click.echo(f"forgotten: {name} ({count} rows)")
+
+
+async def _forget(of: JournalSettings, name: str) -> int:
+    if not await engines.inspect(of):
+        raise JournalUnusable(f"journal.url: {engines.shown(of)} does not exist yet")
+    journal = await engines.open_journal(of)
+    try:
+        return await journal.forget_data_points(name)
+    finally:
+        await journal.close()
 
 
 def _read_data_points(settings: Configuration) -> list[DataPoint]:

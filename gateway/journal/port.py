@@ -92,6 +92,9 @@ class Journal(Replays, GateSharing, Protocol):
     async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[FoundBatch]:
         """Return the newest batches that have one of these hashed ids (message, event, ``mpid:…``), oldest first."""
 
+    async def erasures(self, *, limit: int) -> list[FoundBatch]:
+        """Return the newest erasures that the journal still knows, oldest first."""
+
     async def sealed(self, connection: str) -> SealedSettings | None:
         """Return the stored settings of an account's connection; None if there are none."""
 
@@ -118,6 +121,9 @@ class Journal(Replays, GateSharing, Protocol):
 
     async def data_points(self) -> list[DataPoint]:
         """Return the catalog of data points, sorted by kind, name, attribute, connection and input."""
+
+    async def forget_data_points(self, name: str) -> int:
+        """Remove every data point with this name, or of an attribute with it; return how many there were."""
 
     async def backlog(self) -> list[Backlog]:
         """Return the backlog and closed gates by connection. It reads every lane and item, without blocking writers."""

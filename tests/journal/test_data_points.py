@@ -42,6 +42,14 @@ async def test_notes_that_share_a_commit_all_count(journal):
     assert await journal.data_points() == [replace(SIGNUP, times=9)]
 
 
+async def test_a_name_is_forgotten_wherever_it_is(journal):
+    kept = [replace(SIGNUP, name="Other", connection="email"), replace(PLAN, name="Other", attribute="x")]
+    forgotten = [replace(SIGNUP, name="jo"), replace(PLAN, name="jo"), replace(PLAN, name="Other", attribute="jo")]
+    await journal.note([*kept, *forgotten])
+    assert [await journal.forget_data_points(name) for name in ("jo", "jo")] == [3, 0]
+    assert sorted(map(str, await journal.data_points())) == sorted(map(str, kept))
+
+
 async def test_beyond_the_bound_those_seen_longest_ago_are_forgotten(journal, monkeypatch):
     monkeypatch.setattr(types, "MAX_DATA_POINTS", 3)
     await journal.note([replace(SIGNUP, name=f"{number}", last_ms=2_000 + number) for number in range(5)])

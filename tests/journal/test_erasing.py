@@ -231,6 +231,18 @@ async def test_an_erasure_is_under_way_until_the_newest_one_of_any_of_the_names_
         assert await journal.tombstone("loyalty", names[1:]) is None
 
 
+async def test_erasures_are_listed_the_newest_ones_last(journal, make_entry):
+    await journal.accept([make_entry("m1", user="ann", refs=["m1"], wishes=["mpid:7"])], BOTH)
+    await journal.accept([make_entry("m2", user="ann")], BOTH)
+    await journal.accept([make_entry("m3", user="bob", refs=["m3"], erases=True)], BOTH)
+    nameless = await found(journal, "m3")
+    assert await journal.erase("loyalty", [], everywhere=True, seq=nameless.seq)
+    listed = await journal.erasures(limit=9)
+    assert [one.message for one in listed] == ["m1", "m3"]
+    assert [one.message for one in await journal.erasures(limit=1)] == ["m3"]
+    assert [one.connection for one in listed[0].sightings] == sorted(BOTH)
+
+
 async def test_whose_document_is_not_to_be_kept_has_it_removed_with_the_last_connection(journal, make_entry):
     await journal.accept([make_entry("m1", refs=["m1"])], BOTH)
     await finish_all(journal, "loyalty", unkept=True)

@@ -1,5 +1,6 @@
 """Somebody who asked to be forgotten: what waits for them is not sent, in whatever lane, and what comes later is."""
 
+import json
 import re
 import subprocess
 import sys
@@ -154,6 +155,27 @@ def test_an_erased_profile_is_not_made_anew_by_older_data_in_another_spelling(ga
     gateway.wait(lambda: gateway.drained("email"))
     assert words(gateway, late["id"], "email") - {("skipped", "unchanged")} == {("skipped", "erased")}
     assert email.users.profiles == {}
+
+
+@pytest.mark.parametrize("engine", ["sqlite"])
+def test_an_erasure_that_reached_nobody_is_listed(gateway, vendor, message):
+    gateway.start()
+    gateway.post(message(1, user=MPID))
+    asked = {MPID: erasure(2, mpid=MPID), "43": erasure(3, mpid="43"), "nobody": erasure(4)}
+    for one in asked.values():
+        gateway.wait(gateway.drained)
+        gateway.post(one)
+    gateway.wait(gateway.drained)
+    command = [sys.executable, "-m", "gateway", "erasures", "-c", str(gateway.config), "--json"]
+    listed = {}
+    for more in ((), ("--all",)):
+        done = subprocess.run([*command, *more], capture_output=True, text=True, check=True)
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        listed[more] = [(row["message"], row["word"], row["reason"], row["answers"]) for row in rows]
+    unknown = (asked["43"]["id"], "delivered", "", ["DELETE was answered 404"])
+    nameless = (asked["nobody"]["id"], "skipped", "no_mpid", [])
+    reached = (asked[MPID]["id"], "delivered", "", ["DELETE was answered 200"])
+    assert listed == {(): [unknown, nameless], ("--all",): [reached, unknown, nameless]}
 
 
 def test_identities_of_an_extension_reach_what_was_posted_under_them_alone(gateway, vendor, message):

@@ -48,6 +48,15 @@ def test_what_was_seen_is_in_the_catalog_even_if_the_gateway_is_stopped_at_once(
     gateway.wait(lambda: shown(data_points(gateway))["events", "Signup", ""] == 4)
 
 
+def test_a_name_is_forgotten_by_command(gateway, vendor, message):
+    gateway.start()
+    gateway.post(message(1))
+    gateway.wait(gateway.drained)
+    assert gateway.stop() == 0
+    assert command(gateway, "datapoints", "forget", "Signup") == "forgotten: Signup (2 rows)\n"
+    assert shown(data_points(gateway)) == {("user_attributes", "Colour", ""): 1}
+
+
 def test_what_is_switched_off_by_command_is_not_sent_and_explained_by_that_setting(gateway, vendor, message):
     gateway.start()
     gateway.stop()

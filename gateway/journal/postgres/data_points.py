@@ -24,6 +24,7 @@ BOUND = """
         ORDER BY last_ms DESC, connection, input, kind, name, attribute OFFSET $1
     )
 """
+FORGET = "DELETE FROM data_points WHERE name = $1 OR attribute = $1 RETURNING 1"
 ALL = """
     SELECT connection, input, kind, name, attribute, type, first_ms, last_ms, times FROM data_points
     ORDER BY kind COLLATE "C", name COLLATE "C", attribute COLLATE "C", connection, input
@@ -40,6 +41,11 @@ async def note(connection: Connection, points: Sequence[DataPoint], most: int) -
         await connection.execute(NOTE, *(list(column) for column in zip(*rows, strict=True)))
         if await connection.fetchval("SELECT count(*) FROM data_points") > most:
             await connection.execute(BOUND, most)
+
+
+async def forget(connection: Connection, name: str) -> int:
+    """Remove every data point with this name, or of an attribute with it; return how many there were."""
+    return len(await connection.fetch(FORGET, name))
 
 
 async def data_points(connection: Connection) -> list[DataPoint]:

@@ -218,6 +218,10 @@ class PostgresJournal:
         """Batches that an id was found in; see the port."""
         return await self._aside.run(lookup.find, wanted, limit)
 
+    async def erasures(self, *, limit: int) -> list[FoundBatch]:
+        """Return the newest erasures; see the port."""
+        return await self._aside.run(lookup.erasures, limit)
+
     async def sealed(self, connection: str) -> SealedSettings | None:
         """Return the stored settings of an account's connection; see the port."""
         return next(iter(await self._reading.run(accounts.sealed, connection)), None)
@@ -250,6 +254,10 @@ class PostgresJournal:
     async def data_points(self) -> list[DataPoint]:
         """Return the catalog of data points; see the port."""
         return await self._aside.run(data_points.data_points)
+
+    async def forget_data_points(self, name: str) -> int:
+        """Remove a name from the catalog; see the port."""
+        return await self._aside.run(data_points.forget, name)
 
     async def pick(
         self, selection: Selection, *, after_seq: int, upto: int, limit: int, surveys: bool = False

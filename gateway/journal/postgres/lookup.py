@@ -80,6 +80,9 @@ OLDEST = """
         SELECT connection, count(*) AS batches, min(seq) AS oldest FROM work GROUP BY connection
     ) w ORDER BY connection COLLATE "C"
 """
+ERASURES = """
+    SELECT seq FROM receipts UNION SELECT seq FROM wishes WHERE seq <> 0 ORDER BY seq DESC LIMIT $1
+"""
 FOUND = """
     SELECT b.seq, b.user_hash, b.message, b.part, b.received_ms, b.dialect, b.body, r.replay, p.created_ms
     FROM batches b LEFT JOIN replayed r ON r.user_hash = b.user_hash AND r.seq = b.seq
@@ -170,7 +173,15 @@ async def is_dealt_with(connection: Connection, name: str, ref: bytes, before_se
 
 async def find(connection: Connection, wanted: Sequence[bytes], limit: int) -> list[FoundBatch]:
     """Return the newest batches that have one of these ids, oldest first."""
-    known = (await seqs(connection, wanted))[-limit:]
+    return await _find_all(connection, (await seqs(connection, wanted))[-limit:])
+
+
+async def erasures(connection: Connection, limit: int) -> list[FoundBatch]:
+    """Return the newest erasures, oldest first."""
+    return await _find_all(connection, [row[0] for row in await connection.fetch(ERASURES, limit)])
+
+
+async def _find_all(connection: Connection, known: Sequence[int]) -> list[FoundBatch]:
     closed = await gates.closed(connection)
     return [await _found(connection, row, closed) for row in await connection.fetch(FOUND, known)]
 

@@ -24,6 +24,7 @@ BOUND = """
         SELECT rowid FROM data_points ORDER BY last_ms DESC, rowid DESC LIMIT -1 OFFSET :most
     )
 """
+FORGET = "DELETE FROM data_points WHERE name = :name OR attribute = :name"
 ALL = """
     SELECT connection, input, kind, name, attribute, type, first_ms, last_ms, times FROM data_points
     ORDER BY kind, name, attribute, connection, input
@@ -38,9 +39,18 @@ class NoteDataPoints:
     most: int
 
 
-def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:  # noqa: ARG001  # as all
-    """Carry out the Notes among these operations."""
-    for operation in operations:
+@dataclass(frozen=True, slots=True)
+class PruneDataPoints:
+    """Remove from the catalog every data point with this name, or of an attribute with it."""
+
+    name: str
+
+
+def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
+    """Carry out the notes and the removals among these operations; the result of a removal is how many there were."""
+    for index, operation in enumerate(operations):
+        if isinstance(operation, PruneDataPoints):
+            results[index] = database.execute(FORGET, {"name": operation.name}).rowcount
         if isinstance(operation, NoteDataPoints):
             rows = [msgspec.structs.astuple(point) for point in operation.points]
             database.execute(NOTE, {"rows": msgspec.json.encode(rows).decode()})

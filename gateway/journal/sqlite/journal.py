@@ -93,8 +93,7 @@ class SqliteJournal:
         self, new: Sequence[Entry], connections: Sequence[str], sealed: Sequence[SealedSettings] = ()
     ) -> int:
         """Store batches durably; see the port."""
-        stored: int = await self._do(accept.Accept(salt_entries(new, self.salt), tuple(connections), tuple(sealed)))
-        return stored
+        return int(await self._do(accept.Accept(salt_entries(new, self.salt), tuple(connections), tuple(sealed))))
 
     async def conflicting(self, entries: Sequence[Entry]) -> list[Entry]:
         """Return the batches whose id is stored with another document; see the port."""
@@ -131,13 +130,11 @@ class SqliteJournal:
 
     async def reschedule_after_clock_jump(self, *, after_ms: int, now_ms: int, limit: int) -> int:
         """Make lanes due that were put off for too long; see the port."""
-        recalled: int = await self._do(lookup.RescheduleAfterClockJump(after_ms, now_ms, limit))
-        return recalled
+        return int(await self._do(lookup.RescheduleAfterClockJump(after_ms, now_ms, limit)))
 
     async def is_dealt_with(self, connection: str, ref: bytes, before_seq: int) -> bool:
         """Return whether nothing older is left of batches in which an id was found; see the port."""
-        is_done: bool = await self._do(lookup.CheckRefFinished(connection, ref, before_seq))
-        return is_done
+        return bool(await self._do(lookup.CheckRefFinished(connection, ref, before_seq)))
 
     async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
         """Forget finished batches; see the port."""
@@ -147,8 +144,7 @@ class SqliteJournal:
     async def erase(self, connection: str, names: Sequence[str], *, everywhere: bool, seq: int) -> bool:
         """Let nothing older be sent of a user, and keep nothing of it; see the port."""
         found = tuple(self._read(refs.seqs, [hash_ref(name, self.salt) for name in names]))
-        gone: bool = await self._do(erase.Erase(connection, hash_lanes(names, self.salt), found, everywhere, seq))
-        return gone
+        return bool(await self._do(erase.Erase(connection, hash_lanes(names, self.salt), found, everywhere, seq)))
 
     async def tombstone(self, connection: str, names: Sequence[bytes]) -> Tombstone | None:
         """Return the tombstone of these names; see the port."""
@@ -180,8 +176,7 @@ class SqliteJournal:
             return self._read(lookup.shared_memory, connection)
         if connection not in self._shared:
             self._shared[connection] = msgspec.json.encode(self._read(lookup.shared_memory, connection))
-        shared: dict[str, Any] = msgspec.json.decode(self._shared[connection])
-        return shared
+        return msgspec.json.decode(self._shared[connection], type=dict[str, Any])
 
     async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
         """Return whether nothing older is left in a lane; see the port."""
@@ -191,6 +186,10 @@ class SqliteJournal:
     async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[FoundBatch]:
         """Batches that an id was found in; see the port."""
         return self._read(lookup.find, wanted, limit)
+
+    async def erasures(self, *, limit: int) -> list[FoundBatch]:
+        """Return the newest erasures; see the port."""
+        return self._read(lookup.erasures, limit)
 
     async def sealed(self, connection: str) -> SealedSettings | None:
         """Return the stored settings of an account's connection; see the port."""
@@ -226,6 +225,10 @@ class SqliteJournal:
         """Return the catalog of data points; see the port."""
         return self._read(data_points.all_points)
 
+    async def forget_data_points(self, name: str) -> int:
+        """Remove a name from the catalog; see the port."""
+        return int(await self._do(data_points.PruneDataPoints(name)))
+
     async def pick(
         self, selection: Selection, *, after_seq: int, upto: int, limit: int, surveys: bool = False
     ) -> tuple[list[PickedFacts], int | None]:
@@ -245,13 +248,11 @@ class SqliteJournal:
 
     async def advance_replay(self, id: str, *, cursor: int, done: bool) -> bool:
         """Note how far a replay has come; see the port."""
-        goes_on: bool = await self._do(replay.Advance(id, cursor, done))
-        return goes_on
+        return bool(await self._do(replay.Advance(id, cursor, done)))
 
     async def abort_replay(self, id: str) -> bool:
         """Have nothing more sent of a replay; see the port."""
-        is_known: bool = await self._do(replay.Abort(id))
-        return is_known
+        return bool(await self._do(replay.Abort(id)))
 
     async def withdrawn(self, user: int, again: ReplayOrigin) -> str:  # noqa: ARG002  # batches are found without it
         """Why what was stored again is not sent; see the port."""
@@ -299,8 +300,7 @@ class SqliteJournal:
 
     async def pause(self, connection: str, left_ms: int | None) -> bool:
         """Have nothing sent for a while, or again; see the port."""
-        ended: bool = await self._do(gates.Pause(connection, left_ms, _now_ms()))
-        return ended
+        return bool(await self._do(gates.Pause(connection, left_ms, _now_ms())))
 
     async def close(self) -> None:
         """Finish what is in hand and let go of the file."""

@@ -18,6 +18,9 @@ from gateway.journal.sqlite import accounts, arrivals, erase, gates, refs, repla
 from gateway.journal.sqlite.settle import SHARED, plain_key
 from gateway.journal.types import Count, DeliveryStatus, FoundBatch
 
+ERASURES = """
+    SELECT seq FROM receipts UNION SELECT seq FROM wishes WHERE seq != 0 ORDER BY seq DESC LIMIT ?
+"""
 FOUND = """
     SELECT b.seq, b.user, b.message, b.part, b.received_ms, b.dialect, b.body, r.replay, p.created_ms FROM batches b
     LEFT JOIN replayed r ON r.seq = b.seq LEFT JOIN replays p ON p.id = r.replay
@@ -223,8 +226,16 @@ def counts(database: sqlite3.Connection) -> list[Count]:
 
 def find(database: sqlite3.Connection, wanted: Sequence[bytes], limit: int) -> list[FoundBatch]:
     """Return the newest batches that have one of these ids, oldest first."""
-    known = refs.seqs(database, wanted)[-limit:]
-    rows = database.execute(FOUND, (msgspec.json.encode(known).decode(),)).fetchall()
+    return _find_all(database, refs.seqs(database, wanted)[-limit:])
+
+
+def erasures(database: sqlite3.Connection, limit: int) -> list[FoundBatch]:
+    """Return the newest erasures, oldest first."""
+    return _find_all(database, [seq for (seq,) in database.execute(ERASURES, (limit,)).fetchall()])
+
+
+def _find_all(database: sqlite3.Connection, seqs: Sequence[int]) -> list[FoundBatch]:
+    rows = database.execute(FOUND, (msgspec.json.encode(seqs).decode(),)).fetchall()
     closed = gates.closed(database, the_time())
     return [_found(database, row, closed) for row in rows]
 
