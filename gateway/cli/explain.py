@@ -28,7 +28,7 @@ from gateway.journal.types import (
     hash_ref,
 )
 from gateway.mparticle.decoding import decode
-from gateway.mparticle.identities import identity_key, named
+from gateway.mparticle.identities import identity_key, make_identity
 from gateway.settings import Configuration, JournalSettings
 
 Row = dict[str, Any]
@@ -108,7 +108,7 @@ def _refs(id: str, salt: bytes) -> dict[str, bytes]:
     hashed = HASHED.fullmatch(id.strip())
     if hashed is not None:
         return {hashed[1]: bytes.fromhex(hashed[2])}
-    users = {kind: identity_key(one) for kind in USERS if (one := named(kind, id)) is not None}
+    users = {kind: identity_key(one) for kind in USERS if (one := make_identity(kind, id)) is not None}
     return {kind: hash_ref(name, salt) for kind, name in {"id": id, **users}.items()}
 
 

@@ -9,7 +9,7 @@ import click
 
 from gateway.cli import configuration
 from gateway.clock import now_ms
-from gateway.mparticle.registration import registration
+from gateway.mparticle.registration import make_registration
 from gateway.plugins.connections import Connection, HostedConnection, Plugin, PluginError, describe_plugin, load_plugin
 
 
@@ -18,7 +18,7 @@ from gateway.plugins.connections import Connection, HostedConnection, Plugin, Pl
 @configuration.config_option
 def command(name: str, file: Path | None) -> None:
     """Print the Firehose registration of NAME, a connection or an installed plugin."""
-    click.echo(json.dumps(registration([describe_plugin(_named(name, file))], now_ms=now_ms()), indent=2))
+    click.echo(json.dumps(make_registration([describe_plugin(_named(name, file))], now_ms=now_ms()), indent=2))
 
 
 def _named(name: str, file: Path | None) -> Connection | HostedConnection | Plugin:

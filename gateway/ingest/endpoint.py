@@ -22,10 +22,10 @@ from gateway.ingest.entries import of_account, read_entries, under_own_id
 from gateway.journal.port import Journal
 from gateway.journal.types import Entry, JournalRejected, JournalUnavailable
 from gateway.log import logger
-from gateway.mparticle.firehose.answers import answer
+from gateway.mparticle.firehose.answers import make_answer
 from gateway.mparticle.json import Malformed, Oversized
-from gateway.mparticle.posts import Post, registration_id
-from gateway.mparticle.registration import registration
+from gateway.mparticle.posts import Post, read_registration_id
+from gateway.mparticle.registration import make_registration
 from gateway.plugins.connections import Connection, HostedConnection, describe_plugin
 from gateway.settings import IngressSettings
 
@@ -140,7 +140,7 @@ class Endpoint:
             except BodyRefused:
                 return _refuse(401, UNAUTHORIZED)
         is_known = "path_params" in scope and (only is None or only in self._connections)
-        id = registration_id(body) if is_known else None
+        id = read_registration_id(body) if is_known else None
         return _refuse(401, UNAUTHORIZED) if id is None else self._register(id or None, only)
 
     async def _read(self, body: bytes, only: str | None) -> tuple[Post, list[Entry]]:
@@ -172,7 +172,7 @@ class Endpoint:
         metrics.count_batches(post.kind, len(entries), new)
         ids = [id[:MAX_LOGGED_CHARS] for id in ([post.id] if post.id else post.accepted[:MAX_LOGGED_IDS])]
         logger.info("accepted", kind=post.kind, ids=ids, batches=len(entries), repeated=len(entries) - new)
-        status, body = answer(post, now_ms(), suspended=routing.suspended)
+        status, body = make_answer(post, now_ms(), suspended=routing.suspended)
         return HttpAnswer(status=status, body=body)
 
     async def _store_conflicting(self, entries: list[Entry], routing: Routing) -> int:
@@ -198,7 +198,7 @@ class Endpoint:
         ]
         if not chosen:
             return problem(503, "no connection can be registered; see the gateway's log")
-        document = registration([describe_plugin(one) for one in chosen], request_id=id, now_ms=now_ms())
+        document = make_registration([describe_plugin(one) for one in chosen], request_id=id, now_ms=now_ms())
         return HttpAnswer(status=200, body=msgspec.json.encode(document))
 
 

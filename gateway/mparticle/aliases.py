@@ -7,20 +7,20 @@ from functools import partial
 import msgspec
 
 from gateway.mparticle.fields import Fields, known_id, mapping, text, time, within, word
-from gateway.mparticle.identities import mpid
+from gateway.mparticle.identities import read_mpid
 from gateway.mparticle.json import Members
-from gateway.mparticle.messages import Message, plain, stamp
-from gateway.mparticle.tolerance import tolerant
+from gateway.mparticle.messages import Message, read_plain, read_stamp
+from gateway.mparticle.tolerance import read_tolerantly
 from gateway.sdk import Alias, Batch, Quarantined, User
 
 SECRETS = ("account", "api_key")
 """The members that are not stored, as they hold the customer's settings or credentials."""
 
 
-def message(members: Members, *, id: str, part: int) -> Message:
+def read_message(members: Members, *, id: str, part: int) -> Message:
     """Read an alias request. Raises Unreadable."""
     batch = Batch(id=id, part=part, dialect="alias")
-    return Message(tolerant(partial(_read_alias, batch), partial(plain, members)))
+    return Message(read_tolerantly(partial(_read_alias, batch), partial(read_plain, members)))
 
 
 def _read_alias(batch: Batch, fields: Fields) -> Batch:
@@ -52,9 +52,9 @@ def _read_alias(batch: Batch, fields: Fields) -> Batch:
 def _read_data(fields: Fields) -> tuple[str | None, str | None, int | None, int | None, str | None]:
     """Read the source, the destination, the first and last time, and the id of the device's installation."""
     return (
-        mpid(fields, "source_mpid"),
-        mpid(fields, "destination_mpid"),
+        read_mpid(fields, "source_mpid"),
+        read_mpid(fields, "destination_mpid"),
         time(fields, "start_unixtime_ms"),
         time(fields, "end_unixtime_ms"),
-        stamp(fields, "device_application_stamp"),
+        read_stamp(fields, "device_application_stamp"),
     )

@@ -10,7 +10,7 @@ from gateway.sdk import Impression, ImpressionList, Product, ProductAction, Prom
 TYPE = "commerce_event"
 
 
-def product_action(common: Common, fields: Fields, details: Fields, currency_code: str | None) -> ProductAction:
+def read_product_action(common: Common, fields: Fields, details: Fields, currency_code: str | None) -> ProductAction:
     """Something done with products; ``fields`` name what and which."""
     return ProductAction(
         **common,
@@ -27,28 +27,28 @@ def product_action(common: Common, fields: Fields, details: Fields, currency_cod
         checkout_options=text(fields, "checkout_options"),
         list_name=text(fields, "product_action_list"),
         list_source=text(fields, "product_list_source"),
-        products=each(fields, "products", _product),
+        products=each(fields, "products", _read_product),
         details=details,
     )
 
 
-def promotion_action(common: Common, fields: Fields, details: Fields) -> PromotionAction:
+def read_promotion_action(common: Common, fields: Fields, details: Fields) -> PromotionAction:
     """Promotions seen or clicked."""
     return PromotionAction(
         **common,
         type=TYPE,
         action=required(word(fields, "action"), "action"),
-        promotions=each(fields, "promotions", _promotion),
+        promotions=each(fields, "promotions", _read_promotion),
         details=details,
     )
 
 
-def impression(common: Common, fields: Fields, name: str) -> Impression:
+def read_impression(common: Common, fields: Fields, name: str) -> Impression:
     """Read lists of products shown; ``name`` is the member that holds them."""
-    return Impression(**common, type=TYPE, lists=each(fields, name, _list), details=fields)
+    return Impression(**common, type=TYPE, lists=each(fields, name, _read_list), details=fields)
 
 
-def _product(fields: Fields) -> Product:
+def _read_product(fields: Fields) -> Product:
     total = "total_amount" if "total_amount" in fields else "total_product_amount"
     attributes = "attributes" if "attributes" in fields else "custom_attributes"
     return Product(
@@ -67,7 +67,7 @@ def _product(fields: Fields) -> Product:
     )
 
 
-def _promotion(fields: Fields) -> Promotion:
+def _read_promotion(fields: Fields) -> Promotion:
     return Promotion(
         id=text(fields, "id"),
         name=text(fields, "name"),
@@ -76,6 +76,6 @@ def _promotion(fields: Fields) -> Promotion:
     )
 
 
-def _list(fields: Fields) -> ImpressionList:
+def _read_list(fields: Fields) -> ImpressionList:
     name = "impression_list_name" if "impression_list_name" in fields else "product_impression_list"
-    return ImpressionList(name=text(fields, name), products=each(fields, "products", _product))
+    return ImpressionList(name=text(fields, name), products=each(fields, "products", _read_product))

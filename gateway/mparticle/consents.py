@@ -9,16 +9,16 @@ CCPA_PURPOSE = "data_sale_opt_out"
 """The one purpose that CCPA has, which a change of it may leave unsaid."""
 
 
-def state(fields: Fields) -> Consent:
+def read_state(fields: Fields) -> Consent:
     """Read the member ``consent_state``."""
-    return inner(fields, "consent_state", _state) or Consent()
+    return inner(fields, "consent_state", _read_state) or Consent()
 
 
-def _state(fields: Fields) -> Consent:
-    return Consent(gdpr=_records(fields, "gdpr"), ccpa=_records(fields, "ccpa"))
+def _read_state(fields: Fields) -> Consent:
+    return Consent(gdpr=_read_records(fields, "gdpr"), ccpa=_read_records(fields, "ccpa"))
 
 
-def _records(fields: Fields, regulation: str) -> dict[str, ConsentRecord]:
+def _read_records(fields: Fields, regulation: str) -> dict[str, ConsentRecord]:
     """Purposes and records of ``gdpr`` in an Events batch, of ``gdpr_consent_state`` in Firehose."""
     name = regulation if fields.get(regulation) else f"{regulation}_consent_state"
     found = {}
@@ -27,13 +27,13 @@ def _records(fields: Fields, regulation: str) -> dict[str, ConsentRecord]:
             continue
         if type(value) is not dict:
             raise expected("an object", value, name, SenderName(purpose))
-        record = within(_record, value, name, SenderName(purpose))
+        record = within(_read_record, value, name, SenderName(purpose))
         if record is not None:
             found[purpose] = record
     return found
 
 
-def _record(fields: Fields) -> ConsentRecord | None:
+def _read_record(fields: Fields) -> ConsentRecord | None:
     """Read a consent record; return None if it has no decision."""
     consented = flag(fields, "consented")
     if consented is None:
@@ -47,16 +47,16 @@ def _record(fields: Fields) -> ConsentRecord | None:
     )
 
 
-def changes(fields: Fields) -> tuple[ConsentChange, ...]:
+def read_changes(fields: Fields) -> tuple[ConsentChange, ...]:
     """Read the consent changes of the member ``system_notifications``; other notifications hold none."""
-    return each(fields, "system_notifications", _change)
+    return each(fields, "system_notifications", _read_change)
 
 
-def _change(fields: Fields) -> ConsentChange | None:
+def _read_change(fields: Fields) -> ConsentChange | None:
     type = word(fields, "type") or ""
     data = mapping(fields, "data")
-    new = inner(data, "current", _record) or inner(fields, f"new_{type}", _record)
-    old = inner(data, "old", _record) or inner(fields, f"old_{type}", _record)
+    new = inner(data, "current", _read_record) or inner(fields, f"new_{type}", _read_record)
+    old = inner(data, "old", _read_record) or inner(fields, f"old_{type}", _read_record)
     regulation = type.removesuffix("_consent_state").removesuffix("_change")
     purpose = text(data, "purpose") or text(fields, "purpose") or (CCPA_PURPOSE if regulation == "ccpa" else None)
     if purpose is None or (new is None and old is None):

@@ -63,10 +63,10 @@ class Dialect:
 
 
 DIALECTS = {
-    "firehose": Dialect(firehose.message, firehose_events.read_event, firehose_events.head),
-    "events": Dialect(events_batch.message, events_batch_events.read_event, events_batch_events.head),
-    "opendsr": Dialect(erasures.message, events_batch_events.read_event, events_batch_events.head),
-    "alias": Dialect(aliases.message, events_batch_events.read_event, events_batch_events.head),
+    "firehose": Dialect(firehose.read_message, firehose_events.read_event, firehose_events.head),
+    "events": Dialect(events_batch.read_message, events_batch_events.read_event, events_batch_events.head),
+    "opendsr": Dialect(erasures.read_message, events_batch_events.read_event, events_batch_events.head),
+    "alias": Dialect(aliases.read_message, events_batch_events.read_event, events_batch_events.head),
 }
 
 
@@ -83,19 +83,19 @@ def decode(dialect: str, body: bytes, *, message: str, part: int) -> Batch:
     spoken, posted = DIALECTS[dialect], members(body)
     try:
         batch, events = spoken.message(posted, id=message, part=part)
-        is_nameless = dialect == "events" and not any(events_batch.ids(posted))
+        is_nameless = dialect == "events" and not any(events_batch.read_ids(posted))
     except Unreadable as wrong:
         return Batch(id=message, part=part, dialect=dialect, quarantined=(Quarantined(id=message, problem=str(wrong)),))
-    batch = complete(batch, events, spoken) if events else batch
+    batch = add_events(batch, events, spoken) if events else batch
     if b"null" in body:  # most messages hold none, and looking through all attributes would take long
-        for attributes in (batch.user.attributes, *(event.attributes for event in _all_events(batch))):
+        for attributes in (batch.user.attributes, *(event.attributes for event in _iter_all_events(batch))):
             drop_list_nulls(attributes)
     if is_bare(batch):
         batch = replace(batch, is_bare=True)
-    return _lasting(batch, body) if is_nameless else batch
+    return _make_ids_lasting(batch, body) if is_nameless else batch
 
 
-def _lasting(batch: Batch, body: bytes) -> Batch:
+def _make_ids_lasting(batch: Batch, body: bytes) -> Batch:
     """Return the batch of a message without an id. Its events get ids that are equal if it is posted again.
 
     This concerns events with a time. Others may have happened twice, though what was posted is equal.
@@ -118,22 +118,22 @@ def _lasting(batch: Batch, body: bytes) -> Batch:
     )
 
 
-def _all_events(batch: Batch) -> Iterator[Event]:
+def _iter_all_events(batch: Batch) -> Iterator[Event]:
     """Yield the events of a batch, those that state its changes included."""
     yield from batch.events
     stating = [one.event for one in batch.identity_changes] + [one.event for one in batch.attribute_changes]
     yield from (event for event in stating if event is not None)
 
 
-def complete(batch: Batch, events: Sequence[msgspec.Raw], dialect: Dialect) -> Batch:
+def add_events(batch: Batch, events: Sequence[msgspec.Raw], dialect: Dialect) -> Batch:
     """Return the batch with its events, and the changes they state, in order of time."""
-    found, quarantined = _in_order(batch, events, dialect)
+    found, quarantined = _read_in_order(batch, events, dialect)
     attribute_changes = tuple(one for one in found if isinstance(one, AttributeChange))
     happened = tuple(one for one in found if isinstance(one, Event))
     return replace(
         batch,
-        input_name=batch.input_name or _source_feed(happened),
-        user=replace(batch.user, removed_attributes=_removed(batch, attribute_changes)),
+        input_name=batch.input_name or _find_source_feed(happened),
+        user=replace(batch.user, removed_attributes=_list_removed(batch, attribute_changes)),
         identity_changes=tuple(one for one in found if isinstance(one, IdentityChange)),
         attribute_changes=attribute_changes,
         events=happened,
@@ -141,7 +141,7 @@ def complete(batch: Batch, events: Sequence[msgspec.Raw], dialect: Dialect) -> B
     )
 
 
-def _in_order(
+def _read_in_order(
     batch: Batch, events: Sequence[msgspec.Raw], dialect: Dialect
 ) -> tuple[list[EventFact], list[Quarantined]]:
     """Return what the events state, sorted by time; one without a time stays behind the one it followed."""
@@ -152,16 +152,16 @@ def _in_order(
         try:
             found = dialect.read_event(raw, index, batch)
         except Unreadable as wrong:
-            quarantined.append(_quarantined(raw, index, batch, dialect, wrong))
+            quarantined.append(_quarantine(raw, index, batch, dialect, wrong))
             continue
         if found and found[0].time_ms is not None:
             latest = found[0].time_ms
         timed.append((latest, found))
     timed.sort(key=itemgetter(0))
-    return [one for _, found in timed for one in found], _cut(batch, quarantined)
+    return [one for _, found in timed for one in found], _bound_quarantined(batch, quarantined)
 
 
-def _cut(batch: Batch, quarantined: list[Quarantined]) -> list[Quarantined]:
+def _bound_quarantined(batch: Batch, quarantined: list[Quarantined]) -> list[Quarantined]:
     """Return the first MAX_QUARANTINED of the events that cannot be read, and one entry that counts the rest."""
     more = len(quarantined) - MAX_QUARANTINED
     if more <= 0:
@@ -170,7 +170,7 @@ def _cut(batch: Batch, quarantined: list[Quarantined]) -> list[Quarantined]:
     return [*quarantined[:MAX_QUARANTINED], rest]
 
 
-def _quarantined(raw: msgspec.Raw, index: int, batch: Batch, dialect: Dialect, wrong: Unreadable) -> Quarantined:
+def _quarantine(raw: msgspec.Raw, index: int, batch: Batch, dialect: Dialect, wrong: Unreadable) -> Quarantined:
     try:
         head = dialect.head(raw)
         kind, ids = head.type, head.ids
@@ -181,7 +181,7 @@ def _quarantined(raw: msgspec.Raw, index: int, batch: Batch, dialect: Dialect, w
     return Quarantined(id=id, type=kind if isinstance(kind, str) else None, problem=problem)
 
 
-def _source_feed(events: tuple[Event, ...]) -> str | None:
+def _find_source_feed(events: tuple[Event, ...]) -> str | None:
     for event in events:
         name = event.attributes.get(SOURCE_FEED)
         if isinstance(name, str) and name:
@@ -189,7 +189,7 @@ def _source_feed(events: tuple[Event, ...]) -> str | None:
     return None
 
 
-def _removed(batch: Batch, changes: tuple[AttributeChange, ...]) -> tuple[str, ...]:
+def _list_removed(batch: Batch, changes: tuple[AttributeChange, ...]) -> tuple[str, ...]:
     """Return the names of all attributes that the batch deletes."""
     removed = dict.fromkeys(batch.user.removed_attributes)
     for change in changes:

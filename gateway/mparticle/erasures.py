@@ -23,29 +23,29 @@ from gateway.mparticle.fields import (
     text,
     word,
 )
-from gateway.mparticle.identities import Identities, named, of_subject
+from gateway.mparticle.identities import Identities, make_identity, read_subject_identities
 from gateway.mparticle.json import Members
-from gateway.mparticle.messages import Message, plain
-from gateway.mparticle.tolerance import tolerant
+from gateway.mparticle.messages import Message, read_plain
+from gateway.mparticle.tolerance import read_tolerantly
 from gateway.sdk import Batch, Device, Erasure, Identity, User
 
 EXTENSION = "opendsr.mparticle.com"
 CALLBACKS = "status_callback_urls"
 
 
-def message(members: Members, *, id: str, part: int) -> Message:
+def read_message(members: Members, *, id: str, part: int) -> Message:
     """Read an OpenDSR request. Raises Unreadable."""
     batch = Batch(id=id, part=part, dialect="opendsr")
-    return Message(tolerant(partial(erasure, batch), partial(plain, members)))
+    return Message(read_tolerantly(partial(read_erasure, batch), partial(read_plain, members)))
 
 
-def erasure(batch: Batch, fields: Fields) -> Batch:
+def read_erasure(batch: Batch, fields: Fields) -> Batch:
     """Read an erasure request. Raises Unreadable for any other request."""
     asked = word(fields, "subject_request_type")
     if asked not in (None, "erasure"):
         raise Unreadable("only erasures are accepted, no requests for access or portability", "subject_request_type")
-    extension = inner(fields, "extensions", lambda found: inner(found, EXTENSION, _extension)) or ((), None)
-    found = (*of_subject(fields, "subject_identities"), *extension[0])
+    extension = inner(fields, "extensions", lambda found: inner(found, EXTENSION, _read_extension)) or ((), None)
+    found = (*read_subject_identities(fields, "subject_identities"), *extension[0])
     mpids = [identity.value for identity in found if identity.type == "mpid" and identity.value != "0"]
     others = [Identity(type="mpid", value=value) for value in mpids[1:]]
     users = [identity for identity in found if identity.type not in names.DEVICE_IDENTITIES and identity.type != "mpid"]
@@ -57,7 +57,7 @@ def erasure(batch: Batch, fields: Fields) -> Batch:
         erasure=Erasure(
             request_id=known_id(text(fields, "subject_request_id")) or batch.id,
             regulation=word(fields, "regulation") or "unknown",
-            submitted_ms=moment(fields.pop("submitted_time", None)),
+            submitted_ms=parse_moment(fields.pop("submitted_time", None)),
             api_version=text(fields, "api_version"),
             group_id=known_id(text(fields, "group_id")),
             callback_urls=tuple(scalar(url, CALLBACKS, n) for n, url in enumerate(items(fields, CALLBACKS)) if url),
@@ -66,18 +66,22 @@ def erasure(batch: Batch, fields: Fields) -> Batch:
     )
 
 
-def _extension(fields: Fields) -> tuple[Identities, bool | None]:
+def _read_extension(fields: Fields) -> tuple[Identities, bool | None]:
     """Read mParticle's own extension: MPIDs, identities that OpenDSR has no names for, whether it skips the wait."""
-    mpids = (named("mpid", as_token(mpid, "mpids", index)) for index, mpid in enumerate(items(fields, "mpids")) if mpid)
+    mpids = (
+        make_identity("mpid", as_token(mpid, "mpids", index))
+        for index, mpid in enumerate(items(fields, "mpids"))
+        if mpid
+    )
     found = (
-        *of_subject(fields, "subject_identities"),
-        *of_subject(fields, "identities"),
+        *read_subject_identities(fields, "subject_identities"),
+        *read_subject_identities(fields, "identities"),
         *(mpid for mpid in mpids if mpid),
     )
     return found, flag(fields, "skip_waiting_period")
 
 
-def moment(posted: Any) -> int | None:
+def parse_moment(posted: Any) -> int | None:
     """Return a time in milliseconds, from seconds or from ISO 8601.
 
     None for what is neither, or lies outside of 1970 to 9999: no erasure may fail for its time.

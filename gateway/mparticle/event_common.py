@@ -29,7 +29,7 @@ def add_event(changes: Iterable[AttributeChange | IdentityChange], event: OtherE
     return tuple(replace(change, event=event) for change in changes)
 
 
-def location(fields: Fields) -> Location:
+def read_location(fields: Fields) -> Location:
     """Read the place of an event."""
     return Location(
         latitude=number(fields, "latitude"),
@@ -39,7 +39,7 @@ def location(fields: Fields) -> Location:
     )
 
 
-def payload(fields: Fields, name: str) -> str | None:
+def read_payload(fields: Fields, name: str) -> str | None:
     """JSON text; from a sender who forgot to make it text, the same."""
     value = fields.pop(name, None)
     if value is None:

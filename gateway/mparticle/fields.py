@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias, TypeVar
 
-from gateway.mparticle.json import kind
+from gateway.mparticle.json import kind_of_value
 
 T = TypeVar("T")
 Fields = dict[str, Any]
@@ -57,12 +57,12 @@ class Unreadable(Exception):
         self.path: Path = path
 
     def __str__(self) -> str:
-        return f"{shown(self.path)}: {self.problem}" if self.path else self.problem
+        return f"{show_path(self.path)}: {self.problem}" if self.path else self.problem
 
     @property
     def where(self) -> str:
         """Its place in the whole document, as a JSON path."""
-        place = shown(self.path)
+        place = show_path(self.path)
         return f"${place}" if not place or place.startswith("[") else f"$.{place}"
 
     def bare(self) -> Unreadable:
@@ -74,7 +74,7 @@ class Unreadable(Exception):
         return Unreadable(self.problem, *outer, *self.path)
 
 
-def shown(path: Path) -> str:
+def show_path(path: Path) -> str:
     """Return a path as text; the sender's own names are ``[...]``."""
     steps = (f"[{step}]" if type(step) is int else f".{step}" if type(step) is str else "[...]" for step in path)
     return "".join(steps).removeprefix(".")
@@ -82,7 +82,7 @@ def shown(path: Path) -> str:
 
 def expected(what: str, value: Any, *path: str | int) -> Unreadable:
     """Return the error for a value that is not ``what`` was expected."""
-    return Unreadable(f"expected {what}, got {kind(value)}", *path)
+    return Unreadable(f"expected {what}, got {kind_of_value(value)}", *path)
 
 
 def required(value: T | None, name: str) -> T:
@@ -92,7 +92,7 @@ def required(value: T | None, name: str) -> T:
     return value
 
 
-def kept(fields: Fields, name: str) -> Fields:
+def copy_field(fields: Fields, name: str) -> Fields:
     """One field alone, to be read without being taken out."""
     return {name: fields.get(name)}
 
@@ -267,13 +267,13 @@ def items(fields: Fields, name: str) -> list[Any]:
     """Return an array; an empty one where the field is absent, null or an empty object."""
     value = fields.pop(name, None)
     if type(value) is list:
-        return bounded(value, name)
+        return check_bound(value, name)
     if value is None or value == {}:
         return []
     raise expected("an array", value, name)
 
 
-def bounded(elements: list[Any], *path: str | int) -> list[Any]:
+def check_bound(elements: list[Any], *path: str | int) -> list[Any]:
     """Return the elements of an array. Raises Unreadable if they are more than MAX_ELEMENTS."""
     if len(elements) > MAX_ELEMENTS:
         raise Unreadable(f"{len(elements):,} elements, more than {MAX_ELEMENTS:,}", *path)
@@ -291,10 +291,10 @@ def drop_list_nulls(attributes: Fields) -> None:
     """Take the nulls out of the lists among attributes."""
     for key, value in attributes.items():
         if type(value) is list:
-            attributes[key] = without_nulls(value)
+            attributes[key] = drop_nulls(value)
 
 
-def without_nulls(value: Any) -> Any:
+def drop_nulls(value: Any) -> Any:
     """Return an attribute's value; a list without the nulls that were posted in it."""
     if type(value) is list and None in value:
         return [one for one in value if one is not None]

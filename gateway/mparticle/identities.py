@@ -31,14 +31,14 @@ NO_DEVICE = frozenset({"00000000-0000-0000-0000-000000000000", "0" * 32})
 """The values that mParticle writes for the id of no device."""
 
 
-def mpid(fields: Fields, name: str = "mpid") -> str | None:
+def read_mpid(fields: Fields, name: str = "mpid") -> str | None:
     """Read mParticle's own id of a user; a blank or zero is none."""
     id = identifier(fields, name)
     id = id and normalize("mpid", id)
     return None if id in ("", "0") else id
 
 
-def named(type: str, value: str | None, encoding: str = "raw") -> Identity | None:
+def make_identity(type: str, value: str | None, encoding: str = "raw") -> Identity | None:
     """Return an identity with its value in the normal form, or None where it is blank or stands for no device.
 
     The letters of a hash stay as they are.
@@ -54,29 +54,29 @@ def identity_key(identity: Identity) -> str:
     return f"{identity.type}:{identity.value}"
 
 
-def listed(fields: Fields, name: str, rename: Callable[[str], str] = names.identity) -> Identities:
+def read_list(fields: Fields, name: str, rename: Callable[[str], str] = names.identity) -> Identities:
     """Firehose's list of ``{type, encoding, value}``."""
 
     def one(fields: Fields) -> Identity | None:
         type = rename(required(text(fields, "type"), "type"))
-        return named(type, token(fields, "value"), names.encoding(text(fields, "encoding")))
+        return make_identity(type, token(fields, "value"), names.encoding(text(fields, "encoding")))
 
     return each(fields, name, one)
 
 
-def partners(fields: Fields) -> Identities:
+def read_partners(fields: Fields) -> Identities:
     """Firehose's partner identities, whose types are the partner's own words."""
-    return listed(fields, "partner_identities", str)
+    return read_list(fields, "partner_identities", str)
 
 
-def batched(fields: Fields, name: str) -> Identities:
-    """Read an Events batch's identities: an object of types and values, or an array as ``recorded`` reads it."""
+def read_identities(fields: Fields, name: str) -> Identities:
+    """Read an Events batch's identities: an object of types and values, or an array as ``read_record`` reads it."""
     if type(fields.get(name)) is list:
-        return each(fields, name, recorded)
-    return mapped(fields, name, names.identity)
+        return each(fields, name, read_record)
+    return read_mapping(fields, name, names.identity)
 
 
-def mapped(fields: Fields, name: str, rename: Callable[[str], str] = str) -> Identities:
+def read_mapping(fields: Fields, name: str, rename: Callable[[str], str] = str) -> Identities:
     """Read an object of identity types and values."""
     posted = fields.pop(name, None)
     if posted is None or posted == []:
@@ -84,26 +84,26 @@ def mapped(fields: Fields, name: str, rename: Callable[[str], str] = str) -> Ide
     if type(posted) is not dict:
         raise expected("an object or an array", posted, name)
     found = (
-        named(rename(type), None if value is None else as_token(value, name, SenderName(type)))
+        make_identity(rename(type), None if value is None else as_token(value, name, SenderName(type)))
         for type, value in posted.items()
     )
     return tuple(identity for identity in found if identity)
 
 
-def recorded(fields: Fields) -> Identity | None:
+def read_record(fields: Fields) -> Identity | None:
     """One identity as Events batches write it out, with when mParticle first knew it."""
     type = names.identity(required(text(fields, "identity_type"), "identity_type"))
     value = token(fields, "identity")
     since_ms = time(fields, "timestamp_unixtime_ms")
     created = flag(fields, "created_this_batch")
-    found = named(type, value)
+    found = make_identity(type, value)
     return found and replace(found, since_ms=since_ms, created_this_batch=created)
 
 
-def of_device(fields: Fields, platform: str | None) -> Identities:
+def read_device_identities(fields: Fields, platform: str | None) -> Identities:
     """Read the identities in an Events batch's ``device_info``."""
-    push = named(names.PUSH_TOKENS.get(platform, "push_token"), token(fields, "push_token"))
-    found = (*(named(type, token(fields, type)) for type in DEVICE_FIELDS), push)
+    push = make_identity(names.PUSH_TOKENS.get(platform, "push_token"), token(fields, "push_token"))
+    found = (*(make_identity(type, token(fields, type)) for type in DEVICE_FIELDS), push)
     return tuple(identity for identity in found if identity)
 
 
@@ -121,28 +121,28 @@ DEVICE_FIELDS = (
 )
 
 
-def of_subject(fields: Fields, name: str) -> Identities:
+def read_subject_identities(fields: Fields, name: str) -> Identities:
     """Whom an erasure is about: OpenDSR 3's object of ``{encoding, value}``, or OpenDSR 2's array."""
     if type(fields.get(name)) is list:
-        return each(fields, name, _subject_listed)
+        return each(fields, name, _read_subject_element)
     value = fields.pop(name, None)
     if value is None:
         return ()
     if type(value) is not dict:
         raise expected("an object or an array", value, name)
-    found = (_subject_named(type, one, name) for type, one in value.items())
+    found = (_read_subject_member(type, one, name) for type, one in value.items())
     return tuple(identity for identity in found if identity)
 
 
-def _subject_named(type: str, value: Any, name: str) -> Identity | None:
+def _read_subject_member(type: str, value: Any, name: str) -> Identity | None:
     def one(fields: Fields) -> Identity | None:
-        return named(names.identity(type), token(fields, "value"), names.encoding(text(fields, "encoding")))
+        return make_identity(names.identity(type), token(fields, "value"), names.encoding(text(fields, "encoding")))
 
     if value is None:
         return None
     return within(one, value if isinstance(value, dict) else {"value": value}, name, SenderName(type))
 
 
-def _subject_listed(fields: Fields) -> Identity | None:
+def _read_subject_element(fields: Fields) -> Identity | None:
     type = names.identity(required(text(fields, "identity_type"), "identity_type"))
-    return named(type, token(fields, "identity_value"), names.encoding(text(fields, "identity_format")))
+    return make_identity(type, token(fields, "identity_value"), names.encoding(text(fields, "identity_format")))

@@ -30,7 +30,7 @@ encode = msgspec.json.Encoder().encode
 """The bytes of a value; members that are still Raw stay as they were posted, byte for byte."""
 
 
-def unbounded(raw: bytes | msgspec.Raw) -> Any:
+def decode_unbounded(raw: bytes | msgspec.Raw) -> Any:
     """Decode a value with OUT_OF_RANGE for such numbers. It is slow: use it only after ``decode`` has failed."""
     try:
         return json.loads(bytes(raw), strict=False, parse_int=_integer, parse_float=_number)
@@ -76,7 +76,7 @@ class Oversized(Malformed):
     """A body can be read, but its parts would take far more room than it has itself."""
 
 
-def sound(body: bytes) -> bytes:
+def check_sound(body: bytes) -> bytes:
     """Return a body without its byte order mark. Raises Malformed if it is not UTF-8 or too deeply nested."""
     if not body.isascii():
         body = body.removeprefix(BOM)
@@ -89,7 +89,7 @@ def sound(body: bytes) -> bytes:
     return body
 
 
-def opened(body: bytes) -> tuple[bytes, Members | list[msgspec.Raw]]:
+def open_document(body: bytes) -> tuple[bytes, Members | list[msgspec.Raw]]:
     """Return the members (object) or elements (array) of a sound body, with that body. Raises Malformed.
 
     Half of a surrogate pair, as a truncated emoji leaves it, is no JSON string for a strict reader: such
@@ -99,12 +99,12 @@ def opened(body: bytes) -> tuple[bytes, Members | list[msgspec.Raw]]:
         return body, _open(body)
     except msgspec.DecodeError as error:
         if not SURROGATE.search(body):
-            raise _malformed(body, error) from None
-    body = mended(body)
+            raise _make_malformed(body, error) from None
+    body = mend(body)
     try:
         return body, _open(body)
     except msgspec.DecodeError as error:
-        raise _malformed(body, error) from None
+        raise _make_malformed(body, error) from None
 
 
 def _open(body: bytes) -> Members | list[msgspec.Raw]:
@@ -133,12 +133,12 @@ def is_deep(body: bytes) -> bool:
     return bool(marks)
 
 
-def mended(body: bytes) -> bytes:
+def mend(body: bytes) -> bytes:
     """Return the body with each unpaired surrogate escape replaced, in the same length."""
     return ESCAPE.sub(lambda match: rb"\ufffd" if match[1] else match[0], body)
 
 
-def _malformed(body: bytes, error: msgspec.DecodeError) -> Malformed:
+def _make_malformed(body: bytes, error: msgspec.DecodeError) -> Malformed:
     if not body.strip(SPACE):
         return Malformed("the body is empty", "byte 0")
     if isinstance(error, msgspec.ValidationError):
@@ -146,7 +146,7 @@ def _malformed(body: bytes, error: msgspec.DecodeError) -> Malformed:
     message = str(error)
     found = BYTE.search(message)
     if found is None:
-        return Malformed("not JSON: it ends too early", place(body, len(body)))
+        return Malformed("not JSON: it ends too early", find_place(body, len(body)))
     problem = message[: found.start()].removeprefix("JSON is malformed: ")
     offset = int(found[1])
     if problem == "trailing characters":
@@ -154,12 +154,12 @@ def _malformed(body: bytes, error: msgspec.DecodeError) -> Malformed:
         lines = rest[:1] in (b"{", b"[")
         return Malformed(
             "JSON lines: two documents in one body" if lines else "not JSON: something follows the document",
-            place(body, len(body) - len(rest)),
+            find_place(body, len(body) - len(rest)),
         )
-    return Malformed(f"not JSON: {problem}", place(body, offset))
+    return Malformed(f"not JSON: {problem}", find_place(body, offset))
 
 
-def place(body: bytes, offset: int) -> str:
+def find_place(body: bytes, offset: int) -> str:
     """Return a byte offset as line and column, counted from one."""
     line = body.count(b"\n", 0, offset) + 1
     column = offset - body.rfind(b"\n", 0, offset)
@@ -185,6 +185,6 @@ KINDS = {
 }
 
 
-def kind(value: Any) -> str:
+def kind_of_value(value: Any) -> str:
     """Return JSON's name for a value's type."""
     return KINDS.get(type(value), "object")

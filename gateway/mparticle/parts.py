@@ -51,13 +51,15 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
         return f"<part {self.number} of {self.message}: {self.facts} facts>"
 
 
-def part(said: Message, dialect: Dialect, *, dedupe: str, refs: Iterable[str | None] = (), body: bytes) -> Part | None:
+def make_part(
+    said: Message, dialect: Dialect, *, dedupe: str, refs: Iterable[str | None] = (), body: bytes
+) -> Part | None:
     """Return the part of a message about one user; None if it states nothing at all."""
     batch = said.batch
-    facts, ids = _weighed(said, dialect)
+    facts, ids = _count_facts(said, dialect)
     if not facts:
         return None
-    return made(
+    return build_part(
         batch.id,
         batch.part,
         dedupe=dedupe,
@@ -68,19 +70,19 @@ def part(said: Message, dialect: Dialect, *, dedupe: str, refs: Iterable[str | N
             *refs,
             batch.source_id,
             *ids,
-            *_alias_refs(batch),
+            *_list_alias_refs(batch),
             *(f"audience:{each.audience_id}" for each in batch.memberships),
         ),
-        wish=_wish(batch),
+        wish=_make_wish(batch),
         body=body,
     )
 
 
-def _alias_refs(batch: Batch) -> tuple[str, ...]:
+def _list_alias_refs(batch: Batch) -> tuple[str, ...]:
     return () if batch.alias is None else (batch.alias.request_id, f"mpid:{batch.alias.source_mpid}")
 
 
-def made(  # noqa: PLR0913  # a part says as much
+def build_part(  # noqa: PLR0913  # a part says as much
     message: str,
     number: int,
     *,
@@ -100,13 +102,13 @@ def made(  # noqa: PLR0913  # a part says as much
         dedupe=f"{dedupe}/{key}",
         user_key=key,
         facts=facts,
-        refs=tuple(dict.fromkeys(ref for ref in (message, *refs, *user_refs(user), user_key) if ref)),
+        refs=tuple(dict.fromkeys(ref for ref in (message, *refs, *list_user_refs(user), user_key) if ref)),
         wish=wish,
         body=body,
     )
 
 
-def _weighed(said: Message, dialect: Dialect) -> tuple[int, list[str]]:
+def _count_facts(said: Message, dialect: Dialect) -> tuple[int, list[str]]:
     """Return the number of facts that decoding will find, and the ids of what they are about."""
     batch, events = said
     if batch.erasure is not None:
@@ -115,10 +117,10 @@ def _weighed(said: Message, dialect: Dialect) -> tuple[int, list[str]]:
     told: set[type] = set()
     ids: list[str] = []
     for index, raw in enumerate(events):
-        head = _head(raw, dialect)
+        head = _read_head(raw, dialect)
         if head is not None:
             ids.extend(str(id) for id in head.ids if id and type(id) in (str, int))
-        kinds = _changes(raw, index, batch, dialect) if _may_tell_changes(head) else None
+        kinds = _find_change_kinds(raw, index, batch, dialect) if _may_tell_changes(head) else None
         if kinds is None:
             facts += 1
         else:
@@ -129,7 +131,7 @@ def _weighed(said: Message, dialect: Dialect) -> tuple[int, list[str]]:
     return facts or is_bare(batch), ids
 
 
-def _head(raw: msgspec.Raw, dialect: Dialect) -> EventHead | None:
+def _read_head(raw: msgspec.Raw, dialect: Dialect) -> EventHead | None:
     try:
         return dialect.head(raw)
     except msgspec.DecodeError:
@@ -140,7 +142,7 @@ def _may_tell_changes(head: EventHead | None) -> bool:
     return head is None or (type(head.type) is str and head.type.lower() in CHANGES)
 
 
-def _changes(raw: msgspec.Raw, index: int, batch: Batch, dialect: Dialect) -> set[type] | None:
+def _find_change_kinds(raw: msgspec.Raw, index: int, batch: Batch, dialect: Dialect) -> set[type] | None:
     """Return the kinds of changes that an entry states; None if it is an event, or cannot be read."""
     try:
         kinds: set[type] = {type(one) for one in dialect.read_event(raw, index, batch)}
@@ -149,7 +151,7 @@ def _changes(raw: msgspec.Raw, index: int, batch: Batch, dialect: Dialect) -> se
     return kinds if kinds <= {AttributeChange, IdentityChange} else None
 
 
-def user_refs(user: User) -> list[str]:
+def list_user_refs(user: User) -> list[str]:
     """Return the ids by which a user is found: MPID, customer_id, e-mail address."""
     known = [identity_key(each) for each in user.identities if each.is_raw and each.type in FOUND_BY]
     return [f"mpid:{user.mpid}", *known] if user.mpid else known
@@ -174,7 +176,7 @@ def erasure_keys(user: User) -> list[str]:
 ALONE = "alone:"
 
 
-def _wish(batch: Batch) -> AskedErasure | None:
+def _make_wish(batch: Batch) -> AskedErasure | None:
     if batch.erasure is None:
         return None
     names = identity_keys(batch.user)

@@ -12,13 +12,13 @@ import msgspec
 from gateway.mparticle import aliases
 from gateway.mparticle.decoding import DIALECTS
 from gateway.mparticle.events_batch import message as events_batch
-from gateway.mparticle.fields import Unreadable, bounded, known_id, required, text, word
+from gateway.mparticle.fields import Unreadable, check_bound, known_id, required, text, word
 from gateway.mparticle.firehose import audiences
 from gateway.mparticle.firehose import message as firehose
 from gateway.mparticle.firehose.fast import parse_fast
-from gateway.mparticle.json import Malformed, Members, Oversized, encode, kind_of, members, opened, sound
-from gateway.mparticle.messages import Message, plain, word_of
-from gateway.mparticle.parts import Part, part
+from gateway.mparticle.json import Malformed, Members, Oversized, check_sound, encode, kind_of, members, open_document
+from gateway.mparticle.messages import Message, read_plain, read_word
+from gateway.mparticle.parts import Part, make_part
 
 __all__ = ["Malformed", "Part", "Post", "parse_full", "read"]
 
@@ -53,7 +53,7 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(body: bytes) -> Post:
     """Tell what a body is and split it by user, its events left unread. Raises Malformed."""
-    body = sound(body)
+    body = check_sound(body)
     fast = parse_fast(body)
     if fast is None:
         return parse_full(body)
@@ -71,7 +71,7 @@ class RegistrationRequest(msgspec.Struct):
 _registration_request = msgspec.json.Decoder(RegistrationRequest).decode
 
 
-def registration_id(body: bytes) -> str | None:
+def read_registration_id(body: bytes) -> str | None:
     """Return the id of a request for registration, "" for one without an id, and None for any other body."""
     try:
         return _registration_request(body).id or ""
@@ -81,66 +81,66 @@ def registration_id(body: bytes) -> str | None:
 
 def parse_full(body: bytes) -> Post:
     """Read a sound body in any format. Raises Malformed."""
-    body, document = opened(body)
+    body, document = open_document(body)
     try:
-        return _bulk(document) if isinstance(document, list) else _message(document, body)
+        return _read_bulk(document) if isinstance(document, list) else _read_object(document, body)
     except Unreadable as wrong:
         raise Malformed(wrong.problem, wrong.where) from None
 
 
-def _message(document: Members, body: bytes) -> Post:
+def _read_object(document: Members, body: bytes) -> Post:
     """Read a body that is one object; the first member that identifies a format decides."""
-    type = word_of(document, "type")
+    type = read_word(document, "type")
     if type in firehose.REQUESTS:
-        return _firehose(type, document, body)
+        return _read_firehose(type, document, body)
     if type in RESPONSES:
         raise Malformed(f"{type} is an answer, no message to a receiver", "$.type")
     if type.endswith(("_request", "_response")):
         raise Malformed("no type of Firehose message", "$.type")
-    if word_of(document, "request_type") == "alias":
-        return _alias(document)
+    if read_word(document, "request_type") == "alias":
+        return _read_alias(document)
     if not document.keys().isdisjoint(events_batch.MARKS):
-        return _events([_batch(document, body, 0)])
+        return _make_events_post([_read_batch(document, body, 0)])
     if document.keys() >= {"subject_request_id", "subject_request_type"}:
-        return _opendsr(document, body)
+        return _read_opendsr(document, body)
     if document.keys() >= {"subject_request_id", "request_status"}:
         return Post(kind="opendsr_callback", dialect="opendsr")
     if not document:
         return Post(kind="nothing")
-    raise Malformed(_unrecognised(document), "$")
+    raise Malformed(_describe_unrecognised(document), "$")
 
 
 RESPONSES = frozenset(type.replace("_request", "_response") for type in firehose.REQUESTS)
 
 
-def _only(document: Members, *names: str) -> Members:
+def _pick(document: Members, *names: str) -> Members:
     return {name: document[name] for name in names if name in document}
 
 
-def _unrecognised(document: Members) -> str:
+def _describe_unrecognised(document: Members) -> str:
     names = [name for name in document if name.isidentifier() and len(name) < 40]
     shown = ", ".join(names[:5]) or "other members"
     return f"none of mParticle's formats: an object with {shown}"
 
 
-def _firehose(kind: str, document: Members, body: bytes) -> Post:
-    id = text(plain(_only(document, "id")), "id")
-    stored, body = _without_settings(document, body)
+def _read_firehose(kind: str, document: Members, body: bytes) -> Post:
+    id = text(read_plain(_pick(document, "id")), "id")
+    stored, body = _drop_settings(document, body)
     message = known_id(id) or uuid4().hex
     parts = (
-        part(said, DIALECTS["firehose"], dedupe=f"{message}/{said.batch.part}", body=body)
-        for said, body in _firehose_users(kind, stored, body, message)
+        make_part(said, DIALECTS["firehose"], dedupe=f"{message}/{said.batch.part}", body=body)
+        for said, body in _iter_firehose_users(kind, stored, body, message)
     )
     return Post(
         kind=kind,
         dialect="firehose",
         id=id,
         parts=tuple(one for one in parts if one),
-        account=_only(document, "account", "timestamp_ms"),
+        account=_pick(document, "account", "timestamp_ms"),
     )
 
 
-def _without_settings(document: Members, body: bytes) -> tuple[Members, bytes]:
+def _drop_settings(document: Members, body: bytes) -> tuple[Members, bytes]:
     """Return the message with only the id in ``account``. All else keeps its order and its bytes.
 
     The stored body is built from the members as they were read: however a name was spelled, and if it
@@ -148,11 +148,11 @@ def _without_settings(document: Members, body: bytes) -> tuple[Members, bytes]:
     """
     if "account" not in document:
         return document, body
-    stored = {**document, "account": _id_alone(document["account"])}
+    stored = {**document, "account": _keep_id(document["account"])}
     return stored, encode(stored)
 
 
-def _id_alone(account: msgspec.Raw) -> msgspec.Raw:
+def _keep_id(account: msgspec.Raw) -> msgspec.Raw:
     """Return an account with its id alone; without a valid id, an empty value of the same type."""
     try:
         id = members(account).get("account_id")
@@ -168,26 +168,28 @@ BLANK = {"object": msgspec.Raw(b"{}"), "array": msgspec.Raw(b"[]"), "string": ms
 """Empty values that replace values which may hold anything."""
 
 
-def _firehose_users(kind: str, stored: Members, body: bytes, message: str) -> Iterator[tuple[Message, bytes]]:
+def _iter_firehose_users(kind: str, stored: Members, body: bytes, message: str) -> Iterator[tuple[Message, bytes]]:
     """Yield the message about each user, and a body that holds no more than that. Raises Unreadable."""
     if kind == "module_registration_request":
         return
     if kind != "audience_membership_change_request":
-        yield firehose.message(stored, id=message, part=0), body
+        yield firehose.read_message(stored, id=message, part=0), body
         return
     envelope = {name: raw for name, raw in stored.items() if name in firehose.ENVELOPE}
-    batch, profiles = firehose.said({**envelope, **_only(stored, "user_profiles")}, id=message, part=0)
+    batch, profiles = firehose.read_envelope_and_entries(
+        {**envelope, **_pick(stored, "user_profiles")}, id=message, part=0
+    )
     start = encode(envelope)[:-1] + b',"user_profiles":['
     if len(start) * len(profiles) > MAX_TIMES * max(len(body), SMALL):
         raise Oversized(
             "too many profiles for so large an envelope: each is stored in one of its own", "$.user_profiles"
         )
     for number, profile in enumerate(profiles):
-        member = audiences.member(msgspec.structs.replace(batch, part=number), profile)
+        member = audiences.read_member(msgspec.structs.replace(batch, part=number), profile)
         yield Message(member), b"%b%b]}" % (start, profile)
 
 
-def _bulk(batches: list[msgspec.Raw]) -> Post:
+def _read_bulk(batches: list[msgspec.Raw]) -> Post:
     """Read an array of Events batches, and set aside those that cannot be read.
 
     Raises Unreadable if none can be, or if they are more than MAX_ELEMENTS.
@@ -195,21 +197,21 @@ def _bulk(batches: list[msgspec.Raw]) -> Post:
     read: list[tuple[str | None, Part | None]] = []
     unreadable: list[msgspec.Raw] = []
     problems: list[Unreadable] = []
-    for number, raw in enumerate(bounded(batches)):
+    for number, raw in enumerate(check_bound(batches)):
         try:
-            read.append(_element(raw, number))
+            read.append(_read_element(raw, number))
         except Unreadable as wrong:
             unreadable.append(raw)
             if len(unreadable) <= TOLD:
                 problems.append(wrong.bare())
     if not unreadable:
-        return _events(read)
+        return _make_events_post(read)
     if not read:
         raise problems[0]
-    return _events([*read, (None, _set_aside(unreadable, problems))])
+    return _make_events_post([*read, (None, _make_unreadable_part(unreadable, problems))])
 
 
-def _set_aside(unreadable: list[msgspec.Raw], wrong: list[Unreadable]) -> Part:
+def _make_unreadable_part(unreadable: list[msgspec.Raw], wrong: list[Unreadable]) -> Part:
     """Return one part for all unreadable batches. Its body is an array of the problems and the batches.
 
     Each is a fact that could not be read, and so is, beyond a few of them, the rest.
@@ -225,34 +227,34 @@ def _set_aside(unreadable: list[msgspec.Raw], wrong: list[Unreadable]) -> Part:
         user_key=f"message:{message}",
         facts=len(problems),
         refs=(message,),
-        body=encode([problems, [_storable(raw) for raw in unreadable]]),
+        body=encode([problems, [_drop_secrets(raw) for raw in unreadable]]),
     )
 
 
-def _storable(raw: msgspec.Raw) -> msgspec.Raw:
+def _drop_secrets(raw: msgspec.Raw) -> msgspec.Raw:
     """Return what was posted as a batch, without the customer's settings."""
     if kind_of(raw) != "object":
         return BLANK.get(kind_of(raw), raw)  # no batch: it may hold anything
-    _, kept = _without_settings(members(raw), bytes(raw))
+    _, kept = _drop_settings(members(raw), bytes(raw))
     return msgspec.Raw(kept)
 
 
-def _element(raw: msgspec.Raw, number: int) -> tuple[str, Part | None]:
+def _read_element(raw: msgspec.Raw, number: int) -> tuple[str, Part | None]:
     try:
         document = members(raw)
     except msgspec.DecodeError:
         raise Unreadable(f"expected an object, got {kind_of(raw)}", number) from None
-    if word_of(document, "type") in firehose.REQUESTS:
+    if read_word(document, "type") in firehose.REQUESTS:
         raise Unreadable("a Firehose message cannot be part of an array", number)
     if document and document.keys().isdisjoint(events_batch.MARKS):
-        raise Unreadable(_unrecognised(document), number)
+        raise Unreadable(_describe_unrecognised(document), number)
     try:
-        return _batch(document, bytes(raw), number)
+        return _read_batch(document, bytes(raw), number)
     except Unreadable as wrong:
         raise wrong.inside(number) from None
 
 
-def _events(batches: Sequence[tuple[str | None, Part | None]]) -> Post:
+def _make_events_post(batches: Sequence[tuple[str | None, Part | None]]) -> Post:
     return Post(
         kind="events",
         accepted=tuple(message for message, _ in batches if message is not None),
@@ -260,34 +262,36 @@ def _events(batches: Sequence[tuple[str | None, Part | None]]) -> Post:
     )
 
 
-def _batch(document: Members, body: bytes, number: int) -> tuple[str, Part | None]:
+def _read_batch(document: Members, body: bytes, number: int) -> tuple[str, Part | None]:
     """Return the id and the part of an Events batch.
 
     mParticle may post one batch as several, with one event in each: then they share ``batch_id`` and
     ``source_request_id``, and the bytes must tell them apart.
     """
-    ids = events_batch.ids(document)
+    ids = events_batch.read_ids(document)
     shared = ids.batch or ids.request
     message = ids.message or (f"{shared}.{blake2b(body, digest_size=16).hexdigest()}" if shared else uuid4().hex)
-    stored, body = _without_settings(document, body)
-    said = events_batch.message(stored, id=message, part=number)
-    return message, part(said, DIALECTS["events"], dedupe=message, refs=ids, body=body)
+    stored, body = _drop_settings(document, body)
+    said = events_batch.read_message(stored, id=message, part=number)
+    return message, make_part(said, DIALECTS["events"], dedupe=message, refs=ids, body=body)
 
 
-def _alias(document: Members) -> Post:
+def _read_alias(document: Members) -> Post:
     stored = {name: raw for name, raw in document.items() if name not in aliases.SECRETS}
-    message = known_id(text(plain(_only(stored, "request_id")), "request_id")) or uuid4().hex
+    message = known_id(text(read_plain(_pick(stored, "request_id")), "request_id")) or uuid4().hex
     dialect = DIALECTS["alias"]
-    one = part(dialect.message(stored, id=message, part=0), dialect, dedupe=f"alias/{message}", body=encode(stored))
+    one = make_part(
+        dialect.message(stored, id=message, part=0), dialect, dedupe=f"alias/{message}", body=encode(stored)
+    )
     return Post(kind="alias", dialect="alias", accepted=(message,), parts=(one,) if one else ())
 
 
-def _opendsr(document: Members, body: bytes) -> Post:
-    head = plain(_only(document, "subject_request_id", "subject_request_type"))
+def _read_opendsr(document: Members, body: bytes) -> Post:
+    head = read_plain(_pick(document, "subject_request_id", "subject_request_type"))
     required(word(head, "subject_request_type"), "subject_request_type")
     message = known_id(text(head, "subject_request_id")) or uuid4().hex
-    stored, body = _without_settings(document, body)
+    stored, body = _drop_settings(document, body)
     dialect = DIALECTS["opendsr"]
     said = dialect.message(stored, id=message, part=0)
-    one = part(said, dialect, dedupe=message, body=body)
+    one = make_part(said, dialect, dedupe=message, body=body)
     return Post(kind="opendsr_request", dialect="opendsr", accepted=(message,), parts=(one,) if one else ())

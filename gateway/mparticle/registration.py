@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 import gateway
 from gateway.mparticle import names
-from gateway.mparticle.firehose.answers import envelope
-from gateway.mparticle.setting_fields import Offered, settings
+from gateway.mparticle.firehose.answers import make_envelope
+from gateway.mparticle.setting_fields import Offered, list_settings
 from gateway.sdk import Destination
 
 Declared: TypeAlias = tuple[str, str, Destination, frozenset[str], frozenset[str] | None]
@@ -32,7 +32,7 @@ ASKED = {
 """The hook that is asked about a Firehose event type, where it is not ``on_event``."""
 
 
-def registration(
+def make_registration(
     destinations: Sequence[Declared], *, now_ms: int, request_id: str | None = None, own_name: str | None = None
 ) -> dict[str, Any]:
     """Return the ``module_registration_response`` for one plugin, or for several behind one endpoint.
@@ -44,24 +44,26 @@ def registration(
     declared = [destination for _, _, destination, _, _ in plugins]
     hooks: frozenset[str] = frozenset().union(*(hooks for *_, hooks, _ in plugins))
     name, version = (declared[0].title, plugins[0][1]) if len(plugins) == 1 else ("", "")
-    account_settings = settings(
+    account_settings = list_settings(
         {name: (destination.title, destination.settings) for name, _, destination, _, _ in plugins},
-        _offered(destinations),
+        _find_offered(destinations),
     )
     document: dict[str, Any] = {
-        **envelope("module_registration_request", request_id, now_ms),
+        **make_envelope("module_registration_request", request_id, now_ms),
         "name": own_name or name or NAME,
         "version": version or gateway.__version__,
-        "description": _cut(" ".join(destination.description or destination.title for destination in declared)),
-        "permissions": _permissions(declared, hooks),
+        "description": _cut_description(
+            " ".join(destination.description or destination.title for destination in declared)
+        ),
+        "permissions": _make_permissions(declared, hooks),
     }
     if hooks & EVENT_HOOKS:
         document["event_processing_registration"] = {
             "account_settings": account_settings,
-            "supported_event_types": _event_types(plugins),
-            "supported_runtime_environments": _environments(declared),
+            "supported_event_types": _list_event_types(plugins),
+            "supported_runtime_environments": _list_environments(declared),
             "supported_system_notification_types": ["gdpr_consent_state", "ccpa_consent_state"],
-            "max_data_age_hours": _max_age_hours(declared),
+            "max_data_age_hours": _find_max_age_hours(declared),
         }
     if hooks & AUDIENCE_HOOKS:
         document["audience_processing_registration"] = {"account_settings": account_settings}
@@ -73,7 +75,7 @@ def registration(
     return document
 
 
-def _offered(destinations: Sequence[Declared]) -> Offered:
+def _find_offered(destinations: Sequence[Declared]) -> Offered:
     """Return the settings that any of a plugin's connections asks for."""
     offered: dict[str, frozenset[str] | None] = {}
     for name, _, _, _, wanted in destinations:
@@ -82,11 +84,11 @@ def _offered(destinations: Sequence[Declared]) -> Offered:
     return offered
 
 
-def _cut(text: str) -> str:
+def _cut_description(text: str) -> str:
     return text if len(text) <= LONGEST_DESCRIPTION else f"{text[: LONGEST_DESCRIPTION - 1]}…"
 
 
-def _permissions(destinations: Sequence[Destination], hooks: frozenset[str]) -> dict[str, Any]:
+def _make_permissions(destinations: Sequence[Destination], hooks: frozenset[str]) -> dict[str, Any]:
     wanted: set[str] | None = set()
     for destination in destinations:
         if destination.identities is None or wanted is None:
@@ -105,13 +107,13 @@ def _permissions(destinations: Sequence[Destination], hooks: frozenset[str]) -> 
         "allow_audience_user_attributes": "on_membership" in hooks,
     }
     return {
-        "user_identities": _identities(names.FIREHOSE_USER_IDENTITIES, wanted),
-        "device_identities": _identities(names.FIREHOSE_DEVICE_IDENTITIES, wanted),
+        "user_identities": _list_identities(names.FIREHOSE_USER_IDENTITIES, wanted),
+        "device_identities": _list_identities(names.FIREHOSE_DEVICE_IDENTITIES, wanted),
         **{name: True for name, is_allowed in allowed.items() if is_allowed},
     }
 
 
-def _identities(known: Mapping[str, str], wanted: Iterable[str] | None) -> list[dict[str, Any]]:
+def _list_identities(known: Mapping[str, str], wanted: Iterable[str] | None) -> list[dict[str, Any]]:
     return [
         {"type": type, "encoding": "raw", "required": False}
         for type, canonical in known.items()
@@ -119,7 +121,7 @@ def _identities(known: Mapping[str, str], wanted: Iterable[str] | None) -> list[
     ]
 
 
-def _event_types(destinations: Sequence[Declared]) -> list[str]:
+def _list_event_types(destinations: Sequence[Declared]) -> list[str]:
     """Return the Firehose event types that a plugin wants and has a hook for."""
     return [
         type
@@ -132,7 +134,7 @@ def _event_types(destinations: Sequence[Declared]) -> list[str]:
     ]
 
 
-def _environments(destinations: Sequence[Destination]) -> list[str]:
+def _list_environments(destinations: Sequence[Destination]) -> list[str]:
     """Firehose knows a feed's data as of an unknown environment."""
     return [
         environment
@@ -146,7 +148,7 @@ def _environments(destinations: Sequence[Destination]) -> list[str]:
     ]
 
 
-def _max_age_hours(destinations: Sequence[Destination]) -> int:
+def _find_max_age_hours(destinations: Sequence[Destination]) -> int:
     """Return the greatest age that a plugin accepts; -1 for any."""
     ages = [destination.defaults.max_age_hours for destination in destinations]
     return -1 if None in ages else ceil(max(age for age in ages if age is not None))

@@ -20,16 +20,16 @@ Offered: TypeAlias = Mapping[str, frozenset[str] | None]
 """By plugin name, the settings that a customer may give, by id; None for all."""
 
 
-def settings(models: Mapping[str, tuple[str, type[BaseModel]]], offered: Offered) -> list[dict[str, Any]]:
+def list_settings(models: Mapping[str, tuple[str, type[BaseModel]]], offered: Offered) -> list[dict[str, Any]]:
     """Return the settings offered of these plugins' models, by plugin name, each with its title.
 
     Where there are several plugins, ids and names say whose they are.
     """
     several = len(models) > 1
     return [
-        _setting(
+        _make_setting(
             f"{plugin}.{field.alias or name}" if several else field.alias or name,
-            f"{title}: {_label(name, field)}" if several else _label(name, field),
+            f"{title}: {_make_label(name, field)}" if several else _make_label(name, field),
             field,
         )
         for plugin, (title, model) in models.items()
@@ -38,7 +38,7 @@ def settings(models: Mapping[str, tuple[str, type[BaseModel]]], offered: Offered
     ]
 
 
-def texts(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
+def parse_texts(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings as the model takes them, from mParticle's, which are all text; blank ones are left out.
 
     A value that is no scalar comes as JSON text. Raises ValueError, naming the setting, if it is not.
@@ -53,7 +53,7 @@ def texts(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(id: str, field: FieldInfo, value: str) -> Any:
-    plain = _plain(field.annotation)
+    plain = _find_plain_type(field.annotation)
     if plain in SCALARS or get_origin(plain) is Literal or value.strip()[:1] not in ("[", "{"):
         return value
     try:
@@ -62,14 +62,14 @@ def _read(id: str, field: FieldInfo, value: str) -> Any:
         raise ValueError(f"{id}: not JSON") from None
 
 
-def _label(name: str, field: FieldInfo) -> str:
+def _make_label(name: str, field: FieldInfo) -> str:
     return field.title or name.replace("_", " ").capitalize()
 
 
-def _setting(id: str, name: str, field: FieldInfo) -> dict[str, Any]:
-    plain = _plain(field.annotation)
+def _make_setting(id: str, name: str, field: FieldInfo) -> dict[str, Any]:
+    plain = _find_plain_type(field.annotation)
     kind = TYPES.get(plain, "text")
-    default = None if field.is_required() else _default(field, kind)
+    default = None if field.is_required() else _make_default(field, kind)
     setting: dict[str, Any] = {"type": kind, "id": id, "name": name}
     if field.description:
         setting["description"] = field.description
@@ -79,24 +79,24 @@ def _setting(id: str, name: str, field: FieldInfo) -> dict[str, Any]:
     if kind == "boolean":
         return {**setting, "checked": bool(default)}
     if kind != "text":
-        setting.update(_bounds(field, step=1 if kind == "integer" else 0))
+        setting.update(_make_bounds(field, step=1 if kind == "integer" else 0))
     setting["required"] = field.is_required()
     if plain in (SecretStr, SecretBytes):
         setting["confidential"] = True
     return setting
 
 
-def _plain(annotation: Any) -> Any:
+def _find_plain_type(annotation: Any) -> Any:
     """Return the type inside an optional or annotated one."""
     if get_origin(annotation) is Annotated:
-        return _plain(get_args(annotation)[0])
+        return _find_plain_type(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
         choices = [choice for choice in get_args(annotation) if choice is not type(None)]
-        return _plain(choices[0]) if len(choices) == 1 else None
+        return _find_plain_type(choices[0]) if len(choices) == 1 else None
     return annotation
 
 
-def _default(field: FieldInfo, kind: str) -> Any:
+def _make_default(field: FieldInfo, kind: str) -> Any:
     """Return the default of a setting: never a secret, and JSON text unless it is a scalar."""
     if field.default_factory_takes_validated_data:
         return None
@@ -108,7 +108,7 @@ def _default(field: FieldInfo, kind: str) -> Any:
     return to_json(sorted(default) if isinstance(default, (set, frozenset)) else default).decode()
 
 
-def _bounds(field: FieldInfo, step: int) -> dict[str, Any]:
+def _make_bounds(field: FieldInfo, step: int) -> dict[str, Any]:
     """Return the least and the greatest value; ``step`` leads from an exclusive bound to the nearest valid value."""
     found = {}
     for rule in field.metadata:

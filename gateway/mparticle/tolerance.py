@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from gateway.facts import iter_facts
-from gateway.mparticle.fields import Fields, Path, Unreadable, shown
+from gateway.mparticle.fields import Fields, Path, Unreadable, show_path
 from gateway.sdk import Batch, Quarantined
 
 ADDRESSED = frozenset(
@@ -42,7 +42,7 @@ class Reopen(Protocol):
         """Its fields."""
 
 
-def tolerant(
+def read_tolerantly(
     read: Callable[[Fields], Batch], opening: Reopen, *outer: str | int, beside: Collection[msgspec.Raw] = ()
 ) -> Batch:
     """Return the batch of a message, with its unreadable values quarantined; ``outer`` is the path of the message.
@@ -56,17 +56,17 @@ def tolerant(
         try:
             batch = read(opening(without=aside))
         except Unreadable as wrong:
-            aside[_part(wrong, aside)] = wrong.bare()
+            aside[_find_part(wrong, aside)] = wrong.bare()
         else:
             break
     if not aside:
         return batch
     if not beside and not any(iter_facts(batch)):
         raise next(iter(aside.values()))
-    return _quarantining(batch, aside, outer)
+    return _quarantine(batch, aside, outer)
 
 
-def _part(wrong: Unreadable, aside: Collection[Path]) -> Path:
+def _find_part(wrong: Unreadable, aside: Collection[Path]) -> Path:
     """Return the path to set aside: the value, or the element or the sender's own member that holds it."""
     path = wrong.path
     part = path[: next((end for end, step in enumerate(path, 1) if type(step) is not str), len(path))]
@@ -77,12 +77,12 @@ def _part(wrong: Unreadable, aside: Collection[Path]) -> Path:
     return part
 
 
-def _quarantining(batch: Batch, aside: dict[Path, Unreadable], outer: Path) -> Batch:
+def _quarantine(batch: Batch, aside: dict[Path, Unreadable], outer: Path) -> Batch:
     """Return the batch with the quarantined values; of several with one name, all but the first get a number."""
     names: dict[str, int] = {}
     quarantined = []
     for part, wrong in aside.items():
-        name = shown((*outer, *part))
+        name = show_path((*outer, *part))
         names[name] = number = names.get(name, 0) + 1
         id = f"{batch.id}:{name}" if number == 1 else f"{batch.id}:{name}#{number}"
         quarantined.append(Quarantined(id=id, type=TYPE, problem=str(wrong.inside(*outer))))

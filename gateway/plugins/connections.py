@@ -17,7 +17,7 @@ import pluggy
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from gateway.mparticle.registration import Declared
-from gateway.mparticle.setting_fields import texts
+from gateway.mparticle.setting_fields import parse_texts
 from gateway.sdk import Destination
 from gateway.sdk.hooks import Hooks
 from gateway.settings import ConfigurationError, ConnectionSettings
@@ -114,7 +114,7 @@ class HostedConnection:
         own = {key.removeprefix(prefix): value for key, value in given.items() if "." not in key.removeprefix(prefix)}
         open_ = {key: value for key, value in own.items() if key in self.offered or not self._has(key)}
         try:
-            brought = texts(self.plugin.destination.settings, open_)
+            brought = parse_texts(self.plugin.destination.settings, open_)
         except ValueError as error:
             raise ConfigurationError([f"account {id}: {error}"]) from None
         settings = {**self.configured.settings, **brought}

@@ -5,14 +5,14 @@ from uuid import UUID
 
 import pytest
 
-from gateway.mparticle.firehose.answers import answer
+from gateway.mparticle.firehose.answers import make_answer
 from gateway.mparticle.posts import Post, read
 
 NOW = 1718000030000
 
 
 def answered(body):
-    status, text = answer(read(body), NOW)
+    status, text = make_answer(read(body), NOW)
     return status, json.loads(text)
 
 
@@ -85,5 +85,5 @@ def test_a_repetition_is_answered_alike(fixture):
     ],
 )
 def test_a_subscription_is_suspended_by_the_answers_to_events_and_memberships(kind, suspended, expected):
-    body = answer(Post(kind=kind, dialect="firehose", id="m"), NOW, suspended=suspended)[1]
+    body = make_answer(Post(kind=kind, dialect="firehose", id="m"), NOW, suspended=suspended)[1]
     assert {name: value for name, value in json.loads(body).items() if name == "suspend_subscription"} == expected

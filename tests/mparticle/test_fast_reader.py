@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.mparticle.decoding import decode
 from gateway.mparticle.firehose.accounts import read_account
 from gateway.mparticle.firehose.fast import parse_fast
-from gateway.mparticle.json import Malformed, sound
+from gateway.mparticle.json import Malformed, check_sound
 from gateway.mparticle.posts import parse_full
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -35,10 +35,10 @@ def told(part):
 
 def agreed(posted):
     """The part that the quick reader makes, having been compared with the careful one's; None where it makes none."""
-    fast = parse_fast(sound(posted))
+    fast = parse_fast(check_sound(posted))
     part = fast and fast[0]
     if part is not None:
-        full = parse_full(sound(posted))
+        full = parse_full(check_sound(posted))
         (expected,) = full.parts
         assert told(part) == told(expected)
         accounts = [read_account(members) for members in (fast[1], full.account)]
@@ -71,7 +71,7 @@ def test_a_usual_message_is_read_in_one_pass(spelling):
 )
 def test_nothing_of_an_account_is_left_but_its_id(account):
     posted = body({**USUAL, "account": account})
-    part = agreed(posted) or parse_full(sound(posted)).parts[0]
+    part = agreed(posted) or parse_full(check_sound(posted)).parts[0]
     assert json.loads(part.body)["account"] == {n: value for n, value in account.items() if n == "account_id"}
 
 
@@ -87,7 +87,7 @@ def test_nothing_of_an_account_is_left_but_its_id(account):
 )
 def test_an_account_spelled_otherwise_or_twice_leaves_no_settings_either(posted):
     assert agreed(posted) is None
-    (part,) = parse_full(sound(posted)).parts
+    (part,) = parse_full(check_sound(posted)).parts
     assert not any(secret in part.body.decode() for secret in SECRETS)
 
 
@@ -114,7 +114,7 @@ def test_an_account_spelled_otherwise_or_twice_leaves_no_settings_either(posted)
     ],
 )
 def test_whatever_is_unusual_is_left_to_the_careful_reader(change):
-    assert parse_fast(sound(body({**USUAL, **change}))) is None
+    assert parse_fast(check_sound(body({**USUAL, **change}))) is None
 
 
 values = st.recursive(

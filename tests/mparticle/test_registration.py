@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, SecretStr
 
-from gateway.mparticle.registration import registration
+from gateway.mparticle.registration import make_registration
 from gateway.sdk import Defaults, Destination, Settings
 
 ALL_HOOKS = frozenset(
@@ -39,7 +39,7 @@ def describe_plugin(name="brew", hooks=ALL_HOOKS, settings=Plain, offered=None, 
 
 
 def registered(*plugins, **more):
-    return registration(plugins or [describe_plugin()], now_ms=NOW, request_id="r-1", **more)
+    return make_registration(plugins or [describe_plugin()], now_ms=NOW, request_id="r-1", **more)
 
 
 def test_one_plugin_is_registered_as_itself():

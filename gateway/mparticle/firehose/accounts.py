@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.mparticle.fields import Fields, Unreadable, identifier, mapping, time
 from gateway.mparticle.json import Members, members
-from gateway.mparticle.messages import plain
+from gateway.mparticle.messages import read_plain
 
 ID = re.compile(r"[0-9A-Za-z_.-]{1,23}")
 """mParticle's are integers. A longer id would make the name of the account's connection longer than 64 bytes."""
@@ -28,12 +28,12 @@ class MessageAccount(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_account(document: Members) -> MessageAccount:
     """Return the account of a Firehose message, from the members that tell of it. An id of 0 is none."""
-    fields = _fields(document)
-    id = _id(fields)
-    return MessageAccount(id=id, settings=_settings(fields), told_ms=_told_ms(document))
+    fields = _read_fields(document)
+    id = _read_id(fields)
+    return MessageAccount(id=id, settings=_read_settings(fields), told_ms=_read_told_ms(document))
 
 
-def _fields(document: Members) -> Fields:
+def _read_fields(document: Members) -> Fields:
     try:
         found = members(document["account"]) if "account" in document else {}
     except msgspec.DecodeError:
@@ -41,11 +41,11 @@ def _fields(document: Members) -> Fields:
     fields: Fields = {}
     for name, raw in found.items():
         with suppress(Unreadable):  # settings that cannot be read do not make the message nobody's
-            fields |= plain({name: raw})
+            fields |= read_plain({name: raw})
     return fields
 
 
-def _id(fields: Fields) -> str | None:
+def _read_id(fields: Fields) -> str | None:
     try:
         id = identifier(fields, "account_id")
     except Unreadable:
@@ -53,15 +53,17 @@ def _id(fields: Fields) -> str | None:
     return id if id is not None and id != "0" and ID.fullmatch(id) else None
 
 
-def _settings(fields: Fields) -> Fields:
+def _read_settings(fields: Fields) -> Fields:
     try:
         return mapping(fields, "account_settings")
     except Unreadable:
         return {}
 
 
-def _told_ms(document: Members) -> int | None:
+def _read_told_ms(document: Members) -> int | None:
     try:
-        return time(plain({name: document[name] for name in ("timestamp_ms",) if name in document}), "timestamp_ms")
+        return time(
+            read_plain({name: document[name] for name in ("timestamp_ms",) if name in document}), "timestamp_ms"
+        )
     except Unreadable:
         return None

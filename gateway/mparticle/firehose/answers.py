@@ -22,21 +22,21 @@ TYPED: dict[str, dict[str, Any]] = {
 """The Firehose messages that have an answer of their own kind, and what it says besides its envelope."""
 
 
-def answer(post: Post, now_ms: int, *, suspended: bool = False) -> tuple[int, bytes]:
+def make_answer(post: Post, now_ms: int, *, suspended: bool = False) -> tuple[int, bytes]:
     """Return the status and JSON body that accept a post: the typed response to Firehose, else the accepted ids.
 
     ``suspended`` asks mParticle to forward no more until the customer has mended the settings. A request
-    for registration is answered by ``registration``.
+    for registration is answered by ``make_registration``.
     """
     if post.kind in TYPED:
         said = {name: suspended if name == SUSPEND else value for name, value in TYPED[post.kind].items()}
         if suspended and post.kind in SUSPENDED_BY:
             said[SUSPEND] = True
-        return 200, encode({**envelope(post.kind, post.id, now_ms), **said})
+        return 200, encode({**make_envelope(post.kind, post.id, now_ms), **said})
     return 202, encode({"accepted": post.accepted})
 
 
-def envelope(kind: str, request_id: str | None, now_ms: int) -> dict[str, Any]:
+def make_envelope(kind: str, request_id: str | None, now_ms: int) -> dict[str, Any]:
     """Return the members that every response to a message of this kind begins with, under the id of its request."""
     return {
         "type": f"{kind.removesuffix('_request')}_response",

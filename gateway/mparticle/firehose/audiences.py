@@ -6,14 +6,14 @@ from functools import partial
 
 import msgspec
 
-from gateway.mparticle.fields import Fields, Unreadable, each, identifier, mapping, required, text, without_nulls, word
-from gateway.mparticle.identities import listed, mpid, partners
-from gateway.mparticle.messages import opened
-from gateway.mparticle.tolerance import tolerant
+from gateway.mparticle.fields import Fields, Unreadable, drop_nulls, each, identifier, mapping, required, text, word
+from gateway.mparticle.identities import read_list, read_mpid, read_partners
+from gateway.mparticle.messages import open_object
+from gateway.mparticle.tolerance import read_tolerantly
 from gateway.sdk import Audience, AudienceAttribute, Batch, Device, Membership, Quarantined, User
 
 
-def subscription(batch: Batch, fields: Fields) -> Batch:
+def read_subscription(batch: Batch, fields: Fields) -> Batch:
     """Read an audience that was connected, changed or removed."""
     audience = Audience(
         id=required(identifier(fields, "audience_id"), "audience_id"),
@@ -26,38 +26,38 @@ def subscription(batch: Batch, fields: Fields) -> Batch:
     return msgspec.structs.replace(batch, audience=audience)
 
 
-def member(batch: Batch, profile: msgspec.Raw) -> Batch:
+def read_member(batch: Batch, profile: msgspec.Raw) -> Batch:
     """One user's profile of a membership message; quarantined where it cannot be read, for the others' sake."""
     outer = "user_profiles", batch.part
     try:
-        return tolerant(partial(_profile, batch), partial(opened, profile), *outer)
+        return read_tolerantly(partial(_read_profile, batch), partial(open_object, profile), *outer)
     except Unreadable as wrong:
         odd = Quarantined(id=f"{batch.id}:{batch.part}", type="user_profile", problem=str(wrong.inside(*outer)))
         return msgspec.structs.replace(batch, quarantined=(*batch.quarantined, odd))
 
 
-def _profile(batch: Batch, fields: Fields) -> Batch:
+def _read_profile(batch: Batch, fields: Fields) -> Batch:
     user = User(
-        mpid=mpid(fields),
-        identities=listed(fields, "user_identities"),
-        partner_identities=partners(fields),
+        mpid=read_mpid(fields),
+        identities=read_list(fields, "user_identities"),
+        partner_identities=read_partners(fields),
     )
     memberships = (
-        *each(fields, "audiences", _membership),
-        *each(fields, "added_audiences", lambda audience: _membership({**audience, "action": "add"})),
-        *each(fields, "removed_audiences", lambda audience: _membership({**audience, "action": "delete"})),
+        *each(fields, "audiences", _read_membership),
+        *each(fields, "added_audiences", lambda audience: _read_membership({**audience, "action": "add"})),
+        *each(fields, "removed_audiences", lambda audience: _read_membership({**audience, "action": "delete"})),
     )
-    device = Device(identities=listed(fields, "device_identities"))
+    device = Device(identities=read_list(fields, "device_identities"))
     return msgspec.structs.replace(batch, user=user, device=device, memberships=memberships)
 
 
-def _membership(fields: Fields) -> Membership:
+def _read_membership(fields: Fields) -> Membership:
     return Membership(
         audience_id=required(identifier(fields, "audience_id"), "audience_id"),
         audience_name=text(fields, "audience_name") or "",
         action=_exit(required(word(fields, "action"), "action")),
         settings=mapping(fields, "audience_subscription_settings"),
-        attributes=each(fields, "user_attributes", _attribute),
+        attributes=each(fields, "user_attributes", _read_attribute),
     )
 
 
@@ -66,7 +66,7 @@ def _exit(action: str) -> str:
     return "delete" if action == "remove" else action
 
 
-def _attribute(fields: Fields) -> AudienceAttribute | None:
+def _read_attribute(fields: Fields) -> AudienceAttribute | None:
     """Read an attribute shared with an audience; an empty object, as in mParticle's own sample, is none."""
     name = text(fields, "key")
     if name is None:
@@ -74,5 +74,5 @@ def _attribute(fields: Fields) -> AudienceAttribute | None:
     removed = _exit(word(fields, "action") or "") == "delete"
     value = fields.get("list_value")
     return AudienceAttribute(
-        name=name, value=fields.get("value") if value is None else without_nulls(value), removed=removed
+        name=name, value=fields.get("value") if value is None else drop_nulls(value), removed=removed
     )

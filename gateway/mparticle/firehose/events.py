@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.mparticle import commerce
-from gateway.mparticle.event_common import CHANGES, Common, EventFacts, Reader, add_event, location, payload
+from gateway.mparticle.event_common import CHANGES, Common, EventFacts, Reader, add_event, read_location, read_payload
 from gateway.mparticle.fields import (
     Fields,
     Unreadable,
@@ -26,8 +26,8 @@ from gateway.mparticle.fields import (
     time,
     word,
 )
-from gateway.mparticle.identities import Identities, listed
-from gateway.mparticle.messages import opened
+from gateway.mparticle.identities import Identities, read_list
+from gateway.mparticle.messages import open_object
 from gateway.sdk import (
     AppState,
     AttributeChange,
@@ -66,27 +66,27 @@ head = msgspec.json.Decoder(FirehoseEventHead).decode
 
 def read_event(raw: msgspec.Raw, index: int, batch: Batch) -> EventFacts:
     """One entry of ``events``. Raises Unreadable."""
-    fields = opened(raw)
+    fields = open_object(raw)
     type = required(word(fields, "type"), "type")
     if type in CHANGES:
-        common = _common(fields, index, batch)
+        common = _read_common(fields, index, batch)
         read_changes = _read_attribute_changes if type == "user_attribute_change" else _read_identity_changes
         changes = read_changes(fields, common["time_ms"])
         return add_event(changes, OtherEvent(**common, type=type, details=fields))
     read = READERS.get(type)
     if read is None:
         details = {**fields, "type": type}
-        return (UnknownEvent(**_common(fields, index, batch), type=type, details=details),)
-    return (read(_common(fields, index, batch), fields),)
+        return (UnknownEvent(**_read_common(fields, index, batch), type=type, details=details),)
+    return (read(_read_common(fields, index, batch), fields),)
 
 
-def _common(fields: Fields, index: int, batch: Batch) -> Common:
+def _read_common(fields: Fields, index: int, batch: Batch) -> Common:
     return {
         "id": known_id(text(fields, "id")) or f"{batch.id}:{index}",
         "source_id": known_id(text(fields, "source_id")),
         "time_ms": time(fields, "timestamp_ms"),
         "session_id": identifier(fields, "session_id"),
-        "location": inner(fields, "location", location),
+        "location": inner(fields, "location", read_location),
         "attributes": mapping(fields, "attributes"),
         "custom_flags": mapping(fields, "custom_flags"),
     }
@@ -110,7 +110,7 @@ def _read_attribute_changes(fields: Fields, time_ms: int | None) -> tuple[Attrib
 
 def _read_identity_changes(fields: Fields, time_ms: int | None) -> tuple[IdentityChange, ...]:
     """Read the identities lost, then those changed or gained: of each type, the first lost became the first gained."""
-    added, removed = _by_type(listed(fields, "added")), _by_type(listed(fields, "removed"))
+    added, removed = _group_by_type(read_list(fields, "added")), _group_by_type(read_list(fields, "removed"))
     changes = [
         IdentityChange(type=type, old=old, new=new, time_ms=time_ms)
         for type in {**removed, **added}
@@ -119,23 +119,23 @@ def _read_identity_changes(fields: Fields, time_ms: int | None) -> tuple[Identit
     return tuple(sorted(changes, key=lambda change: change.new is not None))
 
 
-def _by_type(identities: Identities) -> dict[str, list[Identity]]:
+def _group_by_type(identities: Identities) -> dict[str, list[Identity]]:
     found: dict[str, list[Identity]] = {}
     for identity in identities:
         found.setdefault(identity.type, []).append(identity)
     return found
 
 
-def _session_start(common: Common, fields: Fields) -> Event:
+def _read_session_start(common: Common, fields: Fields) -> Event:
     return Session(**common, type="session_start", started=True, details=fields)
 
 
-def _session_end(common: Common, fields: Fields) -> Event:
+def _read_session_end(common: Common, fields: Fields) -> Event:
     length_ms = integer(fields, "session_length_ms")
     return Session(**common, type="session_end", started=False, length_ms=length_ms, details=fields)
 
 
-def _custom_event(common: Common, fields: Fields) -> Event:
+def _read_custom_event(common: Common, fields: Fields) -> Event:
     return CustomEvent(
         **common,
         type="custom_event",
@@ -145,11 +145,11 @@ def _custom_event(common: Common, fields: Fields) -> Event:
     )
 
 
-def _screen_view(common: Common, fields: Fields) -> Event:
+def _read_screen_view(common: Common, fields: Fields) -> Event:
     return ScreenView(**common, type="screen_view", name=text(fields, "screen_name") or "", details=fields)
 
 
-def _error(common: Common, fields: Fields) -> Event:
+def _read_error(common: Common, fields: Fields) -> Event:
     return ErrorReport(
         **common,
         type="crash_report",
@@ -161,7 +161,7 @@ def _error(common: Common, fields: Fields) -> Event:
     )
 
 
-def _privacy_setting_change(common: Common, fields: Fields) -> Event:
+def _read_privacy_setting_change(common: Common, fields: Fields) -> Event:
     """Read an opt-out, the only privacy setting that is known; return None for another."""
     setting = word(fields, "setting")
     if setting not in (None, "app_data_collection"):
@@ -170,7 +170,7 @@ def _privacy_setting_change(common: Common, fields: Fields) -> Event:
     return OptOut(**common, type="opt_out", opted_out=not is_enabled, details=fields)
 
 
-def _push_subscription(common: Common, fields: Fields) -> Event:
+def _read_push_subscription(common: Common, fields: Fields) -> Event:
     action = required(word(fields, "action"), "action")
     if action not in ("subscribe", "unsubscribe"):
         raise Unreadable("expected subscribe or unsubscribe, got another string", "action")
@@ -183,17 +183,17 @@ def _push_subscription(common: Common, fields: Fields) -> Event:
     )
 
 
-def _push_message_receipt(common: Common, fields: Fields) -> Event:
-    content = payload(fields, "payload")
+def _read_push_message_receipt(common: Common, fields: Fields) -> Event:
+    content = read_payload(fields, "payload")
     return PushMessage(**common, type="push_message", action="received", payload=content, details=fields)
 
 
-def _push_message_open(common: Common, fields: Fields) -> Event:
-    content = payload(fields, "payload")
+def _read_push_message_open(common: Common, fields: Fields) -> Event:
+    content = read_payload(fields, "payload")
     return PushMessage(**common, type="push_message", action="opened", payload=content, details=fields)
 
 
-def _application_state_transition(common: Common, fields: Fields) -> Event:
+def _read_application_state_transition(common: Common, fields: Fields) -> Event:
     return AppState(
         **common,
         type="application_state_transition",
@@ -206,19 +206,19 @@ def _application_state_transition(common: Common, fields: Fields) -> Event:
     )
 
 
-def _product_action(common: Common, fields: Fields) -> Event:
-    return commerce.product_action(common, fields, details=fields, currency_code=text(fields, "currency_code"))
+def _read_product_action(common: Common, fields: Fields) -> Event:
+    return commerce.read_product_action(common, fields, details=fields, currency_code=text(fields, "currency_code"))
 
 
-def _promotion_action(common: Common, fields: Fields) -> Event:
-    return commerce.promotion_action(common, fields, details=fields)
+def _read_promotion_action(common: Common, fields: Fields) -> Event:
+    return commerce.read_promotion_action(common, fields, details=fields)
 
 
-def _impression(common: Common, fields: Fields) -> Event:
-    return commerce.impression(common, fields, "impressions")
+def _read_impression(common: Common, fields: Fields) -> Event:
+    return commerce.read_impression(common, fields, "impressions")
 
 
-def _attribution(common: Common, fields: Fields) -> Event:
+def _read_attribution(common: Common, fields: Fields) -> Event:
     return Attribution(
         **common,
         type="custom_event",
@@ -231,18 +231,18 @@ def _attribution(common: Common, fields: Fields) -> Event:
 
 
 READERS: dict[str, Reader] = {
-    "session_start": _session_start,
-    "session_end": _session_end,
-    "custom_event": _custom_event,
-    "screen_view": _screen_view,
-    "error": _error,
-    "privacy_setting_change": _privacy_setting_change,
-    "push_subscription": _push_subscription,
-    "push_message_receipt": _push_message_receipt,
-    "push_message_open": _push_message_open,
-    "application_state_transition": _application_state_transition,
-    "product_action": _product_action,
-    "promotion_action": _promotion_action,
-    "impression": _impression,
-    "attribution": _attribution,
+    "session_start": _read_session_start,
+    "session_end": _read_session_end,
+    "custom_event": _read_custom_event,
+    "screen_view": _read_screen_view,
+    "error": _read_error,
+    "privacy_setting_change": _read_privacy_setting_change,
+    "push_subscription": _read_push_subscription,
+    "push_message_receipt": _read_push_message_receipt,
+    "push_message_open": _read_push_message_open,
+    "application_state_transition": _read_application_state_transition,
+    "product_action": _read_product_action,
+    "promotion_action": _read_promotion_action,
+    "impression": _read_impression,
+    "attribution": _read_attribution,
 }

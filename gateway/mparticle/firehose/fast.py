@@ -15,10 +15,10 @@ import msgspec
 from gateway.mparticle import names
 from gateway.mparticle.event_common import CHANGES
 from gateway.mparticle.fields import MAX_ELEMENTS, is_no_id, known_id
-from gateway.mparticle.identities import Identities, mpid, named
+from gateway.mparticle.identities import Identities, make_identity, read_mpid
 from gateway.mparticle.json import Members
-from gateway.mparticle.messages import stamp
-from gateway.mparticle.parts import Part, made, user_key
+from gateway.mparticle.messages import read_stamp
+from gateway.mparticle.parts import Part, build_part, user_key
 from gateway.sdk import User
 
 MARK = b"event_processing_request"
@@ -143,12 +143,12 @@ def parse_fast(body: bytes) -> tuple[Part, Members] | None:
         return None
     try:
         message = decode(body)
-        stored = _without_settings(message.account, body)
+        stored = _drop_settings(message.account, body)
     except msgspec.DecodeError:
         return None
     if stored is None or is_no_id(message.id) or not CHANGES.isdisjoint(event.type.lower() for event in message.events):
         return None
-    return _part(message, stored), _account_members(message)
+    return _make_part(message, stored), _account_members(message)
 
 
 def _account_members(message: FastMessage) -> Members:
@@ -158,7 +158,7 @@ def _account_members(message: FastMessage) -> Members:
     return {"account": message.account, **when}
 
 
-def _without_settings(account: msgspec.Raw, body: bytes) -> bytes | None:
+def _drop_settings(account: msgspec.Raw, body: bytes) -> bytes | None:
     """Return the body with only the id in ``account``; None if the name may occur twice or in another spelling."""
     if b"\\" in body and any(escape in body for escape in ESCAPES):
         return None
@@ -176,23 +176,23 @@ def _without_settings(account: msgspec.Raw, body: bytes) -> bytes | None:
     return b"%b%b%b" % (body[:start], kept, body[start + len(account) :])
 
 
-def _part(message: FastMessage, stored: bytes) -> Part:
-    user = User(mpid=mpid({"mpid": message.mpid}), identities=_identities(message.user_identities or ()))
-    device = stamp({"stamp": message.device_application_stamp}, "stamp")
+def _make_part(message: FastMessage, stored: bytes) -> Part:
+    user = User(mpid=read_mpid({"mpid": message.mpid}), identities=_make_identities(message.user_identities or ()))
+    device = read_stamp({"stamp": message.device_application_stamp}, "stamp")
     told = bool(user.identities) + bool(message.user_attributes or message.user_attribute_lists)
-    return made(
+    return build_part(
         message.id,
         0,
         dedupe=f"{message.id}/0",
         user=user,
         user_key=user_key(user, device),
         facts=len(message.events) + told,
-        refs=(known_id(message.source_id), *_event_ids(message.events)),
+        refs=(known_id(message.source_id), *_list_event_ids(message.events)),
         body=stored,
     )
 
 
-def _event_ids(events: Iterable[EventFields]) -> Iterator[str]:
+def _list_event_ids(events: Iterable[EventFields]) -> Iterator[str]:
     for event in events:
         if not is_no_id(event.id):
             yield str(event.id)
@@ -200,6 +200,9 @@ def _event_ids(events: Iterable[EventFields]) -> Iterator[str]:
             yield str(event.source_id)
 
 
-def _identities(listed: Iterable[IdentityFields]) -> Identities:
-    found = (named(names.identity(one.type), one.value or None, names.encoding(one.encoding or None)) for one in listed)
+def _make_identities(listed: Iterable[IdentityFields]) -> Identities:
+    found = (
+        make_identity(names.identity(one.type), one.value or None, names.encoding(one.encoding or None))
+        for one in listed
+    )
     return tuple(identity for identity in found if identity)

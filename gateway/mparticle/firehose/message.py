@@ -19,10 +19,10 @@ from gateway.mparticle.fields import (
     word,
 )
 from gateway.mparticle.firehose import audiences
-from gateway.mparticle.identities import listed, mpid, partners
+from gateway.mparticle.identities import read_list, read_mpid, read_partners
 from gateway.mparticle.json import Members
-from gateway.mparticle.messages import Message, array, plain, stamp, word_of
-from gateway.mparticle.tolerance import tolerant
+from gateway.mparticle.messages import Message, read_array, read_plain, read_stamp, read_word
+from gateway.mparticle.tolerance import read_tolerantly
 from gateway.sdk import App, Batch, DataPlan, Device, User, Workspace
 
 REQUESTS = frozenset(
@@ -40,32 +40,34 @@ ENVELOPE = frozenset({"type", "id", "timestamp_ms", "firehose_version", "account
 """The members that all messages have, and all that one has beside its users' profiles."""
 
 
-def message(members: Members, *, id: str, part: int) -> Message:
+def read_message(members: Members, *, id: str, part: int) -> Message:
     """Read a message about one user. Raises Unreadable."""
-    batch, entries = said(members, id=id, part=part)
-    if word_of(members, "type") != "audience_membership_change_request":
+    batch, entries = read_envelope_and_entries(members, id=id, part=part)
+    if read_word(members, "type") != "audience_membership_change_request":
         return Message(batch, entries)
     (profile,) = entries
-    return Message(audiences.member(batch, profile))
+    return Message(audiences.read_member(batch, profile))
 
 
-def said(members: Members, *, id: str, part: int) -> Message:
+def read_envelope_and_entries(members: Members, *, id: str, part: int) -> Message:
     """Read a message; its events, or the profiles of all its users, stay as bytes. Raises Unreadable."""
-    read, name = READERS.get(word_of(members, "type"), (_profile, "events"))
-    entries = array(members, name) if name else []
-    opening = partial(plain, members, but=("events", "user_profiles"))
-    return Message(tolerant(lambda fields: read(_envelope(fields, id, part), fields), opening, beside=entries), entries)
+    read, name = READERS.get(read_word(members, "type"), (_read_profile, "events"))
+    entries = read_array(members, name) if name else []
+    opening = partial(read_plain, members, but=("events", "user_profiles"))
+    return Message(
+        read_tolerantly(lambda fields: read(_read_envelope(fields, id, part), fields), opening, beside=entries), entries
+    )
 
 
 READERS: dict[str, tuple[Callable[[Batch, Fields], Batch], str]] = {
     "audience_membership_change_request": (lambda batch, _: batch, "user_profiles"),
-    "audience_subscription_request": (audiences.subscription, ""),
-    "dsr_processing_request": (erasures.erasure, ""),
+    "audience_subscription_request": (audiences.read_subscription, ""),
+    "dsr_processing_request": (erasures.read_erasure, ""),
 }
 """The readers of messages without events, and the member that holds their users' profiles."""
 
 
-def _envelope(fields: Fields, id: str, part: int) -> Batch:
+def _read_envelope(fields: Fields, id: str, part: int) -> Batch:
     """Read what all messages have in common."""
     return Batch(
         id=id,
@@ -76,10 +78,10 @@ def _envelope(fields: Fields, id: str, part: int) -> Batch:
     )
 
 
-def _profile(batch: Batch, fields: Fields) -> Batch:
+def _read_profile(batch: Batch, fields: Fields) -> Batch:
     channel = word(fields, "source_channel")
-    device, app = inner(fields, "runtime_environment", lambda found: _device(found, channel)) or (Device(), App())
-    workspace, plan, input_name = inner(fields, "platform_fields", _origin) or (Workspace(), DataPlan(), None)
+    device, app = inner(fields, "runtime_environment", lambda found: _read_device(found, channel)) or (Device(), App())
+    workspace, plan, input_name = inner(fields, "platform_fields", _read_origin) or (Workspace(), DataPlan(), None)
     return Batch(
         id=batch.id,
         part=batch.part,
@@ -92,22 +94,22 @@ def _profile(batch: Batch, fields: Fields) -> Batch:
         channel=channel,
         input_name=input_name,
         data_plan=plan,
-        device_stamp=stamp(fields, "device_application_stamp"),
+        device_stamp=read_stamp(fields, "device_application_stamp"),
         device=device,
         app=app,
         user=User(
-            mpid=mpid(fields),
-            identities=listed(fields, "user_identities"),
-            partner_identities=partners(fields),
-            attributes=_attributes(fields),
-            consent=consents.state(fields),
+            mpid=read_mpid(fields),
+            identities=read_list(fields, "user_identities"),
+            partner_identities=read_partners(fields),
+            attributes=_read_attributes(fields),
+            consent=consents.read_state(fields),
         ),
-        consent_changes=consents.changes(fields),
+        consent_changes=consents.read_changes(fields),
         integration_attributes=mapping(fields, "integration_attributes"),
     )
 
 
-def _attributes(fields: Fields) -> Fields:
+def _read_attributes(fields: Fields) -> Fields:
     """Read the user's attributes, then those that are lists; a null list is empty."""
     found = mapping(fields, "user_attributes")
     lists = mapping(fields, "user_attribute_lists")
@@ -116,7 +118,7 @@ def _attributes(fields: Fields) -> Fields:
     return {**found, **{name: [] if value is None else value for name, value in lists.items()}}
 
 
-def _device(fields: Fields, channel: str | None) -> tuple[Device, App]:
+def _read_device(fields: Fields, channel: str | None) -> tuple[Device, App]:
     app = App(
         name=text(fields, "application_name"),
         version=text(fields, "application_version"),
@@ -124,7 +126,7 @@ def _device(fields: Fields, channel: str | None) -> tuple[Device, App]:
     )
     device = Device(
         platform=names.platform(word(fields, "type"), channel),
-        identities=listed(fields, "identities"),
+        identities=read_list(fields, "identities"),
         is_debug=flag(fields, "is_debug") or False,
         user_agent=text(fields, "http_header_user_agent"),
         ip=text(fields, "client_ip_address"),
@@ -134,7 +136,7 @@ def _device(fields: Fields, channel: str | None) -> tuple[Device, App]:
     return device, app
 
 
-def _origin(fields: Fields) -> tuple[Workspace, DataPlan, str | None]:
+def _read_origin(fields: Fields) -> tuple[Workspace, DataPlan, str | None]:
     workspace = Workspace(
         account_id=identifier(fields, "mp_account_id"),
         account_name=text(fields, "mp_account_name"),
