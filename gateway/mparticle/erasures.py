@@ -1,4 +1,4 @@
-"""Erasures: a user's wish to be forgotten, forwarded by Firehose or posted as an OpenDSR request."""
+"""Erasures: a user's request to be forgotten, forwarded by Firehose or posted as an OpenDSR request."""
 
 from __future__ import annotations
 

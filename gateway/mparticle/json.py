@@ -1,4 +1,4 @@
-"""JSON documents opened one level deep, their members left as bytes, or refused with a word on where they break."""
+"""JSON documents: opened one level deep with their members left as bytes, or refused with the place of the error."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ FOUND_BY = frozenset({"customer_id", "email", "mpid"})  # an erasure may name se
 
 
 class AskedErasure(msgspec.Struct, frozen=True, kw_only=True):
-    """A wish to be forgotten: whose, in all the ``names`` that ``erasure_keys`` may give them, and when it was told."""
+    """An erasure request: the ``names`` that ``erasure_keys`` may give the user, and when it was made."""
 
     names: tuple[str, ...]
     asked_ms: int | None
@@ -166,8 +166,8 @@ def identity_keys(user: User) -> list[str]:
 def erasure_keys(user: User) -> list[str]:
     """Return the keys under which an erasure request that concerns this user may be stored.
 
-    Several users may share an address. A wish that names an MPID means that user, and with an address besides only
-    what was posted under it alone.
+    Several users may share an address. A request that names an MPID means that user; its address means only what was
+    posted under the address alone.
     """
     names = identity_keys(user)
     return names if user.mpid else [*names, *map(ALONE.__add__, names)]
@@ -187,7 +187,10 @@ def _make_wish(batch: Batch) -> AskedErasure | None:
 
 
 def user_key(user: User, device_stamp: str | None) -> str | None:
-    """Whose lane it is: equal for all posts about one user, as far as they can be told to be; None for nobody's."""
+    """Return the key of the user's lane, or None if the message names no user or device.
+
+    It is equal for all posts about one user, as far as their ids show that.
+    """
     if user.mpid:
         return f"mpid:{user.mpid}"
     best = min(user.identities, key=_rank, default=None)

@@ -1,4 +1,4 @@
-"""Posts: what arrives at the endpoint, told apart, checked, and split into one part for each user."""
+"""Posts: bodies at the endpoint, recognised by their format, checked, and split into one part for each user."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def _read_bulk(batches: list[msgspec.Raw]) -> Post:
 def _make_unreadable_part(unreadable: list[msgspec.Raw], wrong: list[Unreadable]) -> Part:
     """Return one part for all unreadable batches. Its body is an array of the problems and the batches.
 
-    Each is a fact that could not be read, and so is, beyond a few of them, the rest.
+    The first few are a quarantined fact each, and the rest is one together.
     """
     message = uuid4().hex
     problems = [f"{one.where}: {one.problem}" for one in wrong]

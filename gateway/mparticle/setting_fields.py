@@ -23,7 +23,7 @@ Offered: TypeAlias = Mapping[str, frozenset[str] | None]
 def list_settings(models: Mapping[str, tuple[str, type[BaseModel]]], offered: Offered) -> list[dict[str, Any]]:
     """Return the settings offered of these plugins' models, by plugin name, each with its title.
 
-    Where there are several plugins, ids and names say whose they are.
+    If there are several plugins, ids and names begin with that of the plugin.
     """
     several = len(models) > 1
     return [

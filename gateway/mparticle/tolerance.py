@@ -1,4 +1,4 @@
-"""Tolerance: what is wrong in a part of a message that addresses nobody is set aside, and the rest is read."""
+"""Tolerance: an unreadable part of a message is quarantined and the rest is read, unless the part names the user."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ADDRESSED = frozenset(
         "user_profiles",
     }
 )
-"""The members without which nobody knows what a message is, or whose."""
+"""The members that say what a message is and whom it concerns; without them it cannot be read."""
 
 TYPE = "message"
 """The type of what is quarantined here: it is of the message, and no event."""

@@ -28,14 +28,13 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     one of ``json`` and ``form`` is sent (``file`` makes the form multipart). ``scope`` names the rate limit that the
     call draws on, ``memo`` is the plugin's own note: carried to ``on_reply``, never sent.
 
-    ``pool`` names the pool in which the call waits for those of other lanes, to be folded with them; one that the
-    destination does not declare is none. ``after_s``, of a further call that ``on_reply`` asks for, says that the
-    destination is still at something, and that it shall be made so many seconds from now (an hour at most): its lane
-    waits, and an erasure waits for it too.
+    ``pool`` names the pool in which the call waits to be merged with calls of other lanes; a call with an undeclared
+    pool is made by itself. ``after_s`` is for a follow-up call that ``on_reply`` returns while the destination is still
+    working: the call is made so many seconds from now (an hour at most). Its lane waits, and so does an erasure.
 
-    The gateway fills in ``id``, made of message, user, connection, fact and position and equal on every attempt,
-    and, in a pool, ``lane``, equal for all of one user. ``covers`` is set by ``coalesce`` alone: the ids of
-    all the calls that this one stands for, its own included.
+    The gateway fills in ``id``, made of message, user, connection, fact and position and equal on every attempt. In a
+    pool it fills in ``lane``, equal for all calls of one user. ``covers`` is set by ``coalesce`` alone: the ids of all
+    the calls that this one replaces, its own included.
     """
 
     method: str
@@ -55,12 +54,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Skip(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something is deliberately not sent.
+    """A fact, or a part of one, that is deliberately not sent.
 
-    Without ``what`` it is the fact itself; with it, a named part of the fact (an attribute, say) that was
-    left out of what is sent. ``reason`` is one short word in snake_case; both appear in the ledger, so
-    neither may hold a value of the user's. ``setting`` is the name of the plugin's setting that has the fact
-    skipped, where there is one: `gateway explain` shows it with its full key.
+    Without ``what`` it is the fact itself; with it, a named part of the fact, such as an attribute. ``reason`` is one
+    short word in snake_case. Both appear in the ledger, so neither may hold a value of the user's. ``setting`` is the
+    name of the plugin's setting that skips the fact, if there is one: `gateway explain` shows its full key.
     """
 
     reason: str
@@ -69,7 +67,7 @@ class Skip(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Remember(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Keep a value for later plans: of this user on this connection, or (``shared``) of the whole connection.
+    """A value to keep for later plans of this user on this connection, or (``shared``) of the whole connection.
 
     It is stored together with the outcome of the fact that it was planned for, unless that is a dead letter. A
     ``value`` of None forgets it. Later hooks find it in ``memory``. Keep it small, and never put a credential there.
@@ -83,7 +81,7 @@ class Remember(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """The memory of a plugin: ``user`` for the user at hand, ``shared`` for the connection.
 
-    If several messages are planned together, a later one finds what the earlier ones mean to remember.
+    If several messages are planned together, a later one finds what the earlier ones will remember.
     """
 
     user: Mapping[str, Any] = {}

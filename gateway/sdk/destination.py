@@ -35,7 +35,7 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit on one scope: calls per second (None: no limit), how many at once after a rest, how many in flight."""
+    """A limit on one scope: calls per second (None: no limit), the burst after a pause, and calls in flight."""
 
     per_second: float | None = None
     burst: int = 1

@@ -1,8 +1,7 @@
-"""Events: what a user did, one class for each kind that both of mParticle's dialects can say.
+"""Events: a user's actions, with one class for each kind that both of mParticle's dialects have.
 
-``type`` is the event's type as Events batches spell it, in both dialects; that is also the word that
-filters use. Field values that mParticle enumerates (``action``, ``custom_type``, ``state``) are open
-strings in lower case.
+``type`` is the event's type as Events batches spell it, in both dialects; filters use the same spelling. Field values
+that mParticle enumerates (``action``, ``custom_type``, ``state``) are open strings in lower case.
 """
 
 from __future__ import annotations

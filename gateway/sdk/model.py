@@ -1,4 +1,4 @@
-"""The facts: what mParticle says about one user, the same whichever dialect it was said in.
+"""The facts about one user, the same in either of mParticle's dialects.
 
 Everything here is frozen and keyword-only. Names are mParticle's own nouns, spelled as its Events
 batches spell them (``customer_id``, ``other_id_2``, ``custom_event``). Types of identities and

@@ -16,7 +16,7 @@ ID = re.compile(r"[0-9A-Za-z_.-]{1,23}")
 
 
 class MessageAccount(msgspec.Struct, frozen=True, kw_only=True):
-    """The customer's account of a message: its id, if it has one, its settings, and when mParticle said so."""
+    """The customer's account in a message: its id if it has one, its settings, and the time of the message."""
 
     id: str | None = None
     settings: Fields = {}
@@ -40,7 +40,7 @@ def _read_fields(document: Members) -> Fields:
         return {}
     fields: Fields = {}
     for name, raw in found.items():
-        with suppress(Unreadable):  # settings that cannot be read do not make the message nobody's
+        with suppress(Unreadable):  # the account stays known if a setting cannot be read
             fields |= read_plain({name: raw})
     return fields
 

@@ -1,4 +1,4 @@
-"""Answers: what mParticle is told once everything that it posted is stored."""
+"""Answers: the responses to mParticle once everything that it posted is stored."""
 
 from __future__ import annotations
 
