@@ -190,7 +190,7 @@ def always(*points: str) -> Names:
 def install() -> None:
     """Wrap every seam, and make waits of seconds waits of milliseconds."""
     around = HOOKS.around
-    around("gateway.ingest.endpoint", "answer", before=always("answer.before"))
+    around("gateway.ingest.endpoint", "make_answer", before=always("answer.before"))
     around("gateway.ingest.endpoint:Endpoint", "__call__", after=always("answer.after"))
     around("gateway.dispatch.dispatcher:Dispatcher", "_work", before=always("claimed"))
     around(
