@@ -26,11 +26,14 @@ from gateway.settings import Configuration, ConfigurationError
 @click.option("--supervised", is_flag=True, hidden=True)
 @click.option("--socket", type=int, hidden=True)
 @click.option("--blackbox", type=int, hidden=True)
-def command(file: Path | None, role: str, socket: int | None, blackbox: int | None, *, supervised: bool) -> None:
+@click.option("--heartbeat", type=int, hidden=True)
+def command(  # noqa: PLR0913  # the parameters are the options
+    file: Path | None, role: str, socket: int | None, blackbox: int | None, heartbeat: int | None, *, supervised: bool
+) -> None:
     """Answer mParticle and deliver to partners, until SIGTERM or SIGINT."""
     file = configuration.find_file(file)
     if supervised:
-        _work(file, role, socket, blackbox)
+        _work(file, role, socket, blackbox, heartbeat)
         return
     settings = configuration.load_settings(file)
     log.configure(settings.log.format, settings.log.level)
@@ -55,14 +58,14 @@ def _serve(settings: Configuration, file: Path | None, role: str) -> None:
     asyncio.run(supervisor.supervise(settings, file, listeners, dispatch=role != "ingest"))
 
 
-def _work(file: Path | None, role: str, socket: int | None, blackbox: int | None) -> None:
+def _work(file: Path | None, role: str, socket: int | None, blackbox: int | None, heartbeat: int | None) -> None:
     from gateway.process.run import run_role  # noqa: PLC0415  # children only
 
     if role == "ingest":
         from gateway.ingest import role as ingest  # noqa: PLC0415  # only in its own role
 
         assert socket is not None  # noqa: S101
-        run_role(partial(ingest.run, socket=socket), file, supervised=True)
+        run_role(partial(ingest.run, socket=socket), file, supervised=True, heartbeat=heartbeat)
     else:
         from gateway.dispatch import role as dispatch  # noqa: PLC0415
 

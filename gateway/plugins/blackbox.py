@@ -189,12 +189,12 @@ class Blackbox:
             return {}
 
 
-def allocate_memory() -> int:
-    """Return a file descriptor with room for a black box, which child processes may inherit."""
+def allocate_memory(size_bytes: int = SIZE_BYTES) -> int:
+    """Return a file descriptor of shared memory, with room for a black box, which child processes may inherit."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("gateway-blackbox")
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
-    os.truncate(descriptor, SIZE_BYTES)
+    os.truncate(descriptor, size_bytes)
     return descriptor

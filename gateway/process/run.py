@@ -11,16 +11,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from gateway import log
+from gateway.process.heartbeat import Heartbeat
 from gateway.settings import Configuration, load
 
 MAX_DESCRIPTORS = 65_536
 Role = Callable[[Configuration, asyncio.Event], Awaitable[None]]
 
 
-def run_role(role: Role, file: Path | None, *, supervised: bool) -> None:
+def run_role(role: Role, file: Path | None, *, supervised: bool, heartbeat: int | None = None) -> None:
     """Run one role as this process's whole business, until SIGTERM or SIGINT.
 
-    A supervisor holds the other end of standard input: should it die, its children stop by themselves.
+    A supervisor holds the other end of standard input: should it die, its children stop by themselves. ``heartbeat`` is
+    the file descriptor of a Heartbeat that it watches.
     """
     settings = load(file)
     log.configure(settings.log.format, settings.log.level)
@@ -34,7 +36,12 @@ def run_role(role: Role, file: Path | None, *, supervised: bool) -> None:
             loop.add_signal_handler(number, stop.set)
         if supervised:
             loop.add_reader(0, _watch, loop, stop)
-        await role(settings, stop)
+        beating = None if heartbeat is None else asyncio.create_task(Heartbeat(heartbeat).keep())
+        try:
+            await role(settings, stop)
+        finally:
+            if beating is not None:
+                beating.cancel()
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())

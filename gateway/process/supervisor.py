@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 from gateway.log import logger
 from gateway.plugins import blackbox
 from gateway.plugins.blackbox import Blackbox, RunningHook
+from gateway.process import heartbeat
+from gateway.process.heartbeat import Heartbeat
 from gateway.settings import Configuration, ConfigurationError
 
 BACKLOG = 2048
@@ -32,6 +34,9 @@ GRACE_S = 3.0
 LOOK_S = 0.5
 HANGS_TIMES = 3  # a hook that has run for so many times as long as it may does not end
 TRACE_S = 0.2
+MAX_SILENT_S = 10.0
+MAX_START_S = 60.0
+"""A process without a heartbeat for so long has stopped; at its start it may need to import and open much."""
 
 
 def bind_all(address: str, count: int, *, patience_s: float = PATIENCE_S) -> list[socket.socket]:
@@ -151,22 +156,54 @@ async def end_hung_hooks(child: Child, box: Blackbox, most_s: float, *, look_s: 
             await child.end()
 
 
+async def end_stopped_process(
+    child: Child,
+    beats: Heartbeat,
+    *,
+    max_silent_s: float = MAX_SILENT_S,
+    max_start_s: float = MAX_START_S,
+    look_s: float = LOOK_S,
+) -> None:
+    """End a process that has stopped, or whose event loop has, so that another takes its connections.
+
+    Looks are counted, not seconds: if the whole machine stood still, so did the supervisor.
+    """
+    process, count, silent, has_begun = child.process, beats.count, 0, False
+    while True:
+        await asyncio.sleep(look_s)
+        if child.process is not process:
+            process, count, silent, has_begun = child.process, beats.count, 0, False
+        elif beats.count != count:
+            count, silent, has_begun = beats.count, 0, True
+        else:
+            silent += 1
+        if process is not None and silent * look_s > (max_silent_s if has_begun else max_start_s):
+            logger.error("a process does not go on", role=child.name, silent_s=silent * look_s)
+            child.kill()
+            silent = 0
+
+
+def _make_ingest(base: Sequence[str], listener: socket.socket) -> tuple[Child, Heartbeat]:
+    """Return a process that answers posts on a socket, and its heartbeat."""
+    memory = blackbox.allocate_memory(heartbeat.SIZE_BYTES)
+    told = ["--role", "ingest", "--socket", str(listener.fileno()), "--heartbeat", str(memory)]
+    return Child("ingest", [*base, *told], (listener.fileno(), memory)), Heartbeat(memory)
+
+
 async def supervise(
     settings: Configuration, file: Path | None, listeners: Sequence[socket.socket], *, dispatch: bool
 ) -> None:
     """Run every role until SIGTERM or SIGINT, then stop: no new posts, what is in hand finished, within a bound."""
     base = [sys.executable, "-P", "-m", "gateway", "serve", "--supervised", *(["-c", str(file)] if file else [])]
-    children = [
-        Child("ingest", [*base, "--role", "ingest", "--socket", str(listener.fileno())], (listener.fileno(),))
-        for listener in listeners
-    ]
-    watching = None
+    ingests = [_make_ingest(base, listener) for listener in listeners]
+    children = [child for child, _ in ingests]
+    watching = [asyncio.create_task(end_stopped_process(child, beats)) for child, beats in ingests]
     if dispatch:
         memory = blackbox.allocate_memory()
         child = Child("dispatch", [*base, "--role", "dispatch", "--blackbox", str(memory)], (memory,))
         children.append(child)
         most_s = HANGS_TIMES * max(settings.delivery.hook_timeout_s, settings.rules.timeout_s) + LOOK_S
-        watching = asyncio.create_task(end_hung_hooks(child, Blackbox(memory), most_s))
+        watching.append(asyncio.create_task(end_hung_hooks(child, Blackbox(memory), most_s)))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -177,8 +214,8 @@ async def supervise(
         listener.close()
     for child in children:
         child.stop()
-    if watching is not None:
-        watching.cancel()
+    for task in watching:
+        task.cancel()
     _, late = await asyncio.wait(keeping, timeout=settings.ingress.shutdown_s + GRACE_S)
     for child in children if late else ():
         child.kill()

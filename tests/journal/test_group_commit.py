@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from gateway.journal.sqlite.group_commit import ASIDE_S, MAX_AT_ONCE, SLOW_S, Committer
+from gateway.journal.sqlite.group_commit import ASIDE_S, MAX_AT_ONCE, MAX_TURN_S, SLOW_S, Committer
+from gateway.journal.types import JournalUnavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -19,6 +20,7 @@ class Writer:
     def __init__(self):
         self.now, self.takes, self.ran = 0.0, 0.0, []
         self.gate, self.entered, self.alone = threading.Event(), threading.Event(), threading.Lock()
+        self.turn = threading.Lock()
         self.gate.set()
 
     def clock(self):
@@ -47,7 +49,7 @@ def writer():
 
 @pytest.fixture
 async def committer(writer):
-    made = Committer(writer.transact, writer.clock)
+    made = Committer(writer.transact, writer.turn, writer.clock)
     yield made
     await made.close()
 
@@ -121,7 +123,7 @@ async def test_one_operation_that_cannot_be_carried_out_fails_alone(writer, comm
 
 @pytest.mark.parametrize("here", [False, True])
 async def test_closing_writes_what_waits_and_takes_nothing_more(writer, here):
-    committer = Committer(writer.transact, writer.clock)
+    committer = Committer(writer.transact, writer.turn, writer.clock)
     if here:
         committer.write_here()
     waiting = [committer.submit(number) for number in range(3)]
@@ -153,3 +155,25 @@ async def test_whoever_writes_all_is_written_once_in_order_and_by_one_at_a_time(
     assert await asyncio.gather(*told) == [f"{number} done" for number in asked]
     assert [operation for _, operations in writer.ran for operation in operations] == asked
     assert set(writer.by()) == {LOOP, ASIDE}
+
+
+async def test_operations_that_wait_too_long_for_the_lock_are_refused_and_never_carried_out(writer, committer):
+    with writer.turn:  # another process holds it
+        first = committer.submit("first")
+        await asyncio.sleep(0.05)
+        second = committer.submit("second")
+        writer.now = MAX_TURN_S + 0.1
+        refused = await asyncio.gather(first, second, return_exceptions=True)
+        later = await asyncio.gather(committer.submit("later"), return_exceptions=True)
+    assert [type(one) for one in refused + later] == [JournalUnavailable] * 3
+    assert str(refused[0]) == "another process has held the lock of the writers for more than 2 s"
+    assert await committer.submit("last") == "last done"
+    assert writer.ran == [(ASIDE, ["last"])]
+
+
+async def test_operations_that_get_the_lock_in_time_are_carried_out(writer, committer):
+    with writer.turn:
+        waiting = committer.submit("one")
+        await asyncio.sleep(0.05)
+        writer.now = MAX_TURN_S
+    assert await waiting == "one done"

@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
-from gateway.plugins.blackbox import RunningHook
-from gateway.process.supervisor import Child, address, bind_all, end_hung_hooks
+from gateway.plugins.blackbox import RunningHook, allocate_memory
+from gateway.process.heartbeat import SIZE_BYTES, Heartbeat
+from gateway.process.supervisor import Child, address, bind_all, end_hung_hooks, end_stopped_process
 from gateway.settings import ConfigurationError
 
 pytestmark = pytest.mark.anyio
@@ -90,3 +91,41 @@ async def test_a_dispatcher_is_ended_only_where_two_looks_in_a_row_see_one_hook_
     child.kill()
     await child.process.wait()
     assert bool(done) is is_ended
+
+
+async def has_ended(child, beats, *, seconds):
+    """Whether the supervisor ends a process within some seconds, for being silent for longer than half a second."""
+    bounds = {"max_silent_s": 0.5, "max_start_s": 1.5, "look_s": 0.05}
+    watching = asyncio.create_task(end_stopped_process(child, beats, **bounds))
+    done, _ = await asyncio.wait([asyncio.create_task(child.process.wait())], timeout=seconds)
+    watching.cancel()
+    return bool(done)
+
+
+@pytest.fixture
+async def child():
+    made = Child("ingest", [sys.executable, "-c", "import time; time.sleep(60)"])
+    made.process = await asyncio.create_subprocess_exec(*made.command)
+    yield made
+    made.kill()
+    await made.process.wait()
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("beats_for_s", "seconds", "is_ended"),
+    [(60, 2.5, False), (0.2, 5, True), (0, 5, True), (0, 1, False)],
+    ids=["goes on", "stops", "never begins", "is about to begin"],
+)
+async def test_a_process_is_ended_only_if_its_heartbeat_stops(child, beats_for_s, seconds, is_ended):
+    beats = Heartbeat(allocate_memory(SIZE_BYTES))
+
+    async def beat():
+        end = asyncio.get_running_loop().time() + beats_for_s
+        while asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.1)
+            beats.beat()
+
+    beating = asyncio.create_task(beat())
+    assert await has_ended(child, beats, seconds=seconds) is is_ended
+    beating.cancel()

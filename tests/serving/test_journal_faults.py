@@ -1,5 +1,6 @@
 """The journal under stress: no room, a disk that is full, a file that is taken away. Nothing acknowledged is lost."""
 
+import fcntl
 import json
 import os
 import resource
@@ -182,3 +183,26 @@ def test_a_file_put_in_the_journals_place_is_not_taken_for_it(gateway, message):
     assert "another file is in its place; restart the gateway" in gateway.log
     Path(f"{file}.away").rename(file)
     gateway.wait(lambda: answer(gateway, message(1))[0] == 200)
+
+
+def test_posts_are_answered_503_while_another_process_holds_the_lock_of_the_writers(gateway, vendor, message):
+    gateway.start()
+    assert gateway.post(message(1))[0] == 200
+    gateway.wait(gateway.drained)
+    lock = os.open(next(gateway.directory.glob("*-writer.lock")), os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    assert answer(gateway, message(2)) == (503, "5")
+    os.close(lock)
+    gateway.wait(lambda: answer(gateway, message(2)) == (200, None))
+    gateway.wait(gateway.drained)
+    assert sent(vendor) == {"e-1-0", "e-2-0"}
+
+
+def test_an_ingest_that_is_stopped_is_replaced(gateway, vendor, message):
+    gateway.start()
+    stopped = gateway.children()["ingest"]
+    os.kill(stopped, signal.SIGSTOP)
+    gateway.wait(lambda: gateway.children().get("ingest", stopped) != stopped, seconds=30)
+    gateway.wait(lambda: answer(gateway, message(1)) == (200, None))
+    gateway.wait(gateway.drained)
+    assert (sent(vendor), "a process does not go on" in gateway.log) == ({"e-1-0"}, True)

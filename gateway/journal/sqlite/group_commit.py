@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,9 @@ from gateway.journal.types import JournalUnavailable
 
 MAX_AT_ONCE = 1024
 SLOW_S, ASIDE_S = 0.02, 0.5
+MAX_TURN_S = 2.0
+"""Another process may hold the lock of the writers for so long; then what waits is refused."""
+LOOK_S = 0.5
 
 Transact = Callable[[Sequence[Any]], Sequence[Any]]
 """Run operations in one transaction, commit, and return a result for each.
@@ -31,18 +35,29 @@ class Committer:
     the busy loop, and holds the writers' lock meanwhile. Where that costs too much, the loop writes by itself
     (``write_here``). After a slow transaction the thread writes again for a while.
 
+    ``turn`` is the lock of the writers, which another process may hold. Operations that wait for it for longer than
+    MAX_TURN_S fail with JournalUnavailable and are not carried out. While the loop writes, it waits without a bound.
     ``clock`` gives seconds.
     """
 
-    def __init__(self, transact: Transact, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        transact: Transact,
+        turn: AbstractContextManager[object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._transact = transact
+        self._turn = turn
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[Any, asyncio.Future[Any]]] = deque()
         self._here_from = float("inf")
-        self._awake = threading.Condition()  # guards the three:
+        self._looks: asyncio.TimerHandle | None = None
+        self._awake = threading.Condition()  # guards these:
         self._called = False  # the loop will write
         self._busy = False  # the thread writes
+        self._for_turn: Group = ()  # the operations that wait for the turn
+        self._turn_since = float("inf")  # when they began to wait
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
@@ -68,6 +83,8 @@ class Committer:
             elif not self._called:
                 self._called = True
                 self._loop.call_soon(self._loop.call_soon, self._write)  # with what this round submits
+        if self._looks is None:
+            self._looks = self._loop.call_later(LOOK_S, self._refuse_late)
         return future
 
     async def close(self) -> None:
@@ -76,6 +93,24 @@ class Committer:
             self._closing = True
             self._awake.notify()
         await self._loop.run_in_executor(None, self._thread.join)
+        if self._looks is not None:
+            self._looks.cancel()
+
+    def _refuse_late(self) -> None:
+        """Refuse the waiting operations if another process holds the lock for too long; look again while any wait."""
+        late: list[tuple[Any, asyncio.Future[Any]]] = []
+        with self._awake:
+            if self._clock() - self._turn_since > MAX_TURN_S:
+                late = [*self._for_turn, *self._waiting]
+                self._for_turn = ()
+                self._waiting.clear()
+            goes_on = self._busy or bool(self._waiting)
+        self._looks = self._loop.call_later(LOOK_S, self._refuse_late) if goes_on else None
+        if late:
+            wrong = JournalUnavailable(
+                f"another process has held the lock of the writers for more than {MAX_TURN_S:g} s"
+            )
+            _fail([future for _, future in late], wrong)
 
     def _write(self) -> None:
         """Commit what waits, in the event loop."""
@@ -100,7 +135,12 @@ class Committer:
         """Commit a group; return a function that resolves its futures, to be called in the event loop."""
         futures = [future for _, future in group]
         try:
-            return partial(_resolve, futures, self._transact([operation for operation, _ in group]))
+            with self._awake:
+                self._for_turn, self._turn_since = group, self._clock()
+            with self._turn:
+                if not self._take_turn():
+                    return partial(_call_all, ())
+                return partial(_resolve, futures, self._transact([operation for operation, _ in group]))
         except JournalUnavailable as error:
             return partial(_fail, futures, error)
         except Exception as error:  # noqa: BLE001  # the waiting callers must get any error
@@ -108,6 +148,13 @@ class Committer:
                 return partial(_fail, futures, error)
         tells = [self._commit([one]) for one in group]  # one by one, so that only the culprit fails
         return partial(_call_all, tells)
+
+    def _take_turn(self) -> bool:
+        """Note that the wait for the turn is over; return whether it was not too long."""
+        with self._awake:
+            is_in_time = bool(self._for_turn)
+            self._for_turn, self._turn_since = (), float("inf")
+        return is_in_time
 
     def _take(self) -> Group:
         """Wait for operations, and return those to commit; none once the journal is closed."""

@@ -78,7 +78,7 @@ class SqliteJournal:
         at = self._path.stat()
         self._file = at.st_dev, at.st_ino
         self._turn = WriterLock(self._path)
-        self._committer = Committer(self._transact)
+        self._committer = Committer(self._transact, self._turn)
         self._checkpointer = Checkpointer(self._path, connect, self._turn_of_its_own)
         self._owner: int | None = None
         self._name = secrets.token_hex(8)
@@ -371,8 +371,7 @@ class SqliteJournal:
         """Run operations of all kinds in one transaction: those of a kind together, where that is cheaper."""
         self._still_there()
         try:
-            with self._turn:
-                return self._carried_out(operations)
+            return self._carried_out(operations)
         except (*REJECTED, sqlite3.IntegrityError):  # the fault of one operation, to which `_do` gives its name
             raise
         except (sqlite3.Error, OSError, MemoryError) as error:  # no memory: a hook is at its bound

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gateway.journal.types import JournalUnavailable
+
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
@@ -35,10 +37,15 @@ class WriterLock:
     """The lock behind ``writing``, kept open for a connection that writes often."""
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(f"{path}-writer.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        self._path = Path(f"{path}-writer.lock")
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
 
     def __enter__(self) -> None:
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        """Wait for the lock, without a bound. Raises JournalUnavailable if the system cannot lock the file."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            raise JournalUnavailable(f"{self._path}: {error.strerror}") from error
 
     def __exit__(self, *_: object) -> None:
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
