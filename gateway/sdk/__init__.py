@@ -19,6 +19,7 @@ from gateway.sdk.calls import (
     rejected,
     retry,
 )
+from gateway.sdk.consents import PURPOSE, find_consent
 from gateway.sdk.destination import Defaults, Destination, Pool, Rate, RateHeaders, Settings
 from gateway.sdk.events import (
     AppState,
@@ -66,6 +67,7 @@ from gateway.sdk.model import (
 
 __all__ = [
     "JSON",
+    "PURPOSE",
     "Alias",
     "App",
     "AppState",
@@ -119,6 +121,7 @@ __all__ = [
     "Verdict",
     "Workspace",
     "delivered",
+    "find_consent",
     "hookimpl",
     "path",
     "refused",

@@ -109,4 +109,4 @@ def test_a_message_that_holds_nothing_to_send_is_found_with_the_reason(gateway, 
         [(fact["fact"], fact["word"], fact["reason"]) for fact in gateway.explain(body["id"])[0]["facts"]]
         for body in (bare, consent)
     ]
-    assert outcomes == [[("message", "skipped", "nothing_to_send")], [("consent", "skipped", "not_supported")]]
+    assert outcomes == [[("message", "skipped", "nothing_to_send")], [("consent", "skipped", "consent_off")]]

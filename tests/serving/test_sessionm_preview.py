@@ -141,7 +141,7 @@ def test_a_firehose_message_is_a_profile_and_an_event_each(preview):
     assert lines == [
         *MARAS,
         skip("trial_member", "attribute_removed"),
-        skip("consent", "not_supported"),
+        skip("consent", "consent_off"),
         *[skip(f"3f2b6c1e-0000-4000-8000-{number:012d}", "unsupported_event_type") for number in OTHERS],
     ]
 
@@ -153,7 +153,7 @@ def test_an_events_batch_of_the_same_is_the_same_but_for_the_attribution_which_i
         *MARAS,
         post(MARA, "attribution", attribution, "2024-06-10T06:13:37.000Z", publisher="Radio", campaign="Summer"),
         skip("trial_member", "attribute_removed"),
-        skip("consent", "not_supported"),
+        skip("consent", "consent_off"),
         *[skip(f"50000000000000000{number:02d}", "unsupported_event_type") for number in OTHERS if number != 17],
     ]
 
@@ -184,7 +184,7 @@ def test_r07_a_fresh_connection_sends_nothing_at_all(preview):
             for number in range(1, 19)
             if number not in (6, 7, 8)  # what changed of attributes and identities is no event
         ],
-        skip("consent", "not_supported"),
+        skip("consent", "consent_off"),
     ]
 
 
@@ -392,11 +392,11 @@ def test_an_erasure_deletes_under_every_mpid(preview):
 def test_audiences_are_not_sent(preview):
     lines = preview(FIXTURES / "firehose-membership.json", filter=ALL, connection="login_identities = []")
     assert [one for one in skips(lines) if one[0].startswith("membership")] == [
-        ("membership:5150:add", "not_supported"),
-        ("membership:5151:delete", "not_supported"),
-        ("membership:5152:attribute_update", "not_supported"),
-        ("membership:5150:add", "not_supported"),
-        ("membership:5151:delete", "not_supported"),
+        ("membership:5150:add", "audiences_off"),
+        ("membership:5151:delete", "audiences_off"),
+        ("membership:5152:attribute_update", "audiences_off"),
+        ("membership:5150:add", "audiences_off"),
+        ("membership:5151:delete", "audiences_off"),
     ]
 
 
@@ -442,7 +442,7 @@ def test_the_firehose_samples_are_the_calls_that_the_contract_derives(preview, s
         post(12345, "customEvent", transaction, date, event_attribute="value"),
         skip("customer_id", "hashed_identity"),
         skip("email", "hashed_identity"),
-        skip("consent", "not_supported"),
+        skip("consent", "consent_off"),
         skip(commerce, "unsupported_event_type"),
     ]
 

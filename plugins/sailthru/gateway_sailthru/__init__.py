@@ -7,6 +7,7 @@ from gateway.sdk import (
     Audience,
     Batch,
     Call,
+    ConsentChange,
     Defaults,
     Destination,
     Erasure,
@@ -24,6 +25,7 @@ from gateway.sdk import (
 from gateway_sailthru.audiences import plan_audience, plan_membership
 from gateway_sailthru.bulk import get_pools, merge_pool
 from gateway_sailthru.calls import get_base_url, get_rate_headers, get_rates
+from gateway_sailthru.consents import plan_consents
 from gateway_sailthru.erasures import find_time_of_last_event, plan_erasure, skip_if_erased
 from gateway_sailthru.events import plan_event, plan_session
 from gateway_sailthru.follow_ups import follow_up
@@ -87,6 +89,14 @@ def on_attributes(
     """Write the attributes set and removed, or a profile that Sailthru does not have yet."""
     planned = skip_too_large(plan_attributes(changes, user, batch, memory, settings))
     return skip_if_erased(batch, memory, planned, time_ms=find_time_of_last_event(changes, batch))
+
+
+@hookimpl
+def on_consent(
+    changes: tuple[ConsentChange, ...], user: User, batch: Batch, memory: Memory, settings: SailthruSettings
+) -> Plan:
+    """Write the user's decisions about e-mail and tracking."""
+    return skip_if_erased(batch, memory, plan_consents(changes, user, settings))
 
 
 @hookimpl

@@ -17,6 +17,10 @@ MAX_FILE_BYTES = 9_000_000
 QUIET_S, LONGEST_S = 2.0, 60.0
 
 
+BULK_UNKNOWN = frozenset({"optout_email", "pixel_tracking_consent"})
+"""Fields of a profile whose name in a job's file is not known."""
+
+
 def get_pools(settings: SailthruSettings) -> dict[str, Pool]:
     """Return the pools of memberships and of polls after the same job; none unless the settings allow jobs."""
     if not settings.bulk_from:
@@ -33,7 +37,7 @@ def merge_pool(offered: Sequence[Call], settings: SailthruSettings) -> Iterator[
     for call in offered:
         if call.pool == POLL_POOL:
             polls.setdefault(call.json["job_id"], []).append(call)
-        elif call.pool != ROW_POOL or "optout_email" in call.json:  # whose name in a file is not known
+        elif call.pool != ROW_POOL or not BULK_UNKNOWN.isdisjoint(call.json):
             others.append(call)
         elif (known := rows.get(call.json["id"])) is None:
             rows[call.json["id"]] = call

@@ -9,7 +9,7 @@ import msgspec
 from gateway.sdk import Call
 from gateway_sailthru.sizes import fits
 
-FIELDS = frozenset({"id", "key", "keysconflict", "keys", "vars", "lists", "optout_email"})
+FIELDS = frozenset({"id", "key", "keysconflict", "keys", "vars", "lists", "optout_email", "pixel_tracking_consent"})
 READERS = frozenset({"event", "purchase"})
 
 

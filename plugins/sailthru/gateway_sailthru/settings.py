@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field, SecretStr, field_validator
 
-from gateway.sdk import Settings
+from gateway.sdk import PURPOSE, Settings
 
 AppEvent: TypeAlias = Literal[
     "custom_event",
@@ -45,6 +45,19 @@ class SailthruSettings(Settings):
     optout_attribute: str = Field(
         "",
         description="User attribute that holds none, basic, all or blast, sent as optout_email. Empty: never sent.",
+    )
+    email_consent: str = Field(
+        "",
+        pattern=PURPOSE,
+        description="Purpose, such as gdpr:email, whose withdrawal is sent as optout_email. Empty: never sent.",
+    )
+    email_optout: Literal["basic", "all", "blast"] = Field(
+        "all", description="What is sent as optout_email if that consent is withdrawn."
+    )
+    pixel_consent: str = Field(
+        "",
+        pattern=PURPOSE,
+        description="Purpose, such as gdpr:tracking, that is sent as pixel_tracking_consent. Empty: never sent.",
     )
     removed_value: Literal["null", "empty"] = Field(
         "null", description="What a removed attribute becomes: null, or an empty string."

@@ -22,6 +22,7 @@ def test_every_hook_is_spelt_as_the_gateway_spells_it():
         "destination",
         "on_identity",
         "on_attributes",
+        "on_consent",
         "on_event",
         "on_session",
         "on_audience",

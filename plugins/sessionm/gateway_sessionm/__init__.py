@@ -6,9 +6,11 @@ from gateway.sdk import (
     AttributeChange,
     Batch,
     Call,
+    ConsentChange,
     Defaults,
     Destination,
     Event,
+    Membership,
     Memory,
     Plan,
     Reply,
@@ -17,7 +19,9 @@ from gateway.sdk import (
     Verdict,
     hookimpl,
 )
+from gateway_sessionm.audiences import plan_membership
 from gateway_sessionm.calls import get_base_url, get_rates
+from gateway_sessionm.consents import plan_consents
 from gateway_sessionm.erasures import plan_erasure
 from gateway_sessionm.events import plan_event
 from gateway_sessionm.follow_ups import follow_up
@@ -69,6 +73,12 @@ def on_attributes(changes: tuple[AttributeChange, ...], user: User, settings: Se
 
 
 @hookimpl
+def on_consent(changes: tuple[ConsentChange, ...], user: User, settings: SessionMSettings) -> Plan:
+    """Write whether the user has opted in."""
+    return plan_consents(changes, user, settings)
+
+
+@hookimpl
 def on_event(event: Event, user: User, batch: Batch, settings: SessionMSettings) -> Plan:
     """Post a custom event or a screen view."""
     return plan_event(event, user, batch, settings)
@@ -78,6 +88,18 @@ def on_event(event: Event, user: User, batch: Batch, settings: SessionMSettings)
 def on_session() -> Plan:
     """Skip sessions, which SessionM does not take."""
     return Skip(reason="unsupported_event_type")
+
+
+@hookimpl
+def on_audience() -> Plan:
+    """Skip audiences themselves: SessionM has no such thing, only their members are sent."""
+    return Skip(reason="no_audiences")
+
+
+@hookimpl
+def on_membership(membership: Membership, user: User, settings: SessionMSettings) -> Plan:
+    """Write whether the user is a member of the audience."""
+    return plan_membership(membership, user, settings)
 
 
 @hookimpl

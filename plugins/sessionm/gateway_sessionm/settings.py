@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from gateway.sdk import BadPath, Settings, path
+from gateway.sdk import PURPOSE, BadPath, Settings, path
 
 HOST_EXAMPLE = "a host name or an https URL without a path, for example https://api-acme.ent-sessionm.com"
 MAPPING_EXAMPLE = "a JSON object that maps names to names, for example "
@@ -179,6 +179,15 @@ class SessionMSettings(Settings):
     ] = Field(
         default=("customer_id",),
         description="Identity types under which a user who asks to be forgotten is deleted, besides the MPID.",
+    )
+    audience_attributes: bool = Field(
+        default=False,
+        description="Send memberships of audiences: each as the custom attribute `audience_<id>`, `true` or `false`.",
+    )
+    opted_in_consent: str = Field(
+        default="",
+        pattern=PURPOSE,
+        description="Purpose that decides about `opted_in`, such as `gdpr:loyalty`; empty never sends `opted_in`.",
     )
     requests_per_second: float | None = Field(
         default=5.0, ge=0, allow_inf_nan=False, description="Calls started per second at most; 0 sets no limit."

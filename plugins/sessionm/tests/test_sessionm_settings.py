@@ -233,6 +233,8 @@ def test_r28_no_setting_depends_on_the_platform():
         "user_tag_value",
         "on_unknown_user",
         "erasure_identities",
+        "audience_attributes",
+        "opted_in_consent",
         "requests_per_second",
         "requests_in_flight",
     }

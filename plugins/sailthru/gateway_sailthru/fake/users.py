@@ -15,6 +15,7 @@ from gateway_sailthru.fake.options import Options
 
 OPTOUTS = ("none", "blast", "basic", "all")
 KEYS = ("sid", "email", "extid", "cookie", "sms", "fb", "twitter")
+PIXEL_CONSENTS = (None, "opt-in", "opt-out")
 DEFAULT_FIELDS = ("keys", "vars", "lists", "engagement", "optout_email")
 SID = re.compile(r"[0-9a-f]{24}")
 EMAIL = re.compile(r"[^@\s,]+@[^@\s,.]+(\.[^@\s,.]+)+")
@@ -27,6 +28,7 @@ class Profile(msgspec.Struct, kw_only=True):
     vars: dict[str, Any] = {}
     lists: dict[str, str] = {}
     optout_email: str = "none"
+    pixel_tracking_consent: str | None = None
     purchases: list[Any] = []
     cart: Any = None
 
@@ -110,6 +112,7 @@ class Users:
                 if flows:
                     self.flow_entries.append(FlowEntry(list=name, email=profile.keys.get("email")))
         profile.optout_email = data.get("optout_email") or profile.optout_email
+        profile.pixel_tracking_consent = data.get("pixel_tracking_consent", profile.pixel_tracking_consent)
         return {**to_json(profile, data.get("fields") or {}), "ok": True}
 
     def delete(self, data: dict[str, Any]) -> dict[str, Any]:
@@ -180,6 +183,8 @@ def check(data: dict[str, Any], options: Options) -> None:
     read_key(data)
     if data.get("optout_email", "none") not in OPTOUTS:
         raise ApiError(400, 99, "Invalid optout_email")
+    if data.get("pixel_tracking_consent") not in PIXEL_CONSENTS:
+        raise ApiError(400, 99, "Invalid pixel_tracking_consent")
     if options.strict_var_names and any(len(name) > 32 for name in data.get("vars") or {}):
         raise ApiError(400, 99, "A var name may have 32 characters at most")
     if options.strict_list_names and any("$" in name for name, _ in _read_lists(data.get("lists"))):
@@ -207,6 +212,7 @@ def to_json(profile: Profile, fields: dict[str, Any]) -> dict[str, Any]:
         "lists": profile.lists or None,
         "engagement": "new",
         "optout_email": profile.optout_email,
+        "pixel_tracking_consent": profile.pixel_tracking_consent,
         "purchases": profile.purchases,
         "purchase_incomplete": profile.cart,
     }
