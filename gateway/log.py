@@ -10,6 +10,8 @@ import msgspec
 import structlog
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+MAX_TEXT = 300
+"""The most characters of one value in a line."""
 logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("gateway")
 
 
@@ -20,6 +22,7 @@ def configure(format: str, level: str, *, to: TextIO | None = None) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _cut_texts,
     ]
     if format == "json":
         renderer: Any = structlog.processors.JSONRenderer(serializer=_json)
@@ -33,6 +36,14 @@ def configure(format: str, level: str, *, to: TextIO | None = None) -> None:
         logger_factory=factory,
         cache_logger_on_first_use=True,
     )
+
+
+def _cut_texts(_: Any, __: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Cut long texts: an id that was posted may be as long as a body. A trace, which is made later, stays whole."""
+    for name, value in entry.items():
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            entry[name] = f"{value[:MAX_TEXT]}… ({len(value):,} characters)"
+    return entry
 
 
 def _json(entry: Any, **_: Any) -> bytes:

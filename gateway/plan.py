@@ -45,7 +45,8 @@ class PluginFault(Exception):
 class FactPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The plan of one fact: its calls in order, what is deliberately not sent, and what to remember.
 
-    ``cause`` is the setting that decided that there are no calls. ``kept_back`` is what the filter took out.
+    ``cause`` is the setting that decided that there are no calls. ``kept_back`` is what the filter took out. ``detail``
+    holds a reason of the plugin's by which the fact is not counted.
     """
 
     fact: str
@@ -54,6 +55,7 @@ class FactPlan(msgspec.Struct, frozen=True, kw_only=True):
     memories: tuple[Remember, ...] = ()
     cause: str = ""
     kept_back: tuple[KeptBack, ...] = ()
+    detail: str = ""
 
 
 class ItemPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +109,8 @@ def plan(  # noqa: PLR0913  # planning needs all of them
             msgspec.structs.replace(call, id=make_call_id(batch, connection.name, fact.id, position, replay))
             for position, call in enumerate(answer.calls)
         )
-        skips = answer.skips or (() if calls else (Skip(reason="nothing_to_send"),))
+        skips, detail = _count_skips(connection, answer.skips)
+        skips = skips or (() if calls else (Skip(reason="nothing_to_send"),))
         planned.append(
             FactPlan(
                 fact=fact.id,
@@ -116,9 +119,20 @@ def plan(  # noqa: PLR0913  # planning needs all of them
                 memories=answer.memories,
                 cause="" if calls else _cause(connection, skips),
                 kept_back=kept_back.get(fact.id, ()),
+                detail=detail,
             )
         )
     return planned
+
+
+def _count_skips(connection: Connection, skips: Sequence[Skip]) -> tuple[tuple[Skip, ...], str]:
+    """Return the skips with reasons by which facts are counted, and as detail the first reason that is not one."""
+    made, detail = [], ""
+    for skip in skips:
+        reason, original = connection.count_by(skip.reason)
+        made.append(skip if reason == skip.reason else msgspec.structs.replace(skip, reason=reason))
+        detail = detail or original
+    return tuple(made), detail
 
 
 def _cause(connection: Connection, skips: Iterable[Skip]) -> str:

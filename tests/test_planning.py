@@ -29,12 +29,14 @@ class Nothing(Settings):
 class Plugin:
     """Answers every event as ``answer`` says."""
 
-    def __init__(self, answer=None):
-        self.answer = answer
+    def __init__(self, answer=None, reasons=None):
+        self.answer, self.reasons = answer, reasons
 
     @hookimpl
     def destination(self):
-        return Destination(title="Post", settings=Nothing, base_url=lambda _: "https://post.example")
+        return Destination(
+            title="Post", settings=Nothing, base_url=lambda _: "https://post.example", reasons=self.reasons
+        )
 
     @hookimpl
     def on_event(self, event):
@@ -125,6 +127,12 @@ def test_a_plugins_fault_discards_the_plan_and_names_the_hook_but_no_value(answe
     assert problem in str(fault.value)
     assert str(fault.value).startswith("test 0 on_event: ")
     assert "hush-hush" not in str(fault.value)
+
+
+def test_a_reason_that_the_plugin_does_not_declare_is_other():
+    made_up = [Skip(reason="late"), Skip(reason="e-4711 of hush-hush", what="$City")]
+    planned = plan_with(Plugin(made_up, ("late",)), batch(custom_event("Signup")), {})
+    assert planned == [Skip(reason="late"), Skip(reason="other", what="$City")]
 
 
 def test_a_hook_that_a_plugin_lacks_is_a_skip():

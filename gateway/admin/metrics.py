@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from gateway.journal.backlog import Backlog
 from gateway.journal.types import Count
+from gateway.plugins.reasons import OTHER, WORD
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MAX_REASONS = 20
@@ -112,11 +113,12 @@ class _BacklogCollector:
 
 
 def _by_reason(backlog: Backlog) -> Counter[str]:
-    """Return the lanes by the first word of their reason; rare reasons, which plugins invent, count as ``other``."""
+    """Return the lanes by the first word of their reason. Texts, and rare reasons of plugins, are ``other``."""
     lanes: Counter[str] = Counter()
     for one in backlog.waiting:
         reason = "in_hand" if one.claimed else one.reason.partition(" ")[0].rstrip(":")
-        lanes[reason if reason in lanes or len(lanes) < MAX_REASONS else "other"] += one.lanes
+        is_counted = reason in lanes or (len(lanes) < MAX_REASONS and WORD.fullmatch(reason))
+        lanes[reason if is_counted else OTHER] += one.lanes
     return lanes
 
 

@@ -272,7 +272,8 @@ class LaneWorker:
         run.reset_attempts()
         if verdict.word == "rejected":
             detail = verdict.detail or f"{call.method} was answered {reply.status if reply else None}"
-            return CallOutcome(state="dead", reason=verdict.reason or "rejected", detail=detail)
+            reason, detail = self.executor.connection.count_by(verdict.reason or "rejected", detail)
+            return CallOutcome(state="dead", reason=reason, detail=detail)
         return CallOutcome(state="delivered")
 
     def _apply_plan(self, run: LaneRun, planned: FactPlan) -> CallOutcome | None:
@@ -282,7 +283,10 @@ class LaneWorker:
         if planned.calls:
             return None
         reason = next((skip.reason for skip in planned.skips if skip.what is None), None)
-        return CallOutcome(state="delivered") if reason is None else CallOutcome(state="skipped", reason=reason)
+        if reason is None:
+            return CallOutcome(state="delivered")
+        reason, detail = self.executor.connection.count_by(reason)
+        return CallOutcome(state="skipped", reason=reason, detail=detail)
 
     def _refuse(self, run: LaneRun, call: Call, verdict: Verdict) -> CallOutcome | Wait:
         """Close the whole connection, without spending an attempt: its credentials or set-up are wrong.

@@ -150,7 +150,7 @@ class ItemProgress:
         left_out = tuple((skip.what, skip.reason) for skip in fact.skips if skip.what is not None)
         if worst is None:
             reason = next((skip.reason for skip in fact.skips if skip.what is None), "nothing_to_send")
-            worst = CallOutcome(state="skipped", reason=reason)
+            worst = CallOutcome(state="skipped", reason=reason, detail=fact.detail)
         details = (
             [end.ledger_detail for end in ends if end.ledger_detail] if self.plan.erases else [worst.ledger_detail]
         )

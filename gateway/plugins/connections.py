@@ -18,6 +18,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from gateway.mparticle.registration import Declared
 from gateway.mparticle.setting_fields import parse_texts
+from gateway.plugins.reasons import Reasons
 from gateway.sdk import Destination
 from gateway.sdk.hooks import Hooks
 from gateway.settings import ConfigurationError, ConnectionSettings
@@ -32,12 +33,16 @@ class PluginError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plugin:
-    """A loaded plugin. ``hooks`` maps names of hooks to callables that take keyword arguments."""
+    """A loaded plugin. ``hooks`` maps names of hooks to callables that take keyword arguments.
+
+    ``reasons`` are those by which facts of its connections are counted.
+    """
 
     name: str
     version: str
     destination: Destination
     hooks: Mapping[str, Callable[..., Any]]
+    reasons: Reasons
 
 
 MIN_SECRET_CHARS = 8
@@ -70,6 +75,11 @@ class Connection:
             for spelling in (secret, quote(secret, safe=""), quote(secret), json.dumps(secret)[1:-1]):
                 text = text.replace(spelling, "***")
         return text
+
+    def count_by(self, reason: str, detail: str = "") -> tuple[str, str]:
+        """Return the reason by which a fact is counted, and the detail with a reason that is not, masked."""
+        named, detail = self.plugin.reasons.split(reason, detail)
+        return named, self.mask(detail)
 
     def mask_values(self, value: Any) -> Any:
         """Return a JSON value whose texts are masked; the names of members stay as they are."""
@@ -197,7 +207,13 @@ def make_plugin(name: str, module: object, *, version: str) -> Plugin:
         raise PluginError(f"plugin {name!r}: destination() raised {type(error).__name__}: {error}") from error
     if not isinstance(destination, Destination):
         raise PluginError(f"plugin {name!r}: destination() must return a Destination")
-    return Plugin(name=name, version=version, destination=destination, hooks=MappingProxyType(hooks))
+    return Plugin(
+        name=name,
+        version=version,
+        destination=destination,
+        hooks=MappingProxyType(hooks),
+        reasons=Reasons(destination.reasons),
+    )
 
 
 def connect(name: str, plugin: Plugin, configured: ConnectionSettings, of: str | None = None) -> Connection:

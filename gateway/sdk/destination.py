@@ -73,7 +73,8 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     ``base_url(settings)`` is the absolute URL that every call's path is relative to; it may hold a
     credential. ``identities`` and ``platforms`` are those the destination can use (None: all).
     ``rates(settings)`` gives a limit for each rate-limit scope; ``""`` is the scope of calls that name none.
-    ``pools(settings)`` gives the pools that calls may name.
+    ``pools(settings)`` gives the pools that calls may name. ``reasons`` are the words that the plugin gives as reasons
+    of skipped and rejected facts. A fact with another reason is counted as ``other``; None counts the first 50 words.
     """
 
     title: str
@@ -87,5 +88,6 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     rates: Callable[[Any], Mapping[str, Rate]] | None = None
     rate_headers: Callable[[Any], RateHeaders] | None = None
     pools: Callable[[Any], Mapping[str, Pool]] | None = None
+    reasons: tuple[str, ...] | None = None
     connect_timeout_s: float = 5.0
     reply_timeout_s: float = 30.0

@@ -71,6 +71,8 @@ class Plugin:
         if "again" in said:
             return retry("again", after_s=said["again"], restart=True)
         words = {"ok": delivered(), "no": rejected("no"), "who": refused("who"), "skip": Skip(reason="unwanted")}
+        if said.get("word") in ("rejected", "skipped"):
+            return rejected(said["reason"]) if said["word"] == "rejected" else Skip(reason=said["reason"])
         if said.get("word") == "note":
             return [Remember(key="noted", value=call.path)]
         return words.get(said.get("word"))
@@ -406,6 +408,15 @@ async def test_a_verdict_may_begin_the_chain_again():
     bench = Bench({"next": ["x"]}, {"again": 5})
     waiting = await bench.deliver(work("a"))
     assert (waiting.progress, waiting.due_ms) == ({1: {}}, bench.now + 5_000)
+
+
+async def test_a_reason_that_is_no_word_is_counted_as_other_and_kept_in_the_detail():
+    bench = Bench({"word": "rejected", "reason": "Error 4711"}, {"word": "skipped", "reason": "Error 4712"})
+    await bench.deliver(work("a", "b"))
+    assert bench.outcomes == [
+        Outcome("a", "dead", "other", (), "Error 4711; POST was answered 200"),
+        Outcome("b", "skipped", "other", (), "Error 4712"),
+    ]
 
 
 async def test_a_chain_ends_with_the_first_call_that_is_rejected():

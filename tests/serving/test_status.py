@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from gateway.testing.vendor import Action, Fault
+from gateway.testing.vendor import Action, Fault, Match
 
 ALWAYS = 10**6
 EVERYTHING = ("connection", "configured", "facts_waiting", "batches_waiting", "lanes_waiting", "caught_up")
@@ -207,3 +207,31 @@ def test_a_pause_that_makes_no_sense_is_named(gateway, arguments, problem):
     gateway.start()
     said = run(gateway, *arguments)
     assert (said.returncode != 0, problem in said.stderr) == (True, True)
+
+
+def test_errors_that_a_partner_invents_are_counted_as_one_and_told_apart_by_the_ledger(gateway, vendor, message):
+    for number in range(3):
+        fault = Fault(match=Match(path_regex="/events$"), action=Action(error_code=f"made_up_{number}"), times=1)
+        vendor.faults.append(fault)
+    gateway.start()
+    for number in range(3):
+        assert gateway.post(message(number, user=number + 1))[0] == 200
+    gateway.wait(gateway.drained)
+    metrics = gateway.get("/metrics")[1].decode()
+    dead = [line for line in metrics.splitlines() if 'word="dead"' in line]
+    assert dead == ['gateway_facts_total{connection="loyalty",reason="other",word="dead"} 3.0']
+    details = {
+        fact["detail"].partition(";")[0]
+        for number in range(3)
+        for batch in gateway.explain(f"mpid:{number + 1}")
+        for fact in batch["facts"]
+        if fact["word"] == "dead"
+    }
+    assert details == {"made_up_0", "made_up_1", "made_up_2"}
+
+
+def test_a_long_id_makes_no_long_line_in_the_log(gateway, message):
+    gateway.start()
+    assert gateway.post({**message(1), "id": "i" * 500_000})[0] == 200
+    gateway.wait(gateway.drained)
+    assert max(map(len, gateway.log.splitlines())) < 2_000

@@ -32,6 +32,7 @@ from gateway_sailthru.follow_ups import follow_up
 from gateway_sailthru.identities import plan_identities
 from gateway_sailthru.merging import merge_calls
 from gateway_sailthru.profiles import plan_attributes
+from gateway_sailthru.reasons import REASONS
 from gateway_sailthru.settings import SailthruSettings
 from gateway_sailthru.signing import sign_call
 from gateway_sailthru.sizes import skip_too_large
@@ -70,6 +71,7 @@ def destination() -> Destination:
         rates=get_rates,
         rate_headers=get_rate_headers,
         pools=get_pools,
+        reasons=REASONS,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import gateway_sailthru
+from gateway_sailthru.reasons import REASONS
 from gateway_sailthru.settings import SailthruSettings
 
 README = Path(__file__).parent.parent / "README.md"
@@ -22,6 +23,7 @@ def test_every_reason_to_skip_is_explained():
     table = "".join(line for line in section.splitlines() if line.startswith("|"))
     assert set(re.findall(r"`([a-z]+_[a-z_]+|[a-z]+)`", table)) >= reasons
     assert len(reasons) > 15
+    assert reasons | set(re.findall(r'rejected\("(\w+)"', CODE)) <= set(REASONS)
 
 
 def test_every_setting_is_in_the_table_with_its_meaning():

@@ -28,6 +28,7 @@ from gateway_sessionm.follow_ups import follow_up
 from gateway_sessionm.identities import plan_identities
 from gateway_sessionm.merging import merge_calls
 from gateway_sessionm.profiles import plan_attributes
+from gateway_sessionm.reasons import REASONS
 from gateway_sessionm.settings import SessionMSettings
 from gateway_sessionm.signing import sign_call
 from gateway_sessionm.user_keys import CUSTOMER_ID
@@ -56,6 +57,7 @@ def destination() -> Destination:
         event_types=("custom_event", "screen_view", "user_attribute_change", "user_identity_change"),
         defaults=Defaults(new_data_points=False, login_identities=(CUSTOMER_ID,)),
         rates=get_rates,
+        reasons=REASONS,
         reply_timeout_s=10.0,
     )
 

@@ -20,6 +20,7 @@ EXPLAINED = {
 }
 
 
+DECLARED = set(gateway_sessionm.destination().reasons)
 REASONS = re.compile(r"""(?:Skip\(|rejected\(|return|reason=|else) ?"([a-z]+_[a-z_]+)\"|"([a-z]+_[a-z_]+)" if""")
 
 
@@ -27,6 +28,11 @@ def test_every_reason_that_the_plugin_gives_is_explained():
     given = {word for text in SOURCE for pair in REASONS.findall(text) for word in pair if word}
     assert {"no_mpid", "identity_conflict", "key_collision", "user_tag", "already_known"} < given
     assert given - EXPLAINED == set()
+    assert given - DECLARED == set()
+
+
+def test_every_reason_that_the_plugin_declares_is_explained():
+    assert DECLARED <= EXPLAINED
 
 
 def test_the_reserved_attributes_are_those_of_the_code():
