@@ -62,19 +62,19 @@ MIRRORS = {
 PLAIN = set(
     """
     abort accept action advance after allowance api app arrival arrivals asked attribution authenticator backlog
-    bad begin blackbox bound bounded bucket buckets bytes cached catalog change channel check checkpoint
+    bad begin blackbox bound bounded bucket buckets budget bytes cached catalog change channel check checkpoint
     checkpointer child client clock closed closure collector committer configuration count counts crashed custom
     deadline decision defaults definition deliveries delivery device empty endpoint environment erase erased error
     exchange executor external failure fake fast fault fields flow found gone governed governor handler head
     headers heartbeat hint identifier ignored impression indexer ingress interrupted invalid job jobs jump kept
     keys kind lazy link list lists location lock lookup mailing malformed match measurement member move no note
     object opt options origin other oversized owner pace pairs pause picked ping planned planner platform post
-    prepared printer product profile progress promotion protocol prune publish push queue reader received ref
-    registration remember reopen replayed report reported reschedule reseal result rewrite rewriter router routing
-    run runner running screen sealed sealer secret section seed selection sender server settlement sharing shelf
-    skip sourced split stage stale state status step stored subject survey suspects tag targets timed timeout
-    timer token transport trouble unavailable uneditable unknown unopenable unreadable unusable vendor versioned
-    view wake watchdog window withheld worker workspace writer
+    prepared printer product profile progress promotion protocol prune public publish push queue reader received
+    ref registration remember reopen replayed report reported reschedule reseal resolver result rewrite rewriter
+    router routing run runner running screen sealed sealer secret section seed selection sender server settlement
+    sharing shelf skip socket sourced split stage stale state status step stored subject survey suspects tag
+    targets timed timeout timer token transport trouble unavailable uneditable unknown unopenable unreadable
+    unusable vendor versioned view wake watchdog window withheld worker workspace writer
     """.split()  # noqa: SIM905  # easier to read than a list of strings
 )
 """Plain English, terms of mParticle's and of the libraries, beside the glossary's."""

@@ -104,18 +104,22 @@ class _BacklogCollector:
         lanes = GaugeMetricFamily(
             "gateway_lanes_waiting", "Users with work, by what they wait for.", labels=["connection", "reason"]
         )
-        for one in self._backlog:
-            if one.batches:
-                oldest.add_metric([one.connection], max(0, self._now_ms - one.oldest_ms) / 1000)
-            for reason, count in _by_reason(one).items():
-                lanes.add_metric([one.connection, reason], count)
+        by_connection: dict[str, list[Backlog]] = {}
+        for one in self._backlog:  # an account counts as its connection
+            by_connection.setdefault(one.connection.partition("/")[0], []).append(one)
+        for connection, backlogs in by_connection.items():
+            times = [one.oldest_ms for one in backlogs if one.batches]
+            if times:
+                oldest.add_metric([connection], max(0, self._now_ms - min(times)) / 1000)
+            for reason, count in _by_reason(backlogs).items():
+                lanes.add_metric([connection, reason], count)
         yield from (oldest, lanes)
 
 
-def _by_reason(backlog: Backlog) -> Counter[str]:
+def _by_reason(backlogs: Iterable[Backlog]) -> Counter[str]:
     """Return the lanes by the first word of their reason. Texts, and rare reasons of plugins, are ``other``."""
     lanes: Counter[str] = Counter()
-    for one in backlog.waiting:
+    for one in (waiting for backlog in backlogs for waiting in backlog.waiting):
         reason = "in_hand" if one.claimed else one.reason.partition(" ")[0].rstrip(":")
         is_counted = reason in lanes or (len(lanes) < MAX_REASONS and WORD.fullmatch(reason))
         lanes[reason if is_counted else OTHER] += one.lanes

@@ -175,6 +175,7 @@ def _make_transport(connection: Connection, guard: Watchdog) -> Transport:
         connect_timeout_s=destination.connect_timeout_s,
         reply_timeout_s=destination.reply_timeout_s,
         charge=guard.charge_reading,
+        public_only=connection.is_customers,
     )
 
 

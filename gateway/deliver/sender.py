@@ -20,10 +20,11 @@ from gateway.sdk import Call, Reply
 PartnerTransport: TypeAlias = httpx.AsyncBaseTransport
 """The port through which requests leave the gateway."""
 USER_AGENT = f"mparticle-gateway/{__version__}"
-NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)
+NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 FAILURES: tuple[tuple[type[httpx.RequestError], str], ...] = (
     (httpx.ConnectTimeout, "connect_timeout"),
     (httpx.ConnectError, "connect"),
+    (httpx.PoolTimeout, "no_descriptors"),
     (httpx.TimeoutException, "timeout"),
     (httpx.RemoteProtocolError, "garbage"),
     (httpx.DecodingError, "garbage"),

@@ -8,6 +8,7 @@ it may have been.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 import zlib
 from collections.abc import Callable
@@ -17,9 +18,11 @@ import aiohttp
 import httpx
 from yarl import URL
 
+from gateway.deliver.sockets import BUDGET, PublicResolver, SocketBudget
 from gateway.deliver.wire import MAX_REPLY_BYTES, BoundedHandler
 
 KEEP_ALIVE_S = 15.0
+NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 INFLATED = ("gzip", "deflate")
 AUTOMATIC = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
@@ -27,26 +30,43 @@ AUTOMATIC = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 class Transport(httpx.AsyncBaseTransport):
     """A pool of connections to one destination, without redirects, cookies or proxy variables.
 
-    Raises httpx's exceptions: ConnectTimeout and ConnectError if nothing was sent; ReadTimeout, ReadError and
-    RemoteProtocolError (an answer that is not HTTP, is incomplete or too large) if something may have been sent;
-    UnsupportedProtocol for an invalid URL.
+    Raises httpx's exceptions: ConnectTimeout, ConnectError and PoolTimeout (this process has no descriptor left) if
+    nothing was sent; ReadTimeout, ReadError and RemoteProtocolError (an answer that is not HTTP, is incomplete or too
+    large) if something may have been sent; UnsupportedProtocol for an invalid URL.
+
+    ``public_only``: a name that leads to no public address is a ConnectError.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each is a limit or a port
         self,
         *,
         connect_timeout_s: float,
         reply_timeout_s: float,
         verify: ssl.SSLContext | None = None,
         charge: Callable[[float], None] = lambda _: None,
+        public_only: bool = False,
+        budget: SocketBudget = BUDGET,
     ) -> None:
         self._timeout = aiohttp.ClientTimeout(total=connect_timeout_s + reply_timeout_s, sock_connect=connect_timeout_s)
         self._verify = verify
         self._charge = charge
+        self._public_only = public_only
+        self._budget = budget
+        self._in_flight = 0
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and read the whole answer."""
+        await self._budget.wait_for_room()
+        self._in_flight += 1
+        try:
+            return await self._send(request)
+        finally:
+            self._in_flight -= 1
+            if self._budget.is_tight and not self._in_flight:
+                await self.aclose()  # keeps no connection that others need
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
         session = self._session or self._open()
         try:
             async with session.request(
@@ -60,7 +80,8 @@ class Transport(httpx.AsyncBaseTransport):
         except aiohttp.ConnectionTimeoutError as error:
             raise httpx.ConnectTimeout(str(error), request=request) from error
         except aiohttp.ClientConnectorError as error:
-            raise httpx.ConnectError(str(error), request=request) from error
+            kind = httpx.PoolTimeout if error.os_error.errno in NO_DESCRIPTORS else httpx.ConnectError
+            raise kind(str(error), request=request) from error
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise httpx.UnsupportedProtocol(str(error), request=request) from error
         except TimeoutError as error:
@@ -76,8 +97,9 @@ class Transport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
             await asyncio.sleep(0)
 
     def _open(self) -> aiohttp.ClientSession:
@@ -85,8 +107,9 @@ class Transport(httpx.AsyncBaseTransport):
             limit=0,  # the gates limit the calls in flight
             keepalive_timeout=KEEP_ALIVE_S,
             ssl=self._verify or True,
+            resolver=PublicResolver() if self._public_only else None,
         )
-        handler = partial(BoundedHandler, asyncio.get_running_loop(), self._charge)
+        handler = partial(BoundedHandler, asyncio.get_running_loop(), self._charge, self._budget)
         connector._factory = handler  # type: ignore[assignment]  # noqa: SLF001  # aiohttp has no public way
         self._session = aiohttp.ClientSession(
             connector=connector,

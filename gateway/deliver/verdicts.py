@@ -27,7 +27,8 @@ def default_verdict(reply: Reply, title: str = "the destination") -> Verdict:
     """
     status = reply.status
     if status is None:
-        return retry(reply.failure or "no_answer", holds="lane" if reply.sent else "connection")
+        is_ours = reply.sent or reply.failure == "no_descriptors"  # says nothing about the destination
+        return retry(reply.failure or "no_answer", holds="lane" if is_ours else "connection")
     if 200 <= status < 300:
         return delivered()
     if status in RETRIED or status >= 500:

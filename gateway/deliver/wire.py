@@ -14,6 +14,8 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
+from gateway.deliver.sockets import SocketBudget
+
 MAX_REPLY_BYTES = 4 << 20
 MAX_WIRE_BYTES = MAX_REPLY_BYTES + (256 << 10)
 """Bytes of one answer with its headers, interim answers and framing."""
@@ -26,17 +28,28 @@ SLOW_S = 0.25
 class BoundedHandler(ResponseHandler):
     """aiohttp's protocol of one connection, which ends the connection when an answer exceeds the limits.
 
-    ``charge`` is called with the seconds of an answer that took more than SLOW_S to read.
+    ``charge`` is called with the seconds of an answer that took more than SLOW_S to read. ``budget`` counts the socket.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, charge: Callable[[float], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, charge: Callable[[float], None], budget: SocketBudget) -> None:
         super().__init__(loop)
+        self._budget = budget
         self._charge = charge
         self._begin()
 
     def _begin(self) -> None:
         self._wire_bytes = self._lines = 0
         self._reading_s = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the open socket."""
+        self._budget.open += 1
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Count the closed socket."""
+        self._budget.open -= 1
+        super().connection_lost(exc)
 
     def set_response_params(self, **given: Any) -> None:
         """Begin a request."""

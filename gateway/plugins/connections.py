@@ -18,6 +18,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from gateway.mparticle.registration import Declared
 from gateway.mparticle.setting_fields import parse_texts
+from gateway.plugins.addresses import find_obstacle, names_server
 from gateway.plugins.reasons import Reasons
 from gateway.sdk import Destination
 from gateway.sdk.hooks import Hooks
@@ -50,7 +51,10 @@ MIN_SECRET_CHARS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """A destination with its settings: all that planning and delivery need to know about it."""
+    """A destination with its settings: all that planning and delivery need to know about it.
+
+    ``is_customers``: a customer named the destination's address, which must be public whenever it is dialled.
+    """
 
     name: str
     plugin: Plugin
@@ -58,6 +62,7 @@ class Connection:
     base_url: str
     secrets: tuple[str, ...]
     configured: ConnectionSettings
+    is_customers: bool = False
 
     @property
     def configured_as(self) -> str:
@@ -131,11 +136,10 @@ class HostedConnection:
         joined = connect(
             f"{self.name}/{id}", self.plugin, self.configured.model_copy(update={"settings": settings}), f"account {id}"
         )
-        if not _is_public(
-            joined.base_url, ours={value for value in self.configured.settings.values() if isinstance(value, str)}
-        ):
-            raise ConfigurationError([f"account {id}: the destination must be a public address"])
-        return joined
+        ours = {value for value in self.configured.settings.values() if isinstance(value, str)}
+        if obstacle := find_obstacle(joined.base_url, ours=ours):
+            raise ConfigurationError([f"account {id}: {obstacle}"])
+        return replace(joined, is_customers=not names_server(joined.base_url, ours))
 
     def without_account(self) -> Connection:
         """Return the connection for messages without an account: it has no settings and no hooks."""
@@ -273,18 +277,6 @@ def _join(name: str, plugin: Plugin, configured: ConnectionSettings) -> Connecti
     if problems := hosted.find_problems():
         raise ConfigurationError(problems)
     return hosted
-
-
-def _is_public(url: str, *, ours: Iterable[str]) -> bool:
-    """Return whether an account may name this URL: its host is public, or the configuration names it (``ours``)."""
-    host = (urlsplit(url).hostname or "").rstrip(".")
-    if any(host == (urlsplit(one if "://" in one else f"https://{one}").hostname or "") for one in ours):
-        return True
-    try:
-        return ip_address(host).is_global
-    except ValueError:
-        last = host.rpartition(".")[2]  # digits: an IP address in an old notation
-        return "." in host and not last[:1].isdigit() and not host.endswith((".localhost", ".local", ".internal"))
 
 
 def _is_safe(url: str) -> bool:

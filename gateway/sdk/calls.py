@@ -148,8 +148,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A partner's answer to a call.
 
     ``status`` is None where no answer came; ``failure`` then says how (``connect``, ``connect_timeout``, ``timeout``,
-    ``closed``, ``garbage``, ``bad_url``) and ``sent`` whether the destination may have seen the call. Header names
-    are in lower case. ``at_ms`` is when it came, ``attempt`` counts from 1.
+    ``closed``, ``garbage``, ``bad_url``, ``no_descriptors``) and ``sent`` whether the destination may have seen the
+    call. Header names are in lower case. ``at_ms`` is when it came, ``attempt`` counts from 1.
     """
 
     status: int | None

@@ -3,6 +3,8 @@
 import asyncio
 import gzip
 import inspect
+import os
+import resource
 import socket
 from contextlib import asynccontextmanager
 
@@ -11,6 +13,7 @@ import httpx
 import pytest
 from aiohttp.client_proto import ResponseHandler
 
+from gateway.deliver.sockets import SocketBudget
 from gateway.deliver.transport import Transport
 from gateway.deliver.wire import MAX_REPLY_BYTES, MAX_WIRE_BYTES
 
@@ -269,3 +272,56 @@ async def test_no_cookie_is_kept():
             await transport.handle_async_request(httpx.Request("GET", url))
         await transport.aclose()
     assert b"cookie" not in seen[1].lower()
+
+
+@pytest.mark.parametrize("public_only", [False, True])
+async def test_a_name_that_leads_inside_is_not_dialled_for_a_customer(public_only):
+    async with serving(writes(OK)) as (url, seen):
+        transport = Transport(connect_timeout_s=1, reply_timeout_s=1, public_only=public_only)
+        request = httpx.Request("GET", url.replace("127.0.0.1", "localhost"))
+        if public_only:
+            with pytest.raises(httpx.ConnectError):
+                await transport.handle_async_request(request)
+        else:
+            assert (await transport.handle_async_request(request)).content == b"ok"
+        await transport.aclose()
+    assert len(seen) == (0 if public_only else 1)
+
+
+async def test_a_process_without_descriptors_says_so_and_blames_nobody_else():
+    transport = Transport(connect_timeout_s=1, reply_timeout_s=1)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serving(writes(OK)) as (url, seen):
+        free = os.open(os.devnull, os.O_RDONLY)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+        try:
+            with pytest.raises(httpx.PoolTimeout):
+                await transport.handle_async_request(httpx.Request("GET", url))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert (await transport.handle_async_request(httpx.Request("GET", url))).content == b"ok"
+        await transport.aclose()
+    assert len(seen) == 1
+
+
+async def test_all_destinations_together_keep_to_the_number_of_sockets():
+    budget, most = SocketBudget(limit=2), 0
+
+    async def answers(writer):
+        nonlocal most
+        most = max(most, budget.open)
+        await asyncio.sleep(0.02)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        await writer.drain()
+        return True
+
+    async with serving(answers) as (url, seen):
+        transports = [Transport(connect_timeout_s=5, reply_timeout_s=5, budget=budget) for _ in range(6)]
+        await asyncio.gather(*(one.handle_async_request(httpx.Request("GET", url)) for one in transports[:2]))
+        for one in transports[2:]:
+            await one.handle_async_request(httpx.Request("GET", url))
+        for one in transports:
+            await one.aclose()
+        await asyncio.sleep(0.01)
+    assert (len(seen), most <= 2, budget.open) == (6, True, 0)

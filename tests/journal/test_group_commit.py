@@ -129,7 +129,7 @@ async def test_closing_writes_what_waits_and_takes_nothing_more(writer, here):
     waiting = [committer.submit(number) for number in range(3)]
     await committer.close()
     assert await asyncio.gather(*waiting) == ["0 done", "1 done", "2 done"]
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(JournalUnavailable, match="closed"):
         committer.submit("late")
 
 

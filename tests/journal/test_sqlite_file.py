@@ -1,6 +1,7 @@
 """The file of a journal: whose it is, who may read it, and what is noticed when a part of it is lost."""
 
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -88,3 +89,21 @@ async def test_a_page_that_was_overwritten_is_found(path, url, stored):
         out.seek(size // 2 // 4096 * 4096)
         out.write(b"\xff" * 4096)
     assert file.faults(url) != []
+
+
+def test_a_log_that_another_process_removes_meanwhile_is_no_fault(tmp_path):
+    url, stopping = f"sqlite:///{tmp_path}/gateway.db", threading.Event()
+    file.prepare(url)
+
+    def opens_and_closes():
+        while not stopping.is_set():
+            with closing(sqlite3.connect(tmp_path / "gateway.db")) as database:
+                database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+    other = threading.Thread(target=opens_and_closes)
+    other.start()
+    try:
+        assert [file.doubts(url) for _ in range(300)] == [[]] * 300
+    finally:
+        stopping.set()
+        other.join()

@@ -242,7 +242,10 @@ def test_settings_that_the_file_gives_stay_as_it_says_and_others_are_read_as_mpa
     assert partner.taken() == ["1"]
 
 
-@pytest.mark.parametrize("host_name", ["http://127.0.0.1:1", "https://169.254.169.254", "https://vault.internal"])
+@pytest.mark.parametrize(
+    "host_name",
+    ["http://127.0.0.1:1", "https://169.254.169.254", "https://vault.internal", "https://[64:ff9b::a9fe:a9fe]"],
+)
 def test_no_customer_can_have_the_gateway_call_what_is_within_our_own_walls(
     gateway, partner, said, monkeypatch, host_name
 ):
@@ -379,7 +382,9 @@ def test_a_missing_or_odd_sealing_key_is_told_and_the_gateway_does_not_start(gat
 def test_check_names_what_is_wrong_in_the_file_and_says_what_accounts_bring(gateway, host, partner):
     host(NEW_KEY)
     _, shown, _ = run(gateway, "check")
-    assert re.search(r"each account brings: api_key, api_secret, erasure_identities, event_mappings,", shown)
+    assert re.search(
+        r"each account brings: api_key, api_secret, audience_attributes, erasure_identities, event_mappings,", shown
+    )
     text = gateway.config.read_text()
     gateway.config.write_text(text.replace("requests_per_second = 0", 'requests_per_second = -1\nhots = "x"'))
     _, _, problem = run(gateway, "check")

@@ -32,7 +32,7 @@ class GroupCommit:
     def submit(self, operation: Any) -> asyncio.Future[Any]:
         """Queue an operation; the future has its result once its group is done with."""
         if self._closing:
-            raise RuntimeError("the journal is closed")
+            raise JournalUnavailable("the journal is closed")
         future = asyncio.get_running_loop().create_future()
         self._waiting.append((operation, future))
         if self._working is None:

@@ -76,11 +76,20 @@ def prepare(url: str, *, patience_s: float = PREDECESSOR_S) -> None:
 def _refuse_lone_log(path: Path) -> None:
     """Raise JournalUnusable if a write-ahead log lies beside an empty file, or none: SQLite would delete the log."""
     log = Path(f"{path}-wal")
-    if log.exists() and log.stat().st_size and not (path.exists() and path.stat().st_size):
+    log_stat, file_stat = _stat(log), _stat(path)
+    if log_stat is not None and log_stat.st_size and not (file_stat is not None and file_stat.st_size):
         raise JournalUnusable(
-            f"{path} is {'empty' if path.exists() else 'missing'}, but its write-ahead log {log} holds "
-            f"{log.stat().st_size:,} bytes: put the journal's file back beside the log, or move it away to start anew"
+            f"{path} is {'missing' if file_stat is None else 'empty'}, but its write-ahead log {log} holds "
+            f"{log_stat.st_size:,} bytes: put the journal's file back beside the log, or move it away to start anew"
         )
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """Return the state of a file; None if it is missing: a process that ends removes its log at any moment."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -100,7 +109,7 @@ def doubts(url: str) -> list[str]:
     lines = [
         f"{one} can be read or written by others than its owner (mode {mode:04o}): chmod 600 {one}"
         for one in (path, Path(f"{path}-wal"), Path(f"{path}-shm"), mark.mark_of(path))
-        if one.exists() and (mode := stat.S_IMODE(one.stat().st_mode)) & 0o077
+        if (found_stat := _stat(one)) is not None and (mode := stat.S_IMODE(found_stat.st_mode)) & 0o077
     ]
     if not path.exists():
         return lines

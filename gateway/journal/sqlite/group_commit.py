@@ -76,7 +76,7 @@ class Committer:
         future = self._loop.create_future()
         with self._awake:
             if self._closing:
-                raise RuntimeError("the journal is closed")
+                raise JournalUnavailable("the journal is closed")
             self._waiting.append((operation, future))
             if self._busy or self._clock() < self._here_from:
                 self._awake.notify()
