@@ -18,21 +18,27 @@ WAIT_S = 0.05
 
 @dataclass(slots=True)
 class SocketBudget:
-    """The open sockets of all destinations together, of which there are at most ``limit``.
+    """The open sockets and the calls in flight of all destinations together, at most ``limit`` of either.
 
-    Half of the process's descriptors: the journal, its files and the clients need the others.
+    That is half of the process's descriptors: the journal, its files and the clients need the others.
     """
 
     limit: int = 0
     open: int = 0
+    in_flight: int = 0
 
-    async def wait_for_room(self) -> None:
-        """Return once there may be another socket."""
+    async def begin_call(self) -> None:
+        """Begin a call once there may be another socket; follow it by ``end_call``."""
         if not self.limit:
             soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             self.limit = max(MIN_SOCKETS, soft // 2)
-        while self.open >= self.limit:  # noqa: ASYNC110  # rare, and simpler than a queue of waiters
+        while max(self.open, self.in_flight) >= self.limit:  # noqa: ASYNC110  # rare; simpler than a queue of waiters
             await asyncio.sleep(WAIT_S)
+        self.in_flight += 1
+
+    def end_call(self) -> None:
+        """Note that a call has ended."""
+        self.in_flight -= 1
 
     @property
     def is_tight(self) -> bool:

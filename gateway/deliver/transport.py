@@ -57,11 +57,12 @@ class Transport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and read the whole answer."""
-        await self._budget.wait_for_room()
+        await self._budget.begin_call()
         self._in_flight += 1
         try:
             return await self._send(request)
         finally:
+            self._budget.end_call()
             self._in_flight -= 1
             if self._budget.is_tight and not self._in_flight:
                 await self.aclose()  # keeps no connection that others need
