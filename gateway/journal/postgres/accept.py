@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway.journal.operations import Operation
 from gateway.journal.postgres import accounts, erase, replay
 from gateway.journal.postgres.claim import NOW_MS
 from gateway.journal.postgres.link import Connection
@@ -16,7 +17,7 @@ from gateway.journal.types import Entry, SealedSettings, salt_dedupe
 
 
 @dataclass(frozen=True, slots=True)
-class Accept:
+class Accept(Operation[int]):
     """Store these batches, with work for these connections."""
 
     entries: tuple[Entry, ...]

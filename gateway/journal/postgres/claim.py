@@ -8,13 +8,14 @@ from typing import Any
 
 import msgspec
 
+from gateway.journal.operations import Operation
 from gateway.journal.postgres.link import Connection
 from gateway.journal.rows import make_lanes
 from gateway.journal.types import Lane
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Operation[list[Lane]]):
     """Claim up to ``lanes`` lanes of a connection, with up to ``items`` items each."""
 
     connection: str

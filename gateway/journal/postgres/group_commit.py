@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from gateway.journal.operations import Operation, T
 from gateway.journal.types import JournalUnavailable
 
 MAX_AT_ONCE = 1024
@@ -17,7 +18,7 @@ Run = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
 Raises JournalUnavailable if nothing can be stored now, anything else if one of them cannot be carried out.
 """
 
-Group = Sequence[tuple[Any, asyncio.Future[Any]]]
+Group = Sequence[tuple[Operation[Any], asyncio.Future[Any]]]
 
 
 class GroupCommit:
@@ -25,11 +26,11 @@ class GroupCommit:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._waiting: deque[tuple[Any, asyncio.Future[Any]]] = deque()
+        self._waiting: deque[tuple[Operation[Any], asyncio.Future[Any]]] = deque()
         self._working: asyncio.Task[None] | None = None
         self._closing = False
 
-    def submit(self, operation: Any) -> asyncio.Future[Any]:
+    def submit(self, operation: Operation[T]) -> asyncio.Future[T]:
         """Queue an operation; the future has its result once its group is done with."""
         if self._closing:
             raise JournalUnavailable("the journal is closed")

@@ -127,8 +127,7 @@ class PostgresJournal:
     ) -> int:
         """Store batches durably; see the port."""
         salted = salt_entries(new, self.salt)
-        stored: int = await self._accepts.submit(Accept(salted, tuple(connections), tuple(sealed)))
-        return stored
+        return await self._accepts.submit(Accept(salted, tuple(connections), tuple(sealed)))
 
     async def conflicting(self, entries: Sequence[Entry]) -> list[Entry]:
         """Return the batches whose id is stored with another document; see the port."""
@@ -145,7 +144,7 @@ class PostgresJournal:
             owner=self._owner,
             fence=secrets.randbits(62),
         )
-        claimed: list[Lane] = await self._steps.submit(order)
+        claimed = await self._steps.submit(order)
         self._held.update(((lane.user, lane.connection, lane.fence), time.monotonic()) for lane in claimed)
         if self._held:
             self._go_on(self._renew)
@@ -154,7 +153,7 @@ class PostgresJournal:
     async def settle(self, settlement: Settlement) -> bool:
         """Record what became of a lane; see the port. Raises TypeError for what is no JSON."""
         msgspec.json.encode((settlement.memos, settlement.progress))  # nobody else in the commit may suffer for it
-        held: bool = await self._steps.submit(settle.Settle(settlement, _now_ms()))
+        held = await self._steps.submit(settle.Settle(settlement, _now_ms()))
         if settlement.release or not held:
             self._held.pop((settlement.user, settlement.connection, settlement.fence), None)
             self._hints.heed()
@@ -185,8 +184,7 @@ class PostgresJournal:
 
     async def tombstone(self, connection: str, names: Sequence[bytes]) -> Tombstone | None:
         """Return the tombstone of these names; see the port."""
-        found: Tombstone | None = await self._looks.submit(lookup.CheckTombstone(connection, tuple(names)))
-        return found
+        return await self._looks.submit(lookup.CheckTombstone(connection, tuple(names)))
 
     async def crashed(self, connection: str, user: int, seq: int, doing: str) -> None:
         """Count that a process died of a piece of work; see the port."""
@@ -206,13 +204,11 @@ class PostgresJournal:
 
     async def shared_memory(self, connection: str) -> dict[str, Any]:
         """Return what a plugin remembers for its connection; see the port."""
-        memory: dict[str, Any] = await self._looks.submit(lookup.SharedMemory(connection))
-        return memory
+        return await self._looks.submit(lookup.SharedMemory(connection))
 
     async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
         """Return whether nothing older is left in a lane; see the port."""
-        is_empty: bool = await self._looks.submit(lookup.CheckLaneEmpty(user, connection, before_seq))
-        return is_empty
+        return await self._looks.submit(lookup.CheckLaneEmpty(user, connection, before_seq))
 
     async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[FoundBatch]:
         """Batches that an id was found in; see the port."""

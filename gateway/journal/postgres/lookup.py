@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.journal.backlog import Backlog, Gate, make_backlog
+from gateway.journal.operations import Operation
 from gateway.journal.postgres import accounts, erase, gates
 from gateway.journal.postgres.indexing import seqs
 from gateway.journal.postgres.link import Connection
@@ -18,14 +19,14 @@ from gateway.journal.types import Count, DeliveryStatus, FoundBatch, Tombstone
 
 
 @dataclass(frozen=True, slots=True)
-class SharedMemory:
+class SharedMemory(Operation[dict[str, Any]]):
     """Ask what a plugin remembers for its whole connection."""
 
     connection: str
 
 
 @dataclass(frozen=True, slots=True)
-class CheckLaneEmpty:
+class CheckLaneEmpty(Operation[bool]):
     """Ask whether no work older than ``before_seq`` is left in a lane."""
 
     user: int
@@ -34,7 +35,7 @@ class CheckLaneEmpty:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckTombstone:
+class CheckTombstone(Operation[Tombstone | None]):
     """Ask for the tombstone of these names."""
 
     connection: str

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.journal.operations import Operation
 from gateway.journal.sqlite import accounts, arrivals, erase, replay
 from gateway.journal.sqlite.settle import Settle
 from gateway.journal.types import Entry, SealedSettings, salt_dedupe
@@ -24,7 +25,7 @@ MAX_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Accept:
+class Accept(Operation[int]):
     """Store these batches, with work for these connections."""
 
     entries: tuple[Entry, ...]

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.journal.operations import Operation
 from gateway.journal.rows import make_sealed
 from gateway.journal.types import SealedSettings
 
 
 @dataclass(frozen=True, slots=True)
-class NoteTrouble:
+class NoteTrouble(Operation[None]):
     """Note what is wrong with the settings of this print."""
 
     connection: str
@@ -21,7 +22,7 @@ class NoteTrouble:
 
 
 @dataclass(frozen=True, slots=True)
-class Reseal:
+class Reseal(Operation[None]):
     """Keep in place of the settings of this print the same, sealed anew."""
 
     print: bytes

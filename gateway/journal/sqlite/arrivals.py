@@ -10,12 +10,14 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
+from gateway.journal.operations import Operation
+
 MAX_LEFT = 2048
 AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class MoveArrivals:
+class MoveArrivals(Operation[None]):
     """Put into lanes what has arrived: any operation does that is about neither storing nor settling."""
 
 

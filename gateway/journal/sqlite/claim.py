@@ -13,13 +13,14 @@ from typing import Any
 
 import msgspec
 
+from gateway.journal.operations import Operation
 from gateway.journal.rows import make_lanes
 from gateway.journal.sqlite.settle import plain_key
 from gateway.journal.types import Lane
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Operation[int]):
     """Claim up to ``lanes`` lanes of a connection under a fence."""
 
     connection: str
@@ -29,7 +30,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseClaims:
+class ReleaseClaims(Operation[None]):
     """Give back the lanes that were claimed under these fences, as they were."""
 
     fences: tuple[int, ...]

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.journal.operations import Operation
 from gateway.journal.types import DataPoint
 
 NOTE = """
@@ -32,7 +33,7 @@ ALL = """
 
 
 @dataclass(frozen=True, slots=True)
-class NoteDataPoints:
+class NoteDataPoints(Operation[None]):
     """Add what was seen to the catalog; beyond so many data points, forget those that were seen longest ago."""
 
     points: tuple[DataPoint, ...]
@@ -40,7 +41,7 @@ class NoteDataPoints:
 
 
 @dataclass(frozen=True, slots=True)
-class PruneDataPoints:
+class PruneDataPoints(Operation[int]):
     """Remove from the catalog every data point with this name, or of an attribute with it."""
 
     name: str

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.journal.operations import Operation
 from gateway.journal.rows import make_receipt, make_request_rows
 from gateway.journal.types import Entry, Receipt, Tombstone
 
@@ -17,7 +18,7 @@ NUMBERS = msgspec.json.Decoder(list[int])
 
 
 @dataclass(frozen=True, slots=True)
-class Erase:
+class Erase(Operation[bool]):
     """Withhold a user's items older than the batch ``seq``, and remove their documents; see the port."""
 
     connection: str

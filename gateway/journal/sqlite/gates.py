@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 
 from gateway.journal.backlog import Gate
+from gateway.journal.operations import Operation
 from gateway.journal.rows import group_gates
 from gateway.journal.shared_limits import MAX_MS, OPERATOR, PAUSED, ClosedGate, SharedLimits, governing
 
 
 @dataclass(frozen=True, slots=True)
-class PublishGates:
+class PublishGates(Operation[None]):
     """A dispatcher tells of closings."""
 
     connection: str
@@ -25,7 +26,7 @@ class PublishGates:
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(Operation[bool]):
     """An operator pauses a connection for so long (None: until told otherwise), or ends a pause (0)."""
 
     connection: str

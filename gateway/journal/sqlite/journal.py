@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.journal import types
 from gateway.journal.backlog import Backlog
+from gateway.journal.operations import Operation
 from gateway.journal.replays import PickedFacts, Replay, ReplayOrigin, Selection
 from gateway.journal.rows import hash_lanes, salt_entries
 from gateway.journal.shared_limits import ClosedGate, SharedLimits
@@ -93,7 +94,7 @@ class SqliteJournal:
         self, new: Sequence[Entry], connections: Sequence[str], sealed: Sequence[SealedSettings] = ()
     ) -> int:
         """Store batches durably; see the port."""
-        return int(await self._do(accept.Accept(salt_entries(new, self.salt), tuple(connections), tuple(sealed))))
+        return await self._do(accept.Accept(salt_entries(new, self.salt), tuple(connections), tuple(sealed)))
 
     async def conflicting(self, entries: Sequence[Entry]) -> list[Entry]:
         """Return the batches whose id is stored with another document; see the port."""
@@ -103,7 +104,7 @@ class SqliteJournal:
         """Claim lanes that are due; see the port."""
         await self._let_go()
         fence = secrets.randbits(62)
-        found: int = await self._do(claim.Claim(connection, now_ms, lanes, fence))
+        found = await self._do(claim.Claim(connection, now_ms, lanes, fence))
         if not found:
             return []
         self._unread.add(fence)
@@ -117,7 +118,7 @@ class SqliteJournal:
         shares = any(memo.shared for memo in settlement.memos)
         self._sharing[settlement.connection] += shares
         try:
-            held: bool = await self._do(settle.Settle(settlement, _now_ms()))
+            held = await self._do(settle.Settle(settlement, _now_ms()))
         finally:
             self._sharing[settlement.connection] -= shares
             if shares:
@@ -130,21 +131,20 @@ class SqliteJournal:
 
     async def reschedule_after_clock_jump(self, *, after_ms: int, now_ms: int, limit: int) -> int:
         """Make lanes due that were put off for too long; see the port."""
-        return int(await self._do(lookup.RescheduleAfterClockJump(after_ms, now_ms, limit)))
+        return await self._do(lookup.RescheduleAfterClockJump(after_ms, now_ms, limit))
 
     async def is_dealt_with(self, connection: str, ref: bytes, before_seq: int) -> bool:
         """Return whether nothing older is left of batches in which an id was found; see the port."""
-        return bool(await self._do(lookup.CheckRefFinished(connection, ref, before_seq)))
+        return await self._do(lookup.CheckRefFinished(connection, ref, before_seq))
 
     async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
         """Forget finished batches; see the port."""
-        reached: int | None = await self._do(lookup.Prune(before_ms, dead_before_ms, after_seq, limit))
-        return reached
+        return await self._do(lookup.Prune(before_ms, dead_before_ms, after_seq, limit))
 
     async def erase(self, connection: str, names: Sequence[str], *, everywhere: bool, seq: int) -> bool:
         """Let nothing older be sent of a user, and keep nothing of it; see the port."""
         found = tuple(self._read(refs.seqs, [hash_ref(name, self.salt) for name in names]))
-        return bool(await self._do(erase.Erase(connection, hash_lanes(names, self.salt), found, everywhere, seq)))
+        return await self._do(erase.Erase(connection, hash_lanes(names, self.salt), found, everywhere, seq))
 
     async def tombstone(self, connection: str, names: Sequence[bytes]) -> Tombstone | None:
         """Return the tombstone of these names; see the port."""
@@ -227,7 +227,7 @@ class SqliteJournal:
 
     async def forget_data_points(self, name: str) -> int:
         """Remove a name from the catalog; see the port."""
-        return int(await self._do(data_points.PruneDataPoints(name)))
+        return await self._do(data_points.PruneDataPoints(name))
 
     async def pick(
         self, selection: Selection, *, after_seq: int, upto: int, limit: int, surveys: bool = False
@@ -248,11 +248,11 @@ class SqliteJournal:
 
     async def advance_replay(self, id: str, *, cursor: int, done: bool) -> bool:
         """Note how far a replay has come; see the port."""
-        return bool(await self._do(replay.Advance(id, cursor, done)))
+        return await self._do(replay.Advance(id, cursor, done))
 
     async def abort_replay(self, id: str) -> bool:
         """Have nothing more sent of a replay; see the port."""
-        return bool(await self._do(replay.Abort(id)))
+        return await self._do(replay.Abort(id))
 
     async def withdrawn(self, user: int, again: ReplayOrigin) -> str:  # noqa: ARG002  # batches are found without it
         """Why what was stored again is not sent; see the port."""
@@ -300,7 +300,7 @@ class SqliteJournal:
 
     async def pause(self, connection: str, left_ms: int | None) -> bool:
         """Have nothing sent for a while, or again; see the port."""
-        return bool(await self._do(gates.Pause(connection, left_ms, _now_ms())))
+        return await self._do(gates.Pause(connection, left_ms, _now_ms()))
 
     async def close(self) -> None:
         """Finish what is in hand and let go of the file."""
@@ -336,7 +336,7 @@ class SqliteJournal:
             await self._do(claim.ReleaseClaims(unread))
             self._unread -= set(unread)
 
-    async def _do(self, operation: Any) -> Any:
+    async def _do(self, operation: Operation[T]) -> T:
         try:
             return await self._committer.submit(operation)
         except REJECTED as error:
@@ -367,7 +367,7 @@ class SqliteJournal:
         if (found.st_dev, found.st_ino) != self._file:
             raise JournalUnavailable(f"{self._path}: another file is in its place; restart the gateway")
 
-    def _transact(self, operations: Sequence[Any]) -> Sequence[Any]:
+    def _transact(self, operations: Sequence[Operation[Any]]) -> Sequence[Any]:
         """Run operations of all kinds in one transaction: those of a kind together, where that is cheaper."""
         self._still_there()
         try:
@@ -377,7 +377,7 @@ class SqliteJournal:
         except (sqlite3.Error, OSError, MemoryError) as error:  # no memory: a hook is at its bound
             raise JournalUnavailable(f"{self._path}: {str(error) or 'no memory'}") from error
 
-    def _carried_out(self, operations: Sequence[Any]) -> Sequence[Any]:
+    def _carried_out(self, operations: Sequence[Operation[Any]]) -> Sequence[Any]:
         if self._writer.in_transaction:  # there was no memory to end the last one with
             self._writer.execute("ROLLBACK")
         if (stored := accept.store_new(self._writer, operations)) is not None:

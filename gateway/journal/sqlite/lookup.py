@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.clock import now_ms as the_time
 from gateway.journal.backlog import Backlog, Gate, make_backlog
+from gateway.journal.operations import Operation
 from gateway.journal.rows import group_waiting, make_finished_status, make_found, make_waiting_status
 from gateway.journal.sqlite import accounts, arrivals, erase, gates, refs, replay
 from gateway.journal.sqlite.settle import SHARED, plain_key
@@ -29,14 +30,14 @@ FOUND = """
 
 
 @dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(Operation[None]):
     """Prove that the journal can be written, by writing."""
 
     now_ms: int
 
 
 @dataclass(frozen=True, slots=True)
-class Wake:
+class Wake(Operation[None]):
     """Make the lanes of a connection due that were given back for this reason."""
 
     connection: str
@@ -45,7 +46,7 @@ class Wake:
 
 
 @dataclass(frozen=True, slots=True)
-class RescheduleAfterClockJump:
+class RescheduleAfterClockJump(Operation[int]):
     """Make up to ``limit`` lanes due that were put off until after then."""
 
     after_ms: int
@@ -54,7 +55,7 @@ class RescheduleAfterClockJump:
 
 
 @dataclass(frozen=True, slots=True)
-class Crashed:
+class Crashed(Operation[None]):
     """Count that a process died of a piece of work."""
 
     connection: str
@@ -64,7 +65,7 @@ class Crashed:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckRefFinished:
+class CheckRefFinished(Operation[bool]):
     """Ask whether no work older than ``before_seq`` is left of batches in which this hashed id was found."""
 
     connection: str
@@ -73,7 +74,7 @@ class CheckRefFinished:
 
 
 @dataclass(frozen=True, slots=True)
-class Prune:
+class Prune(Operation[int | None]):
     """Forget, of ``limit`` batches behind one, those that are finished and older than these times."""
 
     before_ms: int

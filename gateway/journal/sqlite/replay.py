@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.journal.operations import Operation
 from gateway.journal.replays import (
     Chosen,
     PickedFacts,
@@ -25,14 +26,14 @@ from gateway.journal.types import Entry, hash_ref
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(Operation[None]):
     """Note a new replay."""
 
     replay: Replay
 
 
 @dataclass(frozen=True, slots=True)
-class Advance:
+class Advance(Operation[bool]):
     """Note how far a replay has come, unless it was aborted."""
 
     id: str
@@ -41,7 +42,7 @@ class Advance:
 
 
 @dataclass(frozen=True, slots=True)
-class Abort:
+class Abort(Operation[bool]):
     """Have nothing more sent of a replay."""
 
     id: str

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.journal.operations import Operation
 from gateway.journal.rows import count_dead, count_outcomes
 from gateway.journal.sqlite import erase
 from gateway.journal.types import Finished, Settlement
@@ -19,7 +20,7 @@ SHARED = 0  # the user under which a connection's shared memory is kept
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
+class Settle(Operation[bool]):
     """Record this settlement as of ``now_ms``."""
 
     settlement: Settlement
