@@ -45,6 +45,7 @@ WAITS = {
     "other_lanes": "an erasure or older work of this user or of the audience comes first",
     "limit_reached": "the rate limit is used up",
     "unreachable": "the destination cannot be reached",
+    "no_descriptors": "the gateway has no file descriptor left for a call; raise the limit of open files",
     "plugin_slow": "its plugin has taken too much time from the other connections, and rests",
     "paused": "an operator has paused the connection",
     "failed": "the gateway itself failed; see its log",
