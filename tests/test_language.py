@@ -130,3 +130,9 @@ def test_modules_are_named_by_what_they_hold():
 )
 def test_a_banned_opening_is_found_where_a_sentence_opens(text, expected):
     assert banned(text) == expected
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_exception_from_a_rule_of_the_linter_has_its_reason(path):
+    bare = [line.strip() for line in path.read_text().splitlines() if re.search(r"# noqa: [A-Z0-9, ]+$", line)]
+    assert bare == []

@@ -44,7 +44,7 @@ def command(  # noqa: PLR0913  # the parameters are the options
 
 
 def _serve(settings: Configuration, file: Path | None, role: str) -> None:
-    from gateway.journal import engines  # noqa: PLC0415
+    from gateway.journal import engines  # noqa: PLC0415  # only where it is used
     from gateway.process import supervisor  # noqa: PLC0415  # a supervised process does not need it
 
     settings.require_sealing_key()
@@ -64,10 +64,10 @@ def _work(file: Path | None, role: str, socket: int | None, blackbox: int | None
     if role == "ingest":
         from gateway.ingest import role as ingest  # noqa: PLC0415  # only in its own role
 
-        assert socket is not None  # noqa: S101
+        assert socket is not None  # noqa: S101  # the supervisor gives it
         run_role(partial(ingest.run, socket=socket), file, supervised=True, heartbeat=heartbeat)
     else:
-        from gateway.dispatch import role as dispatch  # noqa: PLC0415
+        from gateway.dispatch import role as dispatch  # noqa: PLC0415  # only where it is used
 
-        assert blackbox is not None  # noqa: S101
+        assert blackbox is not None  # noqa: S101  # the supervisor gives it
         run_role(partial(dispatch.run, blackbox=blackbox), file, supervised=True)

@@ -120,7 +120,7 @@ class ScopeGate(TimedGate):
         wait = asked_wait_s(verdict)
         if wait is None:
             doubled = FIRST_REST_S * 2 ** min(self.complaints, 10)
-            wait = min(MAX_REST_S, doubled) * random.uniform(0.5, 1.0)  # noqa: S311
+            wait = min(MAX_REST_S, doubled) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads retries, guards nothing
         self.complaints += 1
         self.close(now + wait, verdict.reason)
         return wait
@@ -188,7 +188,7 @@ class ConnectionGate(TimedGate):
         if self.failures >= FAILURES_TO_CLOSE:
             doubled = FIRST_REST_S * 2 ** min(self.failures - FAILURES_TO_CLOSE, 10)
             rest = min(MAX_REST_S, doubled)
-            self.close_for_trial(now + rest * random.uniform(0.5, 1.0), "unreachable")  # noqa: S311
+            self.close_for_trial(now + rest * random.uniform(0.5, 1.0), "unreachable")  # noqa: S311  # spreads retries, guards nothing
 
     def note_refusal(self, now: float, most_s: float, reason: str) -> float:
         """Close after a refused call, with back-off until a call is taken; return the seconds until it opens."""

@@ -120,7 +120,7 @@ class Transport(httpx.AsyncBaseTransport):
             auto_decompress=False,
         )
         # aiohttp would repeat a lost GET or PUT by itself; only the gateway decides on retries.
-        self._session._retry_connection = False  # noqa: SLF001
+        self._session._retry_connection = False  # noqa: SLF001  # aiohttp has no public way
         return self._session
 
 

@@ -56,15 +56,15 @@ class NoLookup:
 
     user: int = 0
 
-    async def drop_erased(self, item: Item, batch: Batch) -> tuple[Batch, Sequence[Outcome] | None]:  # noqa: ARG002
+    async def drop_erased(self, item: Item, batch: Batch) -> tuple[Batch, Sequence[Outcome] | None]:  # noqa: ARG002  # the protocol has it
         """Return the whole batch."""
         return batch, ()
 
-    async def find_withdrawal(self, item: Item, batch: Batch, *, is_erased: bool) -> str:  # noqa: ARG002
+    async def find_withdrawal(self, item: Item, batch: Batch, *, is_erased: bool) -> str:  # noqa: ARG002  # the protocol has it
         """Return nothing."""
         return ""
 
-    async def find_wait(self, item: Item, batch: Batch) -> Wait | None:  # noqa: ARG002
+    async def find_wait(self, item: Item, batch: Batch) -> Wait | None:  # noqa: ARG002  # the protocol has it
         """Return None."""
         return None
 

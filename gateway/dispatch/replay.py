@@ -77,11 +77,11 @@ class ReplayLookup:
         """Return the batch without its erased events, and their outcomes; None instead if all of it is erased."""
         return drop_erased(batch, item, await find_tombstone(self.journal, self.picked.connection, batch))
 
-    async def find_withdrawal(self, item: Item, batch: Batch, *, is_erased: bool) -> str:  # noqa: ARG002
+    async def find_withdrawal(self, item: Item, batch: Batch, *, is_erased: bool) -> str:  # noqa: ARG002  # the protocol has it
         """Return ``erased`` if all of the item is."""
         return "erased" if is_erased else ""
 
-    async def find_wait(self, item: Item, batch: Batch) -> Wait | None:  # noqa: ARG002
+    async def find_wait(self, item: Item, batch: Batch) -> Wait | None:  # noqa: ARG002  # the protocol has it
         """Return None: a dry run waits for nothing."""
         return None
 

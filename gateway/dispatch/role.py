@@ -162,7 +162,7 @@ def _make_hosts(
     if not settings.hosted:
         return []
     from gateway.dispatch import hosting  # noqa: PLC0415  # heavy, and needed by hosted connections alone
-    from gateway.sealing import Sealer  # noqa: PLC0415
+    from gateway.sealing import Sealer  # noqa: PLC0415  # only where it is used
 
     def make(connection: Connection, planner: ItemPlanner | None) -> Dispatcher:
         return make_dispatcher(connection, shared, planner)

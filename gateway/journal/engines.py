@@ -18,12 +18,12 @@ def shown(of: JournalSettings) -> str:
 async def prepare(of: JournalSettings) -> None:
     """Create the journal, or migrate an older one. Raises JournalUnusable and JournalUnavailable."""
     if _is_file(of):
-        from gateway.journal.sqlite import file  # noqa: PLC0415
+        from gateway.journal.sqlite import file  # noqa: PLC0415  # only where it is used
 
         file.prepare(of.url)
     else:
         address = _address(of)
-        from gateway.journal.postgres import journal  # noqa: PLC0415
+        from gateway.journal.postgres import journal  # noqa: PLC0415  # only where it is used
 
         await journal.prepare(address)
 
@@ -31,11 +31,11 @@ async def prepare(of: JournalSettings) -> None:
 async def inspect(of: JournalSettings) -> bool:
     """Return whether there is a journal yet. Raises JournalUnusable if none can be created, and JournalUnavailable."""
     if _is_file(of):
-        from gateway.journal.sqlite import file  # noqa: PLC0415
+        from gateway.journal.sqlite import file  # noqa: PLC0415  # only where it is used
 
         return file.inspect(of.url)
     address = _address(of)
-    from gateway.journal.postgres import journal  # noqa: PLC0415
+    from gateway.journal.postgres import journal  # noqa: PLC0415  # only where it is used
 
     return await journal.inspect(address)
 
@@ -43,11 +43,11 @@ async def inspect(of: JournalSettings) -> bool:
 async def open_journal(of: JournalSettings) -> Journal:
     """Open a prepared journal. Raises JournalUnusable, and JournalUnavailable if it is a file."""
     if _is_file(of):
-        from gateway.journal.sqlite import journal as sqlite  # noqa: PLC0415
+        from gateway.journal.sqlite import journal as sqlite  # noqa: PLC0415  # only where it is used
 
         return sqlite.SqliteJournal(of.url)
     address = _address(of)
-    from gateway.journal.postgres import journal  # noqa: PLC0415
+    from gateway.journal.postgres import journal  # noqa: PLC0415  # only where it is used
 
     return await journal.PostgresJournal.open(address, lease_s=of.lease_s)
 
@@ -79,7 +79,7 @@ def _is_file(of: JournalSettings) -> bool:
 
 def _address(of: JournalSettings) -> Address:
     try:
-        import asyncpg  # noqa: F401, PLC0415
+        import asyncpg  # noqa: F401, PLC0415  # only whether it is installed
     except ModuleNotFoundError:
         raise JournalUnusable(NO_DRIVER) from None
     return Address(url=of.url, password=of.password.get_secret_value() if of.password else None)

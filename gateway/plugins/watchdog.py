@@ -52,7 +52,7 @@ class Watchdog:
         memory_bytes: int = 0,
         box: Blackbox | None = None,
         connection: str = "",
-        rest: Callable[[float], None] = lambda seconds: None,  # noqa: ARG005
+        rest: Callable[[float], None] = lambda seconds: None,  # noqa: ARG005  # the shape of the hook
     ) -> None:
         self._seconds = seconds
         self._memory = MemoryBound(memory_bytes) if memory_bytes and STATM.exists() else None

@@ -48,9 +48,9 @@ def with_sources(settings: type[S], file: Path | None, secrets: str | None, load
         def settings_customise_sources(
             cls,
             settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-            env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            init_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # pydantic gives them
+            env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # pydantic gives them
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # pydantic gives them
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             sources: list[PydanticBaseSettingsSource] = [Environment(settings_cls)]

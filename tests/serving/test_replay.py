@@ -166,7 +166,7 @@ def test_a_replay_that_is_killed_is_gone_on_with_and_sends_each_once(gateway, ve
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=_minds_interrupts,  # noqa: PLW1509
+        preexec_fn=_minds_interrupts,  # noqa: PLW1509  # the child does nothing else
     )
     gateway.wait(lambda: len(sent(vendor)) > before)
     interrupted.send_signal(signal.SIGINT)

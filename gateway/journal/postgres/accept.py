@@ -66,7 +66,7 @@ ACCEPT = f"""
         SELECT seq, seq + $12, $13, $14 FROM base WHERE length($13::bytea) > 0
     )
     SELECT seq, dedupe FROM stored
-"""  # noqa: S608
+"""
 
 
 CONFLICTS = """

@@ -42,7 +42,7 @@ TAKE = f"""
     UPDATE lanes SET due_ms = {NOW_MS} + $5, owner = $6, fence = $7
     FROM due WHERE lanes.user_hash = due.user_hash AND lanes.connection = due.connection
     RETURNING lanes.user_hash, attempts, failing_since_ms, erased_seq
-"""  # noqa: S608
+"""
 ITEMS = """
     SELECT b.user_hash, b.seq, b.message, b.part, b.dialect, b.received_ms, b.facts, b.body, w.progress, w.crashes,
         w.crashed_in,
@@ -70,11 +70,11 @@ HELD = """
 RENEW = f"""{HELD}
     UPDATE lanes SET due_ms = {NOW_MS} + $4 FROM held
     WHERE lanes.user_hash = held.user_hash AND lanes.connection = held.connection
-"""  # noqa: S608
+"""
 LET_GO = f"""{HELD}
     UPDATE lanes SET due_ms = 0, owner = NULL FROM held
     WHERE lanes.user_hash = held.user_hash AND lanes.connection = held.connection
-"""  # noqa: S608
+"""
 RETRY_REFUSED = """
     UPDATE lanes SET due_ms = 0 FROM (
         SELECT user_hash, connection FROM lanes WHERE owner IS NULL AND reason <> '' AND reason LIKE 'refused%'
@@ -102,14 +102,14 @@ RECALL = f"""{NAMES}, late AS MATERIALIZED (
     )
     UPDATE lanes SET due_ms = $2 FROM late
     WHERE lanes.user_hash = late.user_hash AND lanes.connection = late.connection RETURNING 1
-"""  # noqa: S608
+"""
 SHORTEN = f"""{NAMES}, late AS MATERIALIZED (
         SELECT l.user_hash, l.connection FROM names JOIN lanes l ON l.connection = name
         WHERE l.due_ms > {NOW_MS} + 10 * $1::bigint AND l.owner IS NOT NULL FOR UPDATE OF l SKIP LOCKED
     )
     UPDATE lanes SET due_ms = {NOW_MS} + $1 FROM late
     WHERE lanes.user_hash = late.user_hash AND lanes.connection = late.connection
-"""  # noqa: S608
+"""
 
 
 async def claim(connection: Connection, order: Claim, *, takes_over: bool, held: Sequence[int]) -> list[Lane]:

@@ -25,7 +25,7 @@ BEAT = f"""
     INSERT INTO dispatchers (connection, owner, seen_ms) VALUES ($1, $2, {NOW_MS})
     ON CONFLICT (connection, owner) DO UPDATE SET seen_ms = excluded.seen_ms
     WHERE dispatchers.seen_ms < excluded.seen_ms - $3::bigint / 3
-"""  # noqa: S608
+"""
 TELL = f"""
     INSERT INTO gates (connection, scope, until_ms, reason, owner)
     SELECT $1, c.scope, {NOW_MS} + c.left_ms, c.reason, $2
@@ -33,23 +33,23 @@ TELL = f"""
     ON CONFLICT (connection, scope) DO UPDATE
     SET until_ms = excluded.until_ms, reason = excluded.reason, owner = excluded.owner
     WHERE gates.until_ms < excluded.until_ms
-"""  # noqa: S608
-COUNT = f"SELECT count(*) FROM dispatchers WHERE connection = $1 AND seen_ms > {NOW_MS} - $2"  # noqa: S608
+"""
+COUNT = f"SELECT count(*) FROM dispatchers WHERE connection = $1 AND seen_ms > {NOW_MS} - $2"
 HEAR = f"""
     SELECT scope, until_ms - {NOW_MS}, reason FROM gates
     WHERE connection = $1 AND owner <> $2 AND until_ms BETWEEN {NOW_MS} + 1 AND {NOW_MS} + {MAX_MS}
-"""  # noqa: S608
+"""
 REST = f"""
     INSERT INTO rests (connection, owner, until_ms, reason) VALUES ($1, $2, {NOW_MS} + $3, $4)
     ON CONFLICT (connection, owner) DO UPDATE SET until_ms = excluded.until_ms, reason = excluded.reason
-"""  # noqa: S608
+"""
 FOREVER = """
     INSERT INTO rests (connection, owner, until_ms, reason) VALUES ($1, $2, 0, $3)
     ON CONFLICT (connection, owner) DO UPDATE SET until_ms = 0
 """
 IS_WANTED = f"(owner = '{OPERATOR}' AND (until_ms = 0 OR until_ms > {NOW_MS}))"
-RESUME = f"DELETE FROM rests WHERE connection = $1 AND owner = $2 RETURNING {IS_WANTED}"  # noqa: S608
-IS_PAUSED = f"SELECT EXISTS (SELECT 1 FROM rests WHERE connection = ANY($1) AND {IS_WANTED})"  # noqa: S608
+RESUME = f"DELETE FROM rests WHERE connection = $1 AND owner = $2 RETURNING {IS_WANTED}"
+IS_PAUSED = f"SELECT EXISTS (SELECT 1 FROM rests WHERE connection = ANY($1) AND {IS_WANTED})"
 IS_CLOSED = f"until_ms BETWEEN {NOW_MS} + 1 AND {NOW_MS} + {MAX_MS}"
 CLOSED = f"""
     SELECT connection, NULL AS scope, max(until_ms) AS until_ms, reason FROM rests
@@ -57,15 +57,15 @@ CLOSED = f"""
     UNION ALL
     SELECT connection, scope, until_ms, reason FROM gates WHERE {IS_CLOSED}
     ORDER BY 1, scope NULLS FIRST
-"""  # noqa: S608
+"""
 LEAVE = (
     "DELETE FROM dispatchers WHERE owner = $1",
     "DELETE FROM rests WHERE owner = $1",
 )
 FORGET = (
-    f"DELETE FROM rests WHERE until_ms BETWEEN 1 AND {NOW_MS}",  # noqa: S608
-    f"DELETE FROM dispatchers WHERE seen_ms NOT BETWEEN {NOW_MS} - 86400000 AND {NOW_MS} + 1000",  # noqa: S608
-    f"DELETE FROM gates WHERE until_ms NOT BETWEEN {NOW_MS} AND {NOW_MS} + {MAX_MS}",  # noqa: S608
+    f"DELETE FROM rests WHERE until_ms BETWEEN 1 AND {NOW_MS}",
+    f"DELETE FROM dispatchers WHERE seen_ms NOT BETWEEN {NOW_MS} - 86400000 AND {NOW_MS} + 1000",
+    f"DELETE FROM gates WHERE until_ms NOT BETWEEN {NOW_MS} AND {NOW_MS} + {MAX_MS}",
 )
 
 

@@ -31,7 +31,7 @@ OLD = """
     FROM batches b WHERE b.seq > $3 ORDER BY b.seq LIMIT $4
 """
 FORGETTING = tuple(
-    f"DELETE FROM {table} t USING unnest($1::bigint[], $2::bigint[]) f (user_hash, seq) "  # noqa: S608
+    f"DELETE FROM {table} t USING unnest($1::bigint[], $2::bigint[]) f (user_hash, seq) "
     "WHERE t.user_hash = f.user_hash AND t.seq = f.seq"
     for table in ("ledger", "batches", "replayed")
 )

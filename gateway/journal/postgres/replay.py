@@ -70,20 +70,20 @@ FINISHED = f"""
     AND ($4::text IS NULL OR b.message = $4) AND b.received_ms >= coalesce($5::bigint, 0)
     AND ($6::bigint IS NULL OR b.received_ms < $6)
     ORDER BY l.seq, l.connection COLLATE "C"
-"""  # noqa: S608
+"""
 LATER = f"""
     SELECT r.of_seq, r.connection, l.outcomes FROM {PLACES}
     JOIN replayed r ON r.user_hash = p.user_hash AND r.of_seq = p.seq
     LEFT JOIN ledger l ON l.user_hash = r.user_hash AND l.seq = r.seq AND l.connection = r.connection ORDER BY r.seq
-"""  # noqa: S608
+"""
 SIZES = f"""
     SELECT b.seq, length(b.body) FROM {PLACES} JOIN batches b ON b.user_hash = p.user_hash AND b.seq = p.seq
     ORDER BY b.seq
-"""  # noqa: S608
+"""
 DOCUMENTS = f"""
     SELECT b.seq, b.user_hash, b.message, b.part, b.dialect, b.received_ms, b.body FROM {PLACES}
     JOIN batches b ON b.user_hash = p.user_hash AND b.seq = p.seq
-"""  # noqa: S608
+"""
 SURVEYED = """
     SELECT EXISTS (
         SELECT 1 FROM batches b JOIN ledger l ON l.user_hash = b.user_hash AND l.seq = b.seq AND l.connection = $2

@@ -211,7 +211,7 @@ MIGRATIONS = (
     UPDATE replayed r SET user_hash = {SALTED_LANE.format("r.user_hash")} FROM origin o;
     UPDATE wishes w SET user_hash = {SALTED_LANE.format("w.user_hash")} FROM origin o WHERE w.seq <> 0;
     UPDATE receipts r SET lanes = ARRAY(SELECT {SALTED_LANE.format("lane")} FROM unnest(r.lanes) lane) FROM origin o;
-    """,  # noqa: S608
+    """,
 )
 OLDEST = (1, 1, 1, 1, 1, 1, 1, 1, 9)
 VERSIONS = """

@@ -65,7 +65,7 @@ INTAKE = (
         GROUP BY c.value
         ON CONFLICT DO UPDATE SET facts = facts + excluded.facts;
     END
-    """,  # noqa: S608
+    """,
     f"""
     CREATE TEMP TRIGGER intake_beside_many INSTEAD OF INSERT ON intake
     WHEN NEW.stored AND {arrivals.MANY_ARE_LEFT} BEGIN
@@ -198,4 +198,4 @@ def _insert(database: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> No
     for start in range(0, len(rows), MAX_ROWS):
         some = rows[start : start + MAX_ROWS]
         values = [value for row in some for value in row]
-        database.execute(f"INSERT INTO intake VALUES {', '.join([ROW] * len(some))}", values)  # noqa: S608
+        database.execute(f"INSERT INTO intake VALUES {', '.join([ROW] * len(some))}", values)

@@ -69,7 +69,7 @@ def keep(database: sqlite3.Connection, sealed: Sequence[SealedSettings]) -> None
             database.execute(RELEASE, (one.connection,))
 
 
-def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:  # noqa: ARG001
+def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:  # noqa: ARG001  # the shape of all runs
     """Carry out the Notes and Reseals among these operations."""
     for operation in operations:
         if isinstance(operation, NoteTrouble):
@@ -87,7 +87,7 @@ def forget(database: sqlite3.Connection, before_ms: int) -> None:
 def sealed(database: sqlite3.Connection, connection: str | None) -> list[SealedSettings]:
     """Return the settings of one account's connection, or of all."""
     where = "" if connection is None else "WHERE connection = ?"
-    query = f"SELECT {COLUMNS} FROM accounts {where} ORDER BY connection"  # noqa: S608
+    query = f"SELECT {COLUMNS} FROM accounts {where} ORDER BY connection"
     rows = database.execute(query, () if connection is None else (connection,))
     return [make_sealed(row) for row in rows.fetchall()]
 

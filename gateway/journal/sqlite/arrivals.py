@@ -34,10 +34,10 @@ PUT_UP_TO = (
     """,
     "DELETE FROM arrivals WHERE first_seq <= {upto}",
 )
-A_FEW = f"(SELECT max(first_seq) FROM (SELECT first_seq FROM arrivals ORDER BY first_seq LIMIT {AT_ONCE}))"  # noqa: S608
+A_FEW = f"(SELECT max(first_seq) FROM (SELECT first_seq FROM arrivals ORDER BY first_seq LIMIT {AT_ONCE}))"
 PUT_ALL = [statement.format(upto=2**63 - 1) for statement in PUT_UP_TO]
 PUT_A_FEW = "; ".join([statement.format(upto=A_FEW) for statement in PUT_UP_TO])
-MANY_ARE_LEFT = f"(SELECT min(first_seq) FROM arrivals) < (SELECT max(seq) FROM batches) - {MAX_LEFT}"  # noqa: S608
+MANY_ARE_LEFT = f"(SELECT min(first_seq) FROM arrivals) < (SELECT max(seq) FROM batches) - {MAX_LEFT}"
 OLDEST = "SELECT min(first_seq) FROM arrivals"
 FOR_ONE = "SELECT 1 FROM arrivals a, json_each(a.connections) c WHERE c.value = ? LIMIT 1"
 

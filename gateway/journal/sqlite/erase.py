@@ -80,7 +80,7 @@ REMOVE = f"""
     AND NOT {WAITS}
     AND (? OR NOT EXISTS (SELECT 1 FROM ledger l WHERE l.seq = b.seq AND l.dead > 0))
     RETURNING seq
-"""  # noqa: S608
+"""
 BEFORE = "SELECT removed FROM receipts WHERE seq = ? AND connection = ?"
 KEEP = """
     INSERT INTO receipts (seq, connection, lanes, touched, removed) VALUES (?, ?, ?, ?, ?)

@@ -117,7 +117,7 @@ OLD = f"""
         SELECT 1 FROM ledger l WHERE l.seq = b.seq AND l.dead > 0 AND b.received_ms >= :dead_before_ms
     )
     FROM batches b WHERE b.seq > :after_seq ORDER BY b.seq LIMIT :limit
-"""  # noqa: S608
+"""
 ANY_DUE = """
     SELECT 1 FROM lanes l WHERE seq = 0 AND connection = ? AND due_ms <= ?
     AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.connection = l.connection AND c.user = l.user) LIMIT 1

@@ -11,7 +11,7 @@ VALUES = {"host": "https://api-acme.stg-sessionm.com", "api_key": "test-key", "a
 MPID = "7346244611012968789"
 
 
-def plan(person: User, *events, memory: Memory = Memory(), **settings) -> list[Call | Skip | Remember]:  # noqa: B008
+def plan(person: User, *events, memory: Memory = Memory(), **settings) -> list[Call | Skip | Remember]:  # noqa: B008  # a Memory does not change
     return plan_with(gateway_sessionm, batch(*events, user=person), {**VALUES, **settings}, memory=memory)
 
 
