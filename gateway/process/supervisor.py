@@ -168,19 +168,16 @@ async def end_stopped_process(
 
     Looks are counted, not seconds: if the whole machine stood still, so did the supervisor.
     """
-    process, count, silent, has_begun = child.process, beats.count, 0, False
+    process, last, silent_looks = child.process, beats.last, 0
     while True:
         await asyncio.sleep(look_s)
-        if child.process is not process:
-            process, count, silent, has_begun = child.process, beats.count, 0, False
-        elif beats.count != count:
-            count, silent, has_begun = beats.count, 0, True
-        else:
-            silent += 1
-        if process is not None and silent * look_s > (max_silent_s if has_begun else max_start_s):
-            logger.error("a process does not go on", role=child.name, silent_s=silent * look_s)
+        is_silent = child.process is process and beats.last == last
+        process, last, silent_looks = child.process, beats.last, silent_looks + 1 if is_silent else 0
+        has_begun = process is not None and last[0] == process.pid
+        if process is not None and silent_looks * look_s > (max_silent_s if has_begun else max_start_s):
+            logger.error("a process does not go on", role=child.name, silent_s=silent_looks * look_s)
             child.kill()
-            silent = 0
+            silent_looks = 0
 
 
 def _make_ingest(base: Sequence[str], listener: socket.socket) -> tuple[Child, Heartbeat]:

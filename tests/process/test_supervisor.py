@@ -1,6 +1,7 @@
 """The supervisor: addresses that are taken, and roles that cannot be started."""
 
 import asyncio
+import os
 import socket
 import sys
 import threading
@@ -112,13 +113,29 @@ async def child():
 
 
 @pytest.mark.process
+async def test_a_process_that_stops_after_its_first_beat_is_ended_soon(child, monkeypatch):
+    beats = Heartbeat(allocate_memory(SIZE_BYTES))
+    monkeypatch.setattr(os, "getpid", lambda: child.process.pid)
+    beats.beat()  # before the supervisor looks
+    assert await has_ended(child, beats, seconds=1.2)
+
+
+@pytest.mark.process
+async def test_the_beats_of_a_predecessor_do_not_count(child):
+    beats = Heartbeat(allocate_memory(SIZE_BYTES))
+    beats.beat()
+    assert not await has_ended(child, beats, seconds=1.2)
+
+
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("beats_for_s", "seconds", "is_ended"),
     [(60, 2.5, False), (0.2, 5, True), (0, 5, True), (0, 1, False)],
     ids=["goes on", "stops", "never begins", "is about to begin"],
 )
-async def test_a_process_is_ended_only_if_its_heartbeat_stops(child, beats_for_s, seconds, is_ended):
+async def test_a_process_is_ended_only_if_its_heartbeat_stops(child, beats_for_s, seconds, is_ended, monkeypatch):
     beats = Heartbeat(allocate_memory(SIZE_BYTES))
+    monkeypatch.setattr(os, "getpid", lambda: child.process.pid)
 
     async def beat():
         end = asyncio.get_running_loop().time() + beats_for_s
