@@ -177,3 +177,24 @@ async def test_operations_that_get_the_lock_in_time_are_carried_out(writer, comm
         await asyncio.sleep(0.05)
         writer.now = MAX_TURN_S
     assert await waiting == "one done"
+
+
+async def test_a_lock_that_fails_refuses_its_own_operations_alone(writer):
+    class FailingLock:
+        fails = True
+
+        def __enter__(self):
+            if self.fails:
+                raise JournalUnavailable("the file cannot be locked")
+
+        def __exit__(self, *_):
+            pass
+
+    turn = FailingLock()
+    committer = Committer(writer.transact, turn, writer.clock)
+    with pytest.raises(JournalUnavailable, match="cannot be locked"):
+        await committer.submit("one")
+    turn.fails = False
+    assert await committer.submit("two") == "two done"
+    assert writer.ran == [(ASIDE, ["two"])]
+    await committer.close()

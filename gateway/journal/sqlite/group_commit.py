@@ -143,6 +143,7 @@ class Committer:
                     return partial(_call_all, ())
                 return partial(_resolve, futures, self._transact([operation for operation, _ in group]))
         except JournalUnavailable as error:
+            self._take_turn()  # the lock itself may have failed
             return partial(_fail, futures, error)
         except Exception as error:  # noqa: BLE001  # the waiting callers must get any error
             if len(group) == 1:
