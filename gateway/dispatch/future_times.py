@@ -46,4 +46,13 @@ def clamp_future(batch: Batch, received_ms: int) -> tuple[Batch, frozenset[str]]
 
 
 def _clamp(timed: Iterable[Timed], bound: int, received_ms: int) -> tuple[Timed, ...]:
-    return tuple(replace(one, time_ms=received_ms) if (one.time_ms or 0) > bound else one for one in timed)
+    return tuple(
+        _set_time(one, received_ms) if one.time_ms is not None and one.time_ms > bound else one for one in timed
+    )
+
+
+def _set_time(timed: Timed, time_ms: int) -> Timed:
+    """Return an event or a change with another time; the event that states a change has the same."""
+    stating = getattr(timed, "event", None)
+    changed = {} if stating is None else {"event": replace(stating, time_ms=time_ms)}
+    return replace(timed, time_ms=time_ms, **changed)

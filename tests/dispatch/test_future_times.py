@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gateway.dispatch.future_times import DAY_MS, clamp_future
-from gateway.sdk import AttributeChange
+from gateway.sdk import AttributeChange, OtherEvent
 from gateway.testing import batch, custom_event
 
 pytestmark = pytest.mark.anyio
@@ -27,6 +27,14 @@ def test_only_a_time_over_a_day_ahead_is_clamped(posted, expected, is_clamped):
     clamped, facts = clamp_future(said, NOW)
     assert (clamped.events[0].time_ms, clamped.attribute_changes[0].time_ms) == (expected, expected)
     assert facts == ({"e", "attributes"} if is_clamped else frozenset())
+
+
+def test_the_event_that_states_a_change_has_the_same_time():
+    stating = OtherEvent(id="e", type="user_attribute_change", time_ms=NOW + 2 * DAY_MS)
+    change = AttributeChange(name="a", time_ms=stating.time_ms, event=stating)
+    clamped, _ = clamp_future(batch(attribute_changes=(change,)), NOW)
+    (found,) = clamped.attribute_changes
+    assert (found.time_ms, found.event.time_ms, found.event.id) == (NOW, NOW, "e")
 
 
 async def test_the_ledger_names_the_time_that_was_left_out(bench):
