@@ -44,7 +44,7 @@ def _after_failure(call: Call, memo: CallMemo, meaning: Meaning, reply: Reply) -
             return delivered(meaning.code)
         case DeliveryStep.EXTEND if _declines_body(meaning, reply):
             return rejected("identity_conflict")  # nothing but ids was written
-        case DeliveryStep.SEND if meaning.code == "not_found":
+        case DeliveryStep.SEND | DeliveryStep.RESEND if meaning.code == "not_found":
             return _reject_undefined(call)
         case DeliveryStep.CREATE | DeliveryStep.ADOPT if _declines_body(meaning, reply):
             return _try_by_mpid(memo, meaning.code)

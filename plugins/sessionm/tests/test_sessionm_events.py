@@ -107,6 +107,12 @@ def test_r06_an_undefined_event_is_rejected_alone(bench):
     assert here.deliver(batch(*events)) == ["rejected undefined_event", "delivered"]
 
 
+def test_r06_an_undefined_event_of_a_user_who_had_to_be_created_is_undefined_too(bench):
+    here = bench()
+    assert here.deliver(batch(custom_event("Unheard Of"))) == ["rejected undefined_event"]
+    assert [entry["method"] for entry in here.vendor.journal] == ["POST", "POST", "POST"]
+
+
 def test_r08_an_event_without_attributes_has_no_context():
     assert "context" not in body(custom_event())
 
