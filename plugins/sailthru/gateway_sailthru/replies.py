@@ -13,6 +13,7 @@ NOT_REPEATABLE = frozenset({"event", "purchase"})
 MAX_WAIT_S = 2 * WINDOW_S
 MAX_SPREAD_S = 2.0
 SUCCESS = range(200, 300)
+REDIRECTS = range(300, 400)
 
 INTERNAL_ERROR = 9
 UNKNOWN_LIST = 15
@@ -40,11 +41,12 @@ REASONS = {
 def judge(call: Call, reply: Reply, settings: SailthruSettings) -> Verdict | None:
     """Return the verdict on a call that no other call follows; None leaves it to the gateway's status rules.
 
-    An error may come with status 200, so the body is read first. An answer that is no JSON object is never a success.
+    An error may come with status 200, so the body is read first, except that of a redirect, which is not Sailthru's.
+    An answer that is no JSON object is never a success.
     """
     if reply.status is None:
         return _judge_unconfirmed(call, settings) if reply.sent else None
-    body = reply.json()
+    body = None if reply.status in REDIRECTS else reply.json()
     if reply.status == 429 or (isinstance(body, dict) and _read_code(body) == TOO_MANY):
         return retry(
             "too_many_requests", after_s=seconds_until_reset(reply) + choose_spread_s(call, reply), holds="scope"

@@ -146,6 +146,13 @@ def test_a_status_without_an_error_in_the_body_is_left_to_the_gateway(call, stat
     assert answer(call, reply(status, b"<html>")) is None
 
 
+@CALLS
+@pytest.mark.parametrize("body", [failed(99), {"error": "moved"}, {"errormsg": "moved"}, {"ok": False}])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_the_body_of_a_redirect_is_not_sailthrus_and_left_to_the_gateway(call, status, body):
+    assert answer(call, reply(status, body)) is None
+
+
 UNSURE = [
     reply(200, b"<html>"),
     reply(500, b"<html>"),
