@@ -30,6 +30,8 @@ ASKED = {
     "user_identity_change": "on_identity",
 }
 """The hook that is asked about a Firehose event type, where it is not ``on_event``."""
+ASKED_BY_OWN_NAME = frozenset({"attribution"})
+"""Firehose event types that a plugin must name itself: one that sends custom events may have no use for them."""
 
 
 def make_registration(
@@ -127,11 +129,16 @@ def _list_event_types(destinations: Sequence[Declared]) -> list[str]:
         type
         for type, canonical in names.FIREHOSE_EVENTS.items()
         if any(
-            ASKED.get(type, "on_event") in hooks
-            and (not destination.event_types or not {type, canonical}.isdisjoint(destination.event_types))
+            ASKED.get(type, "on_event") in hooks and _is_asked_for(type, canonical, destination)
             for _, _, destination, hooks, _ in destinations
         )
     ]
+
+
+def _is_asked_for(type: str, canonical: str, destination: Destination) -> bool:
+    """Return whether a destination names the Firehose event type, or names no type at all, which asks for every one."""
+    asked = {type} if type in ASKED_BY_OWN_NAME else {type, canonical}
+    return not destination.event_types or not asked.isdisjoint(destination.event_types)
 
 
 def _list_environments(destinations: Sequence[Destination]) -> list[str]:

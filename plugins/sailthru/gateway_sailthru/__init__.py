@@ -56,6 +56,7 @@ def destination() -> Destination:
             "custom_event",
             "commerce_event",
             "screen_view",
+            "attribution",
             "application_state_transition",
             "push_message",
             "user_attribute_change",

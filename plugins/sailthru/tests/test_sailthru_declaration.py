@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from typing import get_args
 
 import pytest
 
 import gateway_sailthru
 from gateway.sdk import Defaults
 from gateway.testing import connection
+from gateway_sailthru.settings import AppEvent
 
 VALUES = {"api_key": "test-key", "api_secret": "test-secret"}
 DECLARED = gateway_sailthru.destination()
@@ -59,6 +61,10 @@ def test_no_other_platform_is_declared(platform):
 )
 def test_each_event_type_that_sailthru_lists_is_asked_for(type):
     assert type in DECLARED.event_types
+
+
+def test_each_event_type_that_a_setting_can_choose_is_asked_for():
+    assert set(get_args(AppEvent)) - set(DECLARED.event_types) == set()
 
 
 def test_calls_go_to_the_address_in_the_settings():
