@@ -52,7 +52,7 @@ class SailthruSettings(Settings):
         description="Purpose, such as gdpr:email, whose withdrawal is sent as optout_email. Empty: never sent.",
     )
     email_optout: Literal["basic", "all", "blast"] = Field(
-        "all", description="What is sent as optout_email if that consent is withdrawn."
+        "all", description="Value of optout_email to send if that consent is withdrawn."
     )
     pixel_consent: str = Field(
         "",
@@ -60,7 +60,7 @@ class SailthruSettings(Settings):
         description="Purpose, such as gdpr:tracking, that is sent as pixel_tracking_consent. Empty: never sent.",
     )
     removed_value: Literal["null", "empty"] = Field(
-        "null", description="What a removed attribute becomes: null, or an empty string."
+        "null", description="Value to send for a removed attribute: null, or an empty string."
     )
     array_mode: Literal["join", "keep", "both"] = Field(
         "join",
@@ -96,11 +96,11 @@ class SailthruSettings(Settings):
     bulk_from: int = Field(
         0,
         ge=0,
-        description="So many changes of memberships that wait together go as one job, which starts no flows. 0: never.",
+        description="Minimum of waiting membership changes for which one job is made, which starts no flows. 0: never.",
     )
     bulk_most: int = Field(10_000, ge=2, le=50_000, description="Changes of memberships in one job at the most.")
     removed_audience: Literal["keep", "delete"] = Field(
-        "keep", description="What becomes of the list when mParticle takes the audience away."
+        "keep", description="Keep or delete the list when mParticle takes the audience away."
     )
     look_again_s: float = Field(
         10.0, ge=0, le=3600, description="Seconds until an erasure looks again whether the profile is gone."

@@ -58,7 +58,7 @@ def lines(job: Call) -> list[dict]:
 
 
 def users(fake: FakeSailthru) -> list:
-    """What is known of everybody, whatever the order in which they came."""
+    """Return the known profiles, in an order that does not depend on their arrival."""
     told = [
         {**one, "keys": {k: v for k, v in one["keys"].items() if k in ("email", "extid")}}
         for one in fake.state()["users"]

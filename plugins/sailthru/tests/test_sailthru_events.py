@@ -52,7 +52,7 @@ def sent(name: str, **vars) -> Call:
 
 
 def plan(happened: Event, who: User | None = None, **settings) -> list:
-    """What is planned for one event; the skip of its batch's identities, which comes first, is left out."""
+    """Return the plan for one event; the skip of its batch's identities, which comes first, is left out."""
     return plan_with(gateway_sailthru, batch(happened, user=who or user(email=JO)), {**VALUES, **settings})[1:]
 
 

@@ -32,7 +32,7 @@ def upsert(**fields) -> Call:
 
 
 def plan(*changes: AttributeChange, who: User | None = None, settings=None) -> list:
-    """What is planned for the attributes of a user whom nothing is remembered of, but for what to remember."""
+    """Return the plan for the attributes of a user without memory, except what to remember."""
     said = batch(user=who or person(), attribute_changes=changes)
     items = plan_with(gateway_sailthru, said, {**VALUES, **(settings or {})})
     return [item for item in items if not isinstance(item, Remember) and item != Skip(reason="unchanged")]

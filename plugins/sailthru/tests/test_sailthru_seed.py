@@ -1,4 +1,4 @@
-"""What Sailthru's own page on its mParticle integration promises.
+"""The promises of Sailthru's own page on its mParticle integration.
 
 s01, s02 and so on count its promises in the order in which it makes them.
 """

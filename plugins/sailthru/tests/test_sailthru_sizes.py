@@ -34,7 +34,7 @@ PURCHASE = ProductAction(
 
 
 def plan(said: Batch, **settings) -> list:
-    """What is planned: calls as their paths."""
+    """Return the plan, calls as their paths."""
     items = plan_with(gateway_sailthru, said, {**VALUES, **settings})
     return [item.path if isinstance(item, Call) else item for item in items if item != UNCHANGED]
 

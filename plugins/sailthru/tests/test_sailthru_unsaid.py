@@ -1,4 +1,4 @@
-"""What changed without being said: a profile goes whole unless Sailthru is known to have it; no attribute is lost."""
+"""Changes that no event states: a profile goes whole unless Sailthru is known to have it; no attribute is lost."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def plan(said: Batch, memory: Memory = NOTHING, **settings) -> list:
 
 
 def after(said: Batch, memory: Memory = NOTHING, **settings) -> Memory:
-    """What is remembered once the batch was delivered."""
+    """Return the memory once the batch was delivered."""
     kept = {item.key: item.value for item in plan(said, memory, **settings) if isinstance(item, Remember)}
     return Memory(user={**memory.user, **kept})
 

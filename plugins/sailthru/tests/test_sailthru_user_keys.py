@@ -1,4 +1,4 @@
-"""Of several e-mail addresses one is used."""
+"""One of several e-mail addresses is used."""
 
 from __future__ import annotations
 

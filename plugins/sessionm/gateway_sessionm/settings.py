@@ -168,7 +168,7 @@ class SessionMSettings(Settings):
         description="Identity types at mParticle, each with its external id type at SessionM; others keep theirs.",
     )
     user_tag_value: str = Field(
-        default="true", description="What is sent for an attribute without a value; blank sends no such attribute."
+        default="true", description="Value to send for an attribute without one; blank sends no such attribute."
     )
     on_unknown_user: Literal["create", "skip"] = Field(
         default="create",

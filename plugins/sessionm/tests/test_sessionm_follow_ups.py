@@ -356,7 +356,7 @@ def fine(**user) -> Reply:
 
 
 def chain(*replies: Reply, person=JO, event: bool = False):
-    """What the plugin answers to the last of these replies, each to the call that the one before led to."""
+    """Return the plugin's answer to the last of these replies, each to the call that the one before led to."""
     items = plan_with(gateway_sessionm, batch(*([custom_event()] if event else []), user=person), VALUES)
     answer = gateway_sessionm.coalesce(tuple(item for item in items if isinstance(item, Call)))[-1 if event else 0]
     for reply in replies:

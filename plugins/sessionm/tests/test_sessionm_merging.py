@@ -162,7 +162,7 @@ def served() -> Iterator[tuple[FakeSessionM, Connection]]:
 
 
 def outcome(served: tuple[FakeSessionM, Connection], beginning: list[dict], made: list[Call]) -> Any:
-    """What SessionM has stored after these calls, but for what differs from run to run; events as they came."""
+    """Return SessionM's data after these calls, without the parts that differ between runs; events as they came."""
     vendor, here = served
     vendor.reset()
     vendor.seed({"users": [{"id": f"u-{number}", **one} for number, one in enumerate(beginning)]})
