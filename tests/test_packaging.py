@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,18 @@ def test_a_package_has_its_licence_and_says_for_whom_it_is(directory):
     assert (ROOT / directory / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
     assert {"Typing :: Typed", "Programming Language :: Python :: 3.11"} <= set(project["classifiers"])
     assert (ROOT / directory / (PACKAGES[directory]) / "py.typed").exists()
+
+
+@pytest.mark.parametrize("directory", PACKAGES)
+def test_the_built_metadata_has_the_licence_the_classifiers_and_the_dependencies(directory):
+    project = tomllib.loads((ROOT / directory / "pyproject.toml").read_text())["project"]
+    built = distribution(project["name"])
+    (licence,) = (file for file in built.files if file.name == "LICENSE")
+    assert built.metadata["License-Expression"] == "MIT"
+    assert licence.read_text() == (ROOT / "LICENSE").read_text()
+    assert set(built.metadata.get_all("Classifier")) == set(project["classifiers"])
+    required = {name_of(one) for one in built.requires if "extra ==" not in one}
+    assert required == {name_of(one) for one in project["dependencies"]}, "install the package again"
 
 
 def test_the_lock_file_names_no_index():
