@@ -17,7 +17,7 @@ PAGES = sorted(
 )
 BANNED = re.compile(r"(What|Whatever|Whoever|Whether|Nor|Of|Up to when|So often)\b(?!\?)")
 OPENING = re.compile(r"(?:^|(?<=[.:;!?] )|(?<=[.!?]\n)|(?<=\n\n))([A-Z][\w ]*)")
-CODE = re.compile(r"```.*?```|`[^`\n]*`|^\s*\|.*$|^ {4,}.*$|<!--.*?-->", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"```.*?```|`[^`\n]*`|^\s*\|[^\n]*$|^ {4,}[^\n]*$|<!--.*?-->", re.DOTALL | re.MULTILINE)
 
 
 def label(path):
