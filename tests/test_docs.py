@@ -56,7 +56,9 @@ def test_kinds_of_events_are_told_apart_as_the_guide_does_it():
     assert shown["describe"](custom_event("Signup", attributes={"plan": "gold"})) == {"name": "Signup", "plan": "gold"}
     bought = sdk.ProductAction(id="e-1", type="commerce_event", action="purchase", products=(sdk.Product(id="p-1"),))
     assert shown["describe"](bought) == {"name": "purchase", "total": None, "items": ["p-1"]}
-    assert shown["describe"](msgspec.structs.replace(bought, action="refund")) == sdk.Skip(reason="unsupported_event_type")
+    assert shown["describe"](msgspec.structs.replace(bought, action="refund")) == sdk.Skip(
+        reason="unsupported_event_type"
+    )
 
 
 def told_fields(text):
