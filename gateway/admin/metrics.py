@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from gateway.journal.backlog import Backlog
 from gateway.journal.types import Count
+from gateway.journal.wait_reasons import RETRY
 from gateway.plugins.reasons import OTHER, WORD
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -117,10 +118,10 @@ class _BacklogCollector:
 
 
 def _by_reason(backlogs: Iterable[Backlog]) -> Counter[str]:
-    """Return the lanes by the first word of their reason. Texts, and rare reasons of plugins, are ``other``."""
+    """Return the lanes by the word of their reason. Texts, and rare reasons of plugins, are ``other``."""
     lanes: Counter[str] = Counter()
     for one in (waiting for backlog in backlogs for waiting in backlog.waiting):
-        reason = "in_hand" if one.claimed else one.reason.partition(" ")[0].rstrip(":")
+        reason = "in_hand" if one.claimed else one.reason.detail if one.reason.code == RETRY else one.reason.code
         is_counted = reason in lanes or (len(lanes) < MAX_REASONS and WORD.fullmatch(reason))
         lanes[reason if is_counted else OTHER] += one.lanes
     return lanes

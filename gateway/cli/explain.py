@@ -27,6 +27,7 @@ from gateway.journal.types import (
     Receipt,
     hash_ref,
 )
+from gateway.journal.wait_reasons import REFUSED, WaitReason
 from gateway.mparticle.decoding import decode
 from gateway.mparticle.identities import identity_key, make_identity
 from gateway.settings import Configuration, JournalSettings
@@ -37,7 +38,6 @@ MOST = 100
 USERS = ("mpid", "customer_id", "email")
 NEGATIVE = re.compile(r"-\d+", re.ASCII)
 HASHED = re.compile(r"(\w+)#([0-9a-f]{16})")
-REFUSED = "refused:"
 WAITS = {
     "shared": "it was sent in one call with others, and the destination is still at it",
     "under_way": "the destination is still at it",
@@ -80,7 +80,7 @@ def command(id: str, file: Path | None, *, as_json: bool) -> None:
     rows = [_row(batch, sighting, by, settings) for batch, by in found for sighting in batch.sightings]
     for row in rows:
         if as_json:
-            click.echo(json.dumps(row))
+            click.echo(json.dumps(row, default=str))
         else:
             _show(row)
     if len(found) >= MOST:
@@ -235,12 +235,11 @@ def _detail(fact: Row) -> str:
     return "\n".join([*([fact["detail"]] if fact["detail"] else []), *cause, *left_out, *kept_back])
 
 
-def waits_for(reason: str) -> str:
+def waits_for(reason: WaitReason) -> str:
     """Return what a reason to wait means; the reason itself, if it is a plugin's."""
-    code, _, detail = reason.partition(" ")
-    if code == REFUSED:
-        return f"its calls are refused ({detail}): check the credentials and the address"
-    return WAITS.get(code, reason)
+    if reason.code == REFUSED:
+        return f"its calls are refused ({reason.detail}): check the credentials and the address"
+    return WAITS.get(reason.code, str(reason))
 
 
 def waiting(row: Row) -> str:
@@ -256,5 +255,5 @@ def waiting(row: Row) -> str:
         return f"nothing of the connection is sent{until}: {waits_for(row['rests']['reason'])}"
     tried = f"tried {row['attempts']} time{'s' if row['attempts'] > 1 else ''}" if row["attempts"] else ""
     why = waits_for(row["reason"])
-    known = why if why != row["reason"] else ""  # which stands beside it anyway
+    known = why if why != str(row["reason"]) else ""  # which stands beside it anyway
     return "; ".join(filter(None, (known, tried, f"goes on from {row['due']}")))

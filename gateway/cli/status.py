@@ -42,7 +42,7 @@ def command(file: Path | None, over_s: float, *, as_json: bool) -> None:
     rows = [_status(measured, name, settings) for name in measured.names(settings.connections)]
     if as_json:
         for row in rows:
-            click.echo(json.dumps(row))
+            click.echo(json.dumps(row, default=str))
     else:
         _show(rows, is_measured=over_s > 0)
 

@@ -20,6 +20,7 @@ from gateway.deliver.shared_limits import Exchange, share, share_limits
 from gateway.deliver.suspects import Suspects
 from gateway.deliver.transport import Transport
 from gateway.journal.types import Lane, Settlement
+from gateway.journal.wait_reasons import REFUSED, WaitReason
 from gateway.log import logger
 from gateway.plugins.blackbox import Blackbox
 from gateway.plugins.connections import Connection
@@ -27,7 +28,6 @@ from gateway.plugins.watchdog import Watchdog
 from gateway.settings import DeliverySettings
 
 PAUSED_POLL_S = 0.1
-REFUSED = "refused"
 MIN_REFUSALS = 3
 """After so many refusals in a row the credentials count as wrong."""
 
@@ -83,8 +83,8 @@ class Deliveries:
     def refusal(self) -> str | None:
         """Return the reason if the credentials are refused, "" if a call was taken since, None if neither is known."""
         gate = self.gates.connection
-        if gate.refusals >= MIN_REFUSALS and gate.reason.startswith(REFUSED):
-            return gate.reason
+        if gate.refusals >= MIN_REFUSALS and gate.reason.code == REFUSED:
+            return str(gate.reason)
         return "" if gate.taken and not gate.refusals else None
 
     def adopt_limits(self, other: Deliveries) -> None:
@@ -135,7 +135,7 @@ class DeliveryOwner:
     """
 
     settle: Callable[[Settlement], Awaitable[bool]]
-    wake: Callable[[str], Awaitable[None]]
+    wake: Callable[[WaitReason], Awaitable[None]]
     on_pooled: Callable[[], None]
     stopped: asyncio.Event
 

@@ -12,6 +12,7 @@ from gateway.deliver.judge import judge
 from gateway.deliver.progress import CallOutcome
 from gateway.deliver.sender import Sender
 from gateway.deliver.verdicts import asked_wait_s
+from gateway.journal.wait_reasons import RETRY, WaitReason
 from gateway.log import logger
 from gateway.plan import FactPlan, PluginFault
 from gateway.plugins.connections import Connection
@@ -36,7 +37,7 @@ class Wait:
     """The lane must wait for this many seconds."""
 
     seconds: float
-    reason: str
+    reason: WaitReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +117,10 @@ class CallExecutor:
             self.gates.connection.note_failure(now)
             if was_open and self.gates.connection.closed(now) is not None:
                 logger.warning("connection unreachable", connection=self.connection.name, reason=judged.reason)
-            return Wait(seconds=self.backoff_s(0, judged), reason=judged.reason)
+            return Wait(seconds=self.backoff_s(0, judged), reason=WaitReason(RETRY, judged.reason))
         if judged.holds == "scope":
-            return Wait(seconds=self.gates.scope(call.scope).note_complaint(now, judged), reason=judged.reason)
+            rest_s = self.gates.scope(call.scope).note_complaint(now, judged)
+            return Wait(seconds=rest_s, reason=WaitReason(RETRY, judged.reason))
         return None
 
     def _note_success(self, call: Call) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from gateway.deliver.verdicts import MAX_WAIT_S, asked_wait_s, reply_time_ms
 from gateway.journal.shared_limits import PAUSED
+from gateway.journal.wait_reasons import NO_REASON, RETRY, WaitReason
 from gateway.sdk import Rate, RateHeaders, Reply, Verdict
 
 NO_LIMIT = Rate()
@@ -21,8 +22,9 @@ POLL_INTERVAL_S = 1.0
 MAX_CALLS, MAX_WINDOW_S = 1e9, 86_400.0
 """Headers with larger values are wrong, or use other units."""
 ALMOST_ONE = 1 - 1e-6
-SLOW = "plugin_slow"
+SLOW = WaitReason("plugin_slow")
 """Reason of a connection whose plugin has taken too much time from the others."""
+UNREACHABLE = WaitReason("unreachable")
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -32,7 +34,7 @@ class GateClosure:
     """The closure of a gate until a time, in seconds of the gates' clock."""
 
     until: float
-    reason: str
+    reason: WaitReason
 
 
 @dataclass(slots=True)
@@ -40,11 +42,11 @@ class TimedGate:
     """Base of both kinds of gate: closed until a time, and open afterwards."""
 
     until: float = 0.0
-    reason: str = ""
+    reason: WaitReason = NO_REASON
     known: float = 0.0
     """The end of the closure that is recorded in the journal."""
 
-    def close(self, until: float, reason: str) -> None:
+    def close(self, until: float, reason: WaitReason) -> None:
         """Close until a time; a longer closure stays."""
         if until > self.until:
             self.until, self.reason = until, reason
@@ -122,7 +124,7 @@ class ScopeGate(TimedGate):
             doubled = FIRST_REST_S * 2 ** min(self.complaints, 10)
             wait = min(MAX_REST_S, doubled) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads retries, guards nothing
         self.complaints += 1
-        self.close(now + wait, verdict.reason)
+        self.close(now + wait, WaitReason(RETRY, verdict.reason))
         return wait
 
     def note_success(self) -> None:
@@ -138,7 +140,7 @@ class ScopeGate(TimedGate):
         elif window is not None:  # without a report, the call counts
             window.left -= 1
         if self.window is not None and self.window.left < 1:
-            self.close(self.window.ends, "limit_reached")
+            self.close(self.window.ends, WaitReason("limit_reached"))
 
     def _adopt(self, reported: ReportedLimit, now: float) -> None:
         """Adopt a reported window; of one window the lowest report counts, as replies may overtake each other."""
@@ -188,9 +190,9 @@ class ConnectionGate(TimedGate):
         if self.failures >= FAILURES_TO_CLOSE:
             doubled = FIRST_REST_S * 2 ** min(self.failures - FAILURES_TO_CLOSE, 10)
             rest = min(MAX_REST_S, doubled)
-            self.close_for_trial(now + rest * random.uniform(0.5, 1.0), "unreachable")  # noqa: S311  # spreads retries, guards nothing
+            self.close_for_trial(now + rest * random.uniform(0.5, 1.0), UNREACHABLE)  # noqa: S311  # spreads retries
 
-    def note_refusal(self, now: float, most_s: float, reason: str) -> float:
+    def note_refusal(self, now: float, most_s: float, reason: WaitReason) -> float:
         """Close after a refused call, with back-off until a call is taken; return the seconds until it opens."""
         if now >= self.until:
             rest = min(most_s, FIRST_REST_S * 2 ** min(self.refusals, 10))
@@ -198,7 +200,7 @@ class ConnectionGate(TimedGate):
             self.close_for_trial(now + rest, reason)
         return self.until - now
 
-    def close_for_trial(self, until: float, reason: str) -> None:
+    def close_for_trial(self, until: float, reason: WaitReason) -> None:
         """Close until a time, then let one call through as a trial."""
         self.close(until, reason)
         self.on_trial = True
@@ -276,7 +278,7 @@ class Gates:
     def _closed(self, scope: ScopeGate, stopping: Callable[[], bool]) -> GateClosure | None:
         now = self.clock()
         if stopping():
-            return GateClosure(until=now, reason="")
+            return GateClosure(until=now, reason=NO_REASON)
         if self.paused:
             return GateClosure(until=now, reason=PAUSED)
         return self.connection.closed(now) or scope.closed(now)

@@ -15,12 +15,14 @@ from gateway.deliver.pools import Pools
 from gateway.deliver.progress import CallOutcome, FollowUps, ItemProgress
 from gateway.deliver.verdicts import MAX_WAIT_S
 from gateway.journal.types import Item, Lane, Memo, Settlement
+from gateway.journal.wait_reasons import NO_REASON, REFUSED, RETRY, SHARED, WaitReason
 from gateway.log import logger
 from gateway.plan import FactPlan
 from gateway.sdk import Call, Remember, Reply, Verdict
 
 MAX_FOLLOW_UPS = 8
 HOUR_MS = 3_600_000
+UNDER_WAY = WaitReason("under_way")
 FALLBACK_POLL_S = 900.0
 """Fallback poll delay for a lane whose shared call is polled by another lane, which may have died."""
 
@@ -34,9 +36,9 @@ class RefusedCall:
     alone: bool
 
 
-def shared_reason(call_id: str) -> str:
+def shared_reason(call_id: str) -> WaitReason:
     """Return the reason of a lane whose shared call is polled by another lane."""
-    return f"shared {call_id}"
+    return WaitReason(SHARED, call_id)
 
 
 def _find_shared_call(chain: FollowUps, answer: CallResult) -> str:
@@ -55,7 +57,7 @@ def _wait_for_poll(chain: FollowUps, answer: CallResult) -> Wait:
     """Return the wait before the next poll. One of several lanes polls, and wakes the others with the answer."""
     if chain.by and not answer.first:
         return Wait(seconds=FALLBACK_POLL_S, reason=shared_reason(chain.by))
-    return Wait(seconds=min(chain.next[0].after_s, MAX_WAIT_S), reason="under_way")
+    return Wait(seconds=min(chain.next[0].after_s, MAX_WAIT_S), reason=UNDER_WAY)
 
 
 def _record_answers(item: ItemProgress, chain: FollowUps, reply: Reply | None) -> tuple[str, ...]:
@@ -126,7 +128,7 @@ class LaneRun:
         return touched
 
     def settlement(
-        self, *, touched: Sequence[ItemProgress] = (), due_ms: int | None = None, reason: str = ""
+        self, *, touched: Sequence[ItemProgress] = (), due_ms: int | None = None, reason: WaitReason = NO_REASON
     ) -> Settlement:
         """Return the settlement to record now; with ``due_ms`` it releases the lane until then."""
         finished = [item for item in self.work if item.is_done and not item.is_finished]
@@ -157,7 +159,7 @@ class LaneWorker:
     executor: CallExecutor
     pools: Pools
     settle: Callable[[Settlement], Awaitable[bool]]
-    wake: Callable[[str], Awaitable[None]]
+    wake: Callable[[WaitReason], Awaitable[None]]
     clock: Clock
     refusals: dict[int, RefusedCall] = field(default_factory=dict)
 
@@ -268,7 +270,7 @@ class LaneWorker:
         if verdict.word == "refused":
             return self._refuse(run, call, verdict)
         if verdict.word == "retry":
-            return self._retry_later(run, verdict)
+            return self._retry_later(run, verdict, WaitReason(RETRY, verdict.reason))
         run.reset_attempts()
         if verdict.word == "rejected":
             detail = verdict.detail or f"{call.method} was answered {reply.status if reply else None}"
@@ -297,22 +299,22 @@ class LaneWorker:
         again = before if before is not None and before.call == call.id else None
         alone = again is not None and (again.alone or gate.taken > again.taken)
         self.refusals[run.lane.user] = RefusedCall(call=call.id, taken=gate.taken, alone=alone)
-        name, reason = self.executor.connection.name, f"refused: {verdict.reason}"
+        name, reason = self.executor.connection.name, WaitReason(REFUSED, verdict.reason)
         if again is not None and alone:
             if not again.alone:
                 logger.warning("call refused, others are not", connection=name, call=call.id, reason=verdict.reason)
-            return self._retry_later(run, replace(verdict, reason=reason))
+            return self._retry_later(run, verdict, reason)
         is_news = gate.closed(self.executor.gates.clock()) is None
         rest_s = gate.note_refusal(self.executor.gates.clock(), self.executor.delivery.pause_s, reason)
         if is_news:
             logger.error("connection refused", connection=name, reason=verdict.reason, rest_s=rest_s)
         return Wait(seconds=rest_s, reason=reason)
 
-    def _retry_later(self, run: LaneRun, verdict: Verdict) -> CallOutcome | Wait:
+    def _retry_later(self, run: LaneRun, verdict: Verdict, reason: WaitReason) -> CallOutcome | Wait:
         """Spend an attempt and let the lane wait; make a dead letter of a call that has failed for too long."""
         now_ms = self.clock.now_ms()
         run.failing_since_ms = min(run.failing_since_ms or now_ms, now_ms)
         if run.failing_since_ms < self.clock.ago_ms(int(self.executor.delivery.give_up_after_hours * HOUR_MS)):
-            return CallOutcome(state="dead", reason="gave_up", detail=verdict.reason)
+            return CallOutcome(state="dead", reason="gave_up", detail=str(reason))
         run.attempts += 1
-        return Wait(seconds=self.executor.backoff_s(run.attempts - 1, verdict), reason=verdict.reason)
+        return Wait(seconds=self.executor.backoff_s(run.attempts - 1, verdict), reason=reason)

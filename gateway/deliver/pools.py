@@ -18,10 +18,12 @@ from msgspec.structs import replace
 from gateway.deliver.coalesce import fold
 from gateway.deliver.executor import NO_SUBJECT, CallExecutor, CallResult, CallSubject, Wait
 from gateway.deliver.suspects import Suspects
+from gateway.journal.wait_reasons import FAILED, WaitReason
 from gateway.log import logger
 from gateway.plugins.blackbox import MAX_MEMBERS
 from gateway.sdk import Call, Pool
 
+POOL_FULL = WaitReason("pool_full")
 QUIET_POLLS = 4
 """Consecutive idle polls after which a pool is flushed; in a busy process members arrive late."""
 MAX_BYTES = 32 << 20
@@ -66,7 +68,7 @@ class PoolQueue:
     async def make(self, call: Call, *, attempt: int, weight: int, at: CallSubject = NO_SUBJECT) -> CallResult | Wait:
         """Make a call, shared or alone; ``weight`` is the bytes of documents that its lane holds."""
         if self.held and (self.held >= 2 * self.pool.most or self.weight + weight > 2 * MAX_BYTES):
-            return Wait(seconds=self.pool.quiet_s, reason="pool_full")
+            return Wait(seconds=self.pool.quiet_s, reason=POOL_FULL)
         self.held += 1
         self.weight += weight
         self.joined()
@@ -154,7 +156,7 @@ class PoolQueue:
     def _failed(self) -> Wait:
         """Log an unexpected error, and return the wait of its members."""
         logger.exception("pool failed", connection=self.executor.connection.name)
-        return Wait(seconds=self.executor.delivery.retry_most_s, reason="failed")
+        return Wait(seconds=self.executor.delivery.retry_most_s, reason=FAILED)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -15,6 +15,7 @@ from gateway.dispatch.planner import ItemPlanner, make_planner
 from gateway.govern.rewrite import Rewriter
 from gateway.journal.port import Journal
 from gateway.journal.types import JournalUnavailable, Settlement
+from gateway.journal.wait_reasons import WaitReason
 from gateway.plugins.blackbox import Blackbox
 from gateway.plugins.connections import Connection
 from gateway.settings import DeliverySettings
@@ -44,7 +45,7 @@ def make_dispatcher(
     async def settle(settlement: Settlement) -> bool:
         return await dispatcher.settle(settlement)
 
-    async def wake(reason: str) -> None:
+    async def wake(reason: WaitReason) -> None:
         with suppress(JournalUnavailable):  # the lanes come due by themselves, only later
             await shared.journal.wake(connection.name, reason, now_ms=shared.clock.now_ms())
 

@@ -11,10 +11,11 @@ from gateway.dispatch.erased import drop_erased, find_tombstone
 from gateway.journal.port import Journal
 from gateway.journal.replays import ABORTED
 from gateway.journal.types import Item, Lane, Outcome, hash_lane, hash_ref
+from gateway.journal.wait_reasons import WaitReason
 from gateway.mparticle.parts import identity_keys
 from gateway.sdk import Batch
 
-OTHER_LANES = "other_lanes"
+OTHER_LANES = WaitReason("other_lanes")
 """The reason of a lane that waits for older work in other lanes."""
 MIN_WAIT_MS = 200
 MAX_WAIT_MS = 10_000

@@ -29,6 +29,7 @@ from gateway.dispatch.planner import ItemPlanner
 from gateway.dispatch.prepare import Prepared, prepare
 from gateway.journal.port import Journal
 from gateway.journal.types import JournalUnavailable, Lane, Settlement
+from gateway.journal.wait_reasons import FAILED, WaitReason
 from gateway.log import logger
 from gateway.plugins.connections import Connection
 from gateway.settings import DeliverySettings
@@ -133,9 +134,9 @@ class Dispatcher:
             logger.warning("claim lost", connection=lane.connection)
         except Exception:  # noqa: BLE001  # an error costs this lane alone
             logger.exception("lane failed", connection=lane.connection)
-            await self._put_back(lane, self.delivery.retry_most_s, "failed")
+            await self._put_back(lane, self.delivery.retry_most_s, FAILED)
 
-    async def _put_back(self, lane: Lane, seconds: float, reason: str) -> None:
+    async def _put_back(self, lane: Lane, seconds: float, reason: WaitReason) -> None:
         await self.settle(put_back(lane, self.clock.now_ms() + ceil(1000 * seconds), reason))
 
     def _count_data_points(self, prepared: Sequence[Prepared]) -> None:
@@ -185,7 +186,7 @@ class Dispatcher:
             await asyncio.wait_for(self.stopped.wait(), max(0.0, seconds))
 
 
-def put_back(lane: Lane, due_ms: int, reason: str) -> Settlement:
+def put_back(lane: Lane, due_ms: int, reason: WaitReason) -> Settlement:
     """Return the settlement that gives a lane back unchanged until ``due_ms``."""
     return Settlement(
         connection=lane.connection,

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 import msgspec
 
 from gateway.clock import now_ms
-from gateway.deliver.deliveries import REFUSED
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.planner import ItemPlanner, NoAccountPlanner
 from gateway.ingest.accounts import written
 from gateway.journal.port import Journal
 from gateway.journal.types import JournalUnavailable, SealedSettings
+from gateway.journal.wait_reasons import REFUSED
 from gateway.log import logger
 from gateway.plugins.connections import Connection, HostedConnection, PluginError
 from gateway.sealing import Sealer, Unopenable

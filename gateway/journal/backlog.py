@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from gateway.journal.shared_limits import governing
+from gateway.journal.wait_reasons import WaitReason
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """Lanes of a connection that wait for the same ``reason`` ("": for their turn), or are ``claimed``.
+    """Lanes of a connection that wait for the same ``reason`` (none: for their turn), or are ``claimed``.
 
     The last is due at ``due_ms``; ``attempts`` is the highest number of one of them, ``failing_since_ms`` the earliest
     first failure (0: none).
     """
 
-    reason: str
+    reason: WaitReason
     claimed: bool
     lanes: int
     due_ms: int
@@ -32,7 +33,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
     scope: str | None
     until_ms: int
-    reason: str
+    reason: WaitReason
 
 
 class Backlog(msgspec.Struct, frozen=True, kw_only=True):

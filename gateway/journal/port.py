@@ -14,6 +14,7 @@ from gateway.journal.backlog import Backlog
 from gateway.journal.replays import Replays
 from gateway.journal.shared_limits import GateSharing
 from gateway.journal.types import Count, DataPoint, Entry, FoundBatch, Lane, SealedSettings, Settlement, Tombstone
+from gateway.journal.wait_reasons import WaitReason
 
 
 class Journal(Replays, GateSharing, Protocol):
@@ -48,7 +49,7 @@ class Journal(Replays, GateSharing, Protocol):
     async def settle(self, settlement: Settlement) -> bool:
         """Record a settlement durably; return False if the claim is lost."""
 
-    async def wake(self, connection: str, reason: str, *, now_ms: int) -> None:
+    async def wake(self, connection: str, reason: WaitReason, *, now_ms: int) -> None:
         """Make the lanes due that were given back for this reason; it is a hint, as they become due anyway."""
 
     async def reschedule_after_clock_jump(self, *, after_ms: int, now_ms: int, limit: int) -> int:

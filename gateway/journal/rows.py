@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from gateway.journal.backlog import Gate, Waiting, rest_of
 from gateway.journal.replays import ABORTED, Replay, Replayed, Selection, unwrap
+from gateway.journal.shared_limits import ClosedGate
 from gateway.journal.types import (
     DeliveryStatus,
     Entry,
@@ -25,6 +26,7 @@ from gateway.journal.types import (
     hash_lane,
     salt_dedupe,
 )
+from gateway.journal.wait_reasons import WaitReason
 
 Row = Sequence[Any]
 
@@ -133,15 +135,20 @@ def _request_keys(entry: Entry, connections: Sequence[str]) -> Iterator[tuple[by
 
 
 def make_receipt(documents: int, memories: int, touched: Iterable[Row]) -> Receipt:
-    """Return the receipt of an erasure; rows of ``touched`` have message, part, withheld and removed."""
+    """Return the receipt of an erasure; rows of ``touched`` have message, part, outcomes as JSON, and removed."""
     return Receipt(
         documents=documents,
         memories=memories,
         touched=tuple(
-            ErasedBatch(message=message, part=part, withheld=bool(withheld), removed=bool(removed))
-            for message, part, withheld, removed in touched
+            ErasedBatch(message=message, part=part, withheld=_has_erased(outcomes), removed=bool(removed))
+            for message, part, outcomes, removed in touched
         ),
     )
+
+
+def _has_erased(encoded: str) -> bool:
+    """Return whether a fact among these outcomes was not sent because its user was erased."""
+    return any(one.state == "skipped" and one.reason == "erased" for one in read_outcomes(encoded))
 
 
 def make_found(row: Row, sightings: Iterable[DeliveryStatus]) -> FoundBatch:
@@ -169,15 +176,15 @@ def make_finished_status(row: Row, receipt: Receipt | None) -> DeliveryStatus:
 def make_waiting_status(row: Row, closed: Mapping[str, Sequence[Gate]], receipt: Receipt | None) -> DeliveryStatus:
     """Return the status of a waiting batch.
 
-    The row has connection, progress, due_ms, attempts, reason, claimed and trouble.
+    The row has connection, progress, due_ms, attempts, code, detail, claimed and trouble.
     """
-    connection, progress, due_ms, attempts, reason, claimed, trouble = row
+    connection, progress, due_ms, attempts, code, detail, claimed, trouble = row
     return DeliveryStatus(
         connection=connection,
         progress=msgspec.json.decode(progress) if progress else {},
         due_ms=due_ms,
         attempts=attempts,
-        reason=reason,
+        reason=WaitReason(code, detail),
         claimed=bool(claimed),
         rest=rest_of(connection, closed),
         trouble=trouble,
@@ -188,12 +195,12 @@ def make_waiting_status(row: Row, closed: Mapping[str, Sequence[Gate]], receipt:
 def group_waiting(rows: Iterable[Row]) -> dict[str, list[Waiting]]:
     """Return waiting lanes by connection.
 
-    Rows have connection, reason, claimed, number of lanes, due_ms, attempts and failing_since_ms.
+    Rows have connection, code, detail, claimed, number of lanes, due_ms, attempts and failing_since_ms.
     """
     waiting: dict[str, list[Waiting]] = {}
-    for connection, reason, claimed, lanes, due_ms, attempts, failing_since_ms in rows:
+    for connection, code, detail, claimed, lanes, due_ms, attempts, failing_since_ms in rows:
         one = Waiting(
-            reason=reason,
+            reason=WaitReason(code, detail),
             claimed=bool(claimed),
             lanes=lanes,
             due_ms=due_ms,
@@ -205,11 +212,20 @@ def group_waiting(rows: Iterable[Row]) -> dict[str, list[Waiting]]:
 
 
 def group_gates(rows: Iterable[Row]) -> dict[str, list[Gate]]:
-    """Return closed gates by connection; rows have connection, scope, until_ms and reason."""
+    """Return closed gates by connection; rows have connection, scope, until_ms, code and detail."""
     gates: dict[str, list[Gate]] = {}
-    for connection, scope, until_ms, reason in rows:
-        gates.setdefault(connection, []).append(Gate(scope=scope, until_ms=until_ms, reason=reason))
+    for connection, scope, until_ms, code, detail in rows:
+        gate = Gate(scope=scope, until_ms=until_ms, reason=WaitReason(code, detail))
+        gates.setdefault(connection, []).append(gate)
     return gates
+
+
+def make_closings(rows: Iterable[Row]) -> tuple[ClosedGate, ...]:
+    """Return the gates that other dispatchers closed; rows have scope, left_ms, code and detail."""
+    return tuple(
+        ClosedGate(scope=scope, left_ms=left_ms, reason=WaitReason(code, detail))
+        for scope, left_ms, code, detail in rows
+    )
 
 
 def make_sealed(row: Row) -> SealedSettings:

@@ -7,10 +7,12 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.journal.wait_reasons import WaitReason
+
 MAX_MS = 3_660_000
 """The longest closure of a gate; a longer one was written before a clock was set back."""
 OPERATOR = "operator"
-PAUSED = "paused"
+PAUSED = WaitReason("paused")
 """The reason of an operator's pause."""
 
 
@@ -19,7 +21,7 @@ class ClosedGate(msgspec.Struct, frozen=True, kw_only=True):
 
     scope: str | None
     left_ms: int
-    reason: str
+    reason: WaitReason
 
 
 class SharedLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.journal.backlog import Gate
 from gateway.journal.replays import Replayed, ReplayOrigin
+from gateway.journal.wait_reasons import NO_REASON, WaitReason
 
 
 class JournalUnavailable(Exception):
@@ -219,7 +220,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     due_ms: int = 0
     attempts: int = 0
     failing_since_ms: int = 0
-    reason: str = ""
+    reason: WaitReason = NO_REASON
 
 
 class ErasedBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -256,7 +257,7 @@ class DeliveryStatus(msgspec.Struct, frozen=True, kw_only=True):
     progress: dict[str, Any] = {}
     due_ms: int | None = None
     attempts: int = 0
-    reason: str = ""
+    reason: WaitReason = NO_REASON
     claimed: bool = False
     rest: Gate | None = None
     trouble: str = ""

@@ -28,6 +28,7 @@ from run import PYTHON, get, process, reachable, wait
 from gateway.clock import now_ms
 from gateway.dispatch.dispatcher import put_back
 from gateway.journal.engines import open_journal
+from gateway.journal.wait_reasons import NO_REASON
 from gateway.settings import load
 
 IN_FLIGHT = 64
@@ -182,7 +183,7 @@ async def _claims_ms(*gateways):
             assert len(found) == IN_FLIGHT
             claimed.extend(found)
     for journal, claimed in zip(journals, lanes, strict=True):
-        await asyncio.gather(*(journal.settle(put_back(lane, now_ms(), "")) for lane in claimed))
+        await asyncio.gather(*(journal.settle(put_back(lane, now_ms(), NO_REASON)) for lane in claimed))
         await journal.close()
     return [median(taken) for taken in times]
 

@@ -15,8 +15,9 @@ from support.postgres_server import PostgresServer, postgres_server
 
 from gateway.ingest.entries import read_entries
 from gateway.journal.engines import open_journal, prepare
+from gateway.journal.rows import salt_entries
 from gateway.journal.sqlite import schema
-from gateway.journal.types import Entry
+from gateway.journal.types import Entry, salt_dedupe, salt_lane
 from gateway.settings import JournalSettings
 
 LEASE_S = 1.0
@@ -37,6 +38,8 @@ LEDGER = """
 """
 Balances = dict[str, tuple[int, ...]]
 """By connection: facts received, delivered, skipped, dead, and in flight."""
+SALTED = {"sqlite": 12, "postgresql": 9}
+"""The version of the schema from which on the hashes that name a user are salted."""
 LONG_AGO_MS = 100 * 3_600_000
 """So old is a backlog; it may be forgotten as soon as it is done."""
 
@@ -84,9 +87,10 @@ OLDER_POSTGRES = (
 )
 
 
-def older_rows(backlog: Sequence[bytes]) -> list[list[Any]]:
-    """A backlog's rows in ``batches``."""
-    return [[getattr(entry, field) for field in FIELDS] for entry in old_entries(backlog, b"")]
+def older_rows(backlog: Sequence[bytes], salt: bytes) -> list[list[Any]]:
+    """A backlog's rows in ``batches``; ``salt`` is empty for a version of the schema that salts no user's hash."""
+    entries = salt_entries(old_entries(backlog, salt), salt)
+    return [[getattr(entry, field) for field in FIELDS] for entry in entries]
 
 
 def as_bytes(value: Any) -> bytes:
@@ -111,11 +115,14 @@ class Sqlite:
             fill(settings, backlog, connections)
             return
         with closing(self._open(settings)) as database:
+            database.create_function("salted_lane", 2, salt_lane)
+            database.create_function("salted_dedupe", 2, salt_dedupe)
             for script in schema.MIGRATIONS[:age]:
                 database.executescript(script)
             database.execute(f"PRAGMA user_version = {age}")
+            salt = database.execute("SELECT salt FROM origin").fetchone()[0] if age >= SALTED[self.name] else b""
             batches, *spread = *OLDER_SQLITE, *(WORK_AND_LANES if age < 9 else LANES_ALONE)
-            database.executemany(batches, older_rows(backlog))
+            database.executemany(batches, older_rows(backlog, salt))
             for statement in spread:
                 database.executemany(statement, [{"connection": name} for name in connections])
             database.commit()
@@ -179,7 +186,7 @@ class Postgres:
         if age is None:
             fill(settings, backlog, connections)
         else:
-            self._runner.run(self._make_older(settings.url, age, older_rows(backlog), connections))
+            self._runner.run(self._make_older(settings.url, age, backlog, connections))
 
     def balances(self, settings: JournalSettings) -> Balances | None:
         """The balance of each connection now; None where there is no journal yet."""
@@ -215,7 +222,7 @@ class Postgres:
     def _ask(self, settings: JournalSettings, statement: str) -> list[Any]:
         return self._runner.run(self._asked(settings.url, statement))
 
-    async def _make_older(self, url: str, age: int, rows: list[list[Any]], connections: Sequence[str]) -> None:
+    async def _make_older(self, url: str, age: int, backlog: Sequence[bytes], connections: Sequence[str]) -> None:
         from gateway.journal.postgres import schema
 
         database = await self._connected(url)
@@ -223,8 +230,9 @@ class Postgres:
         for version, script in enumerate(schema.MIGRATIONS[:age], 1):
             await database.execute(script)
             await database.execute("INSERT INTO journal_versions (version, oldest) VALUES ($1, 1)", version)
+        salt = await database.fetchval("SELECT salt FROM origin") if age >= SALTED[self.name] else b""
         batches, *spread = OLDER_POSTGRES
-        await database.executemany(batches, rows)
+        await database.executemany(batches, older_rows(backlog, salt))
         for statement in spread:
             await database.executemany(statement, [(name,) for name in connections])
 

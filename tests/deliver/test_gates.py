@@ -8,6 +8,7 @@ from gateway.deliver.gates import FAILURES_TO_CLOSE, GateClosure, Gates
 from gateway.deliver.shared_limits import share
 from gateway.journal.shared_limits import ClosedGate, SharedLimits
 from gateway.journal.types import JournalUnavailable
+from gateway.journal.wait_reasons import NO_REASON, REFUSED, RETRY, WaitReason
 from gateway.sdk import Rate, retry
 
 pytestmark = pytest.mark.anyio
@@ -69,7 +70,7 @@ async def test_scopes_do_not_share_a_rate(clock):
 async def test_a_scope_that_was_told_too_many_stays_closed_as_long_as_asked(clock):
     doors = gates(clock)
     doors.scope("a").note_complaint(clock.now, retry("status_429", after_s=30))
-    assert await doors.enter("a") == GateClosure(until=1_030.0, reason="status_429")
+    assert await doors.enter("a") == GateClosure(until=1_030.0, reason=WaitReason(RETRY, "status_429"))
     assert await doors.enter("b") is None
     clock.now += 30
     assert await doors.enter("a") is None
@@ -101,13 +102,13 @@ async def test_a_connection_closes_after_failing_a_few_times_in_a_row(clock):
     assert await doors.enter("") is None
     doors.connection.note_failure(clock.now)
     closed = await doors.enter("")
-    assert (closed.reason, 0.5 <= closed.until - clock.now <= 1) == ("unreachable", True)
+    assert (closed.reason, 0.5 <= closed.until - clock.now <= 1) == (WaitReason("unreachable"), True)
 
 
 async def test_a_connection_that_rested_is_on_trial_until_a_call_works(clock):
     doors = gates(clock)
-    doors.connection.close_for_trial(clock.now + 30, "refused: status_401")
-    assert (await doors.enter("")).reason == "refused: status_401"
+    doors.connection.close_for_trial(clock.now + 30, WaitReason(REFUSED, "status_401"))
+    assert (await doors.enter("")).reason == WaitReason(REFUSED, "status_401")
     clock.now += 30
     assert (await doors.enter(""), doors.connection.on_trial) == (None, True)
     doors.connection.note_success(clock.now)
@@ -116,7 +117,7 @@ async def test_a_connection_that_rested_is_on_trial_until_a_call_works(clock):
 
 async def test_what_was_under_way_when_a_connection_closed_does_not_stand_the_trial_for_it(clock):
     doors = gates(clock)
-    doors.connection.close_for_trial(clock.now + 30, "refused: status_401")
+    doors.connection.close_for_trial(clock.now + 30, WaitReason(REFUSED, "status_401"))
     doors.connection.note_success(clock.now + 1)
     assert (doors.connection.on_trial, doors.connection.taken) == (True, 0)
 
@@ -125,7 +126,7 @@ async def test_a_gate_that_closes_while_a_call_waits_for_its_turn_turns_it_back(
     doors = gates(clock, default=Rate(per_second=1, burst=1, in_flight=1))
     await doors.enter("")
     doors.leave("")
-    doors.connection.close(1_000.5, "unreachable")
+    doors.connection.close(1_000.5, WaitReason("unreachable"))
     doors.connection.until = 0.0
     doors.scope("").until = 1_005.0
     assert (await doors.enter("")).until == 1_005.0
@@ -152,17 +153,17 @@ async def test_who_waits_for_a_turn_looks_around_every_second(clock):
     async def sleep(seconds):
         clock.now += seconds
         if clock.now == opened + 3:
-            doors.connection.close_for_trial(clock.now + 30, "refused: status_401")
+            doors.connection.close_for_trial(clock.now + 30, WaitReason(REFUSED, "status_401"))
 
     doors.sleep = sleep
-    assert await doors.enter("") == GateClosure(until=opened + 33, reason="refused: status_401")
+    assert await doors.enter("") == GateClosure(until=opened + 33, reason=WaitReason(REFUSED, "status_401"))
     assert clock.now == opened + 3
 
 
 async def test_nobody_waits_for_a_turn_once_the_gateway_is_stopping(clock):
     doors = gates(clock, default=Rate(per_second=0.01))
     await doors.enter("")
-    assert await doors.enter("", lambda: clock.now > 1_004) == GateClosure(until=1_005.0, reason="")
+    assert await doors.enter("", lambda: clock.now > 1_004) == GateClosure(until=1_005.0, reason=NO_REASON)
 
 
 async def test_a_lane_that_is_cancelled_while_it_waits_for_its_turn_leaves_nothing_taken(clock):
@@ -193,26 +194,26 @@ async def test_a_rate_is_shared_by_all_dispatchers(clock):
 async def test_what_the_destination_closed_is_told_once_and_again_when_it_lasts_longer(clock):
     doors = gates(clock)
     doors.scope("a").note_complaint(clock.now, retry("status_429", after_s=10))
-    doors.connection.close_for_trial(clock.now + 5, "unreachable")
+    doors.connection.close_for_trial(clock.now + 5, WaitReason("unreachable"))
     told = doors.unpublished()
     assert told == {
-        "a": GateClosure(until=1_010, reason="status_429"),
-        None: GateClosure(until=1_005, reason="unreachable"),
+        "a": GateClosure(until=1_010, reason=WaitReason(RETRY, "status_429")),
+        None: GateClosure(until=1_005, reason=WaitReason("unreachable")),
     }
     assert doors.unpublished() == told  # nobody has heard yet
     for name, closed in told.items():
         doors.mark_published(name, closed.until)
     assert doors.unpublished() == {}
     doors.scope("a").note_complaint(clock.now, retry("status_429", after_s=20))
-    assert doors.unpublished() == {"a": GateClosure(until=1_020, reason="status_429")}
+    assert doors.unpublished() == {"a": GateClosure(until=1_020, reason=WaitReason(RETRY, "status_429"))}
     clock.now = 1_021
     assert doors.unpublished() == {}
 
 
 async def test_what_another_dispatcher_told_closes_a_scope_and_is_not_told_on(clock):
     doors = gates(clock)
-    doors.apply_remote("a", GateClosure(until=1_010, reason="status_429"))
-    assert await doors.enter("a") == GateClosure(until=1_010, reason="status_429")
+    doors.apply_remote("a", GateClosure(until=1_010, reason=WaitReason(RETRY, "status_429")))
+    assert await doors.enter("a") == GateClosure(until=1_010, reason=WaitReason(RETRY, "status_429"))
     assert await doors.enter("b") is None
     assert doors.unpublished() == {}
 
@@ -236,8 +237,8 @@ async def test_dispatchers_share_what_they_were_told_once_the_journal_can_be_rea
     await share(here, tell)
     await share(here, tell)
     await share(there, apply_remote)
-    assert board == [ClosedGate(scope="a", left_ms=10_000, reason="status_429")]
-    assert await there.enter("a") == GateClosure(until=1_010, reason="status_429")
+    assert board == [ClosedGate(scope="a", left_ms=10_000, reason=WaitReason(RETRY, "status_429"))]
+    assert await there.enter("a") == GateClosure(until=1_010, reason=WaitReason(RETRY, "status_429"))
     assert (here.dispatchers, there.dispatchers) == (2, 2)
 
 
@@ -249,7 +250,7 @@ async def test_while_an_operator_wants_nothing_sent_nobody_gets_a_turn_and_waits
 
     assert await doors.enter("a") is None
     await share(doors, exchange)
-    assert await doors.enter("a") == GateClosure(until=1_000, reason="paused")
+    assert await doors.enter("a") == GateClosure(until=1_000, reason=WaitReason("paused"))
     here = SharedLimits()
     await share(doors, exchange)
     assert await doors.enter("a") is None
@@ -259,7 +260,7 @@ async def test_that_another_dispatcher_cannot_reach_the_destination_closes_nothi
     doors = gates(clock)
 
     async def exchange(_):
-        return SharedLimits(closings=(ClosedGate(scope=None, left_ms=5_000, reason="unreachable"),))
+        return SharedLimits(closings=(ClosedGate(scope=None, left_ms=5_000, reason=WaitReason("unreachable")),))
 
     await share(doors, exchange)
     assert await doors.enter("a") is None

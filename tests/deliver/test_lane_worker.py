@@ -16,6 +16,7 @@ from gateway.deliver.pools import Pools
 from gateway.deliver.progress import ItemProgress
 from gateway.deliver.sender import Sender
 from gateway.journal.types import Item, Lane, Outcome
+from gateway.journal.wait_reasons import REFUSED, RETRY, WaitReason
 from gateway.plan import FactPlan, ItemPlan
 from gateway.plugins.watchdog import Watchdog
 from gateway.sdk import (
@@ -33,6 +34,7 @@ from gateway.sdk import (
 from gateway.settings import DeliverySettings
 from gateway.testing import connection
 
+FAILING = WaitReason(RETRY, "status_503")
 pytestmark = pytest.mark.anyio
 
 
@@ -192,7 +194,12 @@ async def test_a_failing_call_stops_its_lane_and_counts_an_attempt():
     bench = Bench(200, 503)
     last = await bench.deliver(work("a", "b", "c"), attempts=2)
     assert bench.seen == [("POST", "a"), ("POST", "b")]
-    assert (last.release, last.attempts, last.failing_since_ms, last.reason) == (True, 1, bench.now, "status_503")
+    assert (last.release, last.attempts, last.failing_since_ms, last.reason) == (
+        True,
+        1,
+        bench.now,
+        FAILING,
+    )
     assert bench.now <= last.due_ms <= bench.now + 1_000
 
 
@@ -229,7 +236,7 @@ async def test_a_clock_that_jumps_gives_nothing_up():
     last = await bench.deliver(work("a"))
     bench.now += 99 * 3_600_000
     last = await bench.deliver(work("a"), attempts=1, failing_since_ms=last.failing_since_ms)
-    assert (last.attempts, last.reason, bench.outcomes) == (2, "status_503", [])
+    assert (last.attempts, last.reason, bench.outcomes) == (2, FAILING, [])
     bench.passed_s += 3_601
     bench.now += 3_601_000
     await bench.deliver(work("a"), attempts=2, failing_since_ms=last.failing_since_ms)
@@ -248,14 +255,19 @@ async def test_what_waits_behind_a_call_that_ended_badly_has_all_its_time(answer
     bench.now += 2 * 3_600_000
     last = await bench.deliver(work("a", "b"), attempts=9, failing_since_ms=1)
     assert bench.settled[0].progress[1]["1a"]["word"] == "dead"
-    assert (last.release, last.attempts, last.failing_since_ms, last.reason) == (True, 1, bench.now, "status_503")
+    assert (last.release, last.attempts, last.failing_since_ms, last.reason) == (
+        True,
+        1,
+        bench.now,
+        FAILING,
+    )
 
 
 async def test_refused_credentials_rest_the_connection_and_spend_no_attempt():
     bench = Bench(401, pause_s=30)
     last = await bench.deliver(work("a"))
     assert (last.attempts, last.failing_since_ms, last.due_ms) == (0, 0, bench.now + 1_000)
-    assert last.reason == "refused: status_401"
+    assert last.reason == WaitReason(REFUSED, "status_401")
     again = await bench.deliver(work("b"))
     assert (bench.seen, again.due_ms) == ([("POST", "a")], bench.now + 1_000)
 
@@ -282,7 +294,7 @@ async def meets_403(bench, path, **lane):
 
 async def test_a_call_that_is_refused_though_others_are_taken_has_its_lane_alone_wait():
     bench = Bench(pause_s=30)
-    rests, waits = (0, "refused: status_403", True), (1, "refused: status_403", False)
+    rests, waits = (0, WaitReason(REFUSED, "status_403"), True), (1, WaitReason(REFUSED, "status_403"), False)
     assert await meets_403(bench, "a") == rests
     assert await meets_403(bench, "a") == rests
     bench.now += 30_000
@@ -298,7 +310,7 @@ async def test_a_call_that_is_refused_alone_is_given_up_in_time_and_forgotten():
     await meets_403(bench, "a")
     bench.now += 30_000
     await bench.deliver(work("b"), user=2)
-    assert await meets_403(bench, "a") == (1, "refused: status_403", False)
+    assert await meets_403(bench, "a") == (1, WaitReason(REFUSED, "status_403"), False)
     bench.answers = [403]
     await bench.deliver(work("a"), attempts=9, failing_since_ms=bench.now - 3_600_001)
     assert bench.outcomes == [Outcome("b", "delivered"), Outcome("a", "dead", "gave_up", (), "refused: status_403")]
@@ -310,17 +322,17 @@ async def test_another_call_that_is_refused_rests_the_connection_again():
     await meets_403(bench, "a")
     bench.now += 30_000
     await bench.deliver(work("b"), user=2)
-    assert await meets_403(bench, "c") == (0, "refused: status_403", True)
-    assert await meets_403(bench, "d", user=2) == (0, "refused: status_403", True)
+    assert await meets_403(bench, "c") == (0, WaitReason(REFUSED, "status_403"), True)
+    assert await meets_403(bench, "d", user=2) == (0, WaitReason(REFUSED, "status_403"), True)
 
 
 async def test_too_many_requests_close_the_scope_and_spend_no_attempt():
     bench = Bench(429)
     last = await bench.deliver(work("a"))
-    assert (last.attempts, last.reason) == (0, "status_429")
-    assert bench.gates.scope("").closed(bench.now / 1000).reason == "status_429"
+    assert (last.attempts, last.reason) == (0, WaitReason(RETRY, "status_429"))
+    assert bench.gates.scope("").closed(bench.now / 1000).reason == WaitReason(RETRY, "status_429")
     again = await bench.deliver(work("b"))
-    assert (bench.seen, again.reason) == ([("POST", "a")], "status_429")
+    assert (bench.seen, again.reason) == ([("POST", "a")], WaitReason(RETRY, "status_429"))
 
 
 @pytest.mark.parametrize(
@@ -530,7 +542,7 @@ async def test_an_unreachable_partner_closes_the_gate_and_spends_no_attempt():
 )
 async def test_an_answer_that_cannot_be_read_is_a_failed_attempt(error, reason):
     last = await Bench(error).deliver(work("a"))
-    assert (last.release, last.attempts, last.reason) == (True, 1, reason)
+    assert (last.release, last.attempts, last.reason) == (True, 1, WaitReason(RETRY, reason))
 
 
 async def test_credentials_are_on_the_wire_and_nowhere_else():

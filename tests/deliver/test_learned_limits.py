@@ -7,6 +7,7 @@ from itertools import count, cycle
 import pytest
 
 from gateway.deliver.gates import GateClosure, Gates
+from gateway.journal.wait_reasons import WaitReason
 from gateway.sdk import Rate, RateHeaders, Reply
 
 pytestmark = pytest.mark.anyio
@@ -126,14 +127,14 @@ async def test_a_told_limit_takes_the_place_of_the_declared_rate_but_not_of_the_
 async def test_a_reset_is_a_time_by_the_clock_of_whoever_tells_it():
     world = World(300)
     await world.learn(remaining=0, reset=10_040, date="Thu, 01 Jan 1970 02:46:40 GMT")  # 10,000 s; here it is 1,000
-    assert world.gates.scope("").closed(world.now) == GateClosure(until=1_040.0, reason="limit_reached")
+    assert world.gates.scope("").closed(world.now) == GateClosure(until=1_040.0, reason=WaitReason("limit_reached"))
 
 
 @pytest.mark.parametrize(("reset", "until"), [(1_060, 1_060.0), (1_000 + 86_400, 4_600.0)])
 async def test_a_scope_with_nothing_left_is_closed_until_the_reset_but_an_hour_at_the_most(reset, until):
     world = World(600, 0.5)
     await world.learn(remaining=300, reset=reset)
-    assert await world.gates.enter("") == GateClosure(until=until, reason="limit_reached")
+    assert await world.gates.enter("") == GateClosure(until=until, reason=WaitReason("limit_reached"))
     world.now = until
     assert await world.gates.enter("") is None
 

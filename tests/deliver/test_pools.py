@@ -16,12 +16,14 @@ from gateway.deliver.progress import ItemProgress
 from gateway.deliver.sender import Sender
 from gateway.deliver.suspects import Suspects
 from gateway.journal.types import Item, Lane, Outcome
+from gateway.journal.wait_reasons import FAILED, NO_REASON, REFUSED, RETRY, SHARED, WaitReason
 from gateway.plan import FactPlan, ItemPlan
 from gateway.plugins.watchdog import Watchdog
 from gateway.sdk import Call, Destination, Pool, Settings, delivered, hookimpl, rejected, retry
 from gateway.settings import DeliverySettings
 from gateway.testing import connection
 
+PENDING, ROW_SHARED = WaitReason(RETRY, "pending"), WaitReason(SHARED, "1row")
 pytestmark = pytest.mark.anyio
 
 
@@ -164,16 +166,16 @@ async def test_what_gathers_is_made_once_and_every_lane_has_on_record_how_to_go_
         ("jobs/1", "1row", f"row{user}") for user in (1, 2, 3)
     ]
     waits = [(one.due_ms - bench.now_ms(), one.attempts, one.reason) for one in given_back]
-    silent = (FALLBACK_POLL_S * 1000, 0, "shared 1row")
-    assert waits == [(5_000, 0, "under_way"), silent, silent]
+    silent = (FALLBACK_POLL_S * 1000, 0, ROW_SHARED)
+    assert waits == [(5_000, 0, WaitReason("under_way")), silent, silent]
 
 
 async def test_one_lane_asks_for_all_and_rouses_the_others_when_it_has_an_answer():
     bench = await under_way("pending", "done", "done")
     (waiting,) = await continue_with(bench, 1)
-    assert (waiting.due_ms - bench.now_ms(), waiting.reason, bench.roused) == (10_000, "pending", [])
+    assert (waiting.due_ms - bench.now_ms(), waiting.reason, bench.roused) == (10_000, PENDING, [])
     await continue_with(bench, 1)
-    assert bench.roused == ["shared 1row"]
+    assert bench.roused == [ROW_SHARED]
     await continue_with(bench, 2, 3)
     assert bench.seen == ["GET jobs/1"] * 3
     assert [bench.outcomes(user) for user in (1, 2, 3)] == [
@@ -187,7 +189,7 @@ async def test_lanes_that_ask_at_once_ask_in_one_call_and_leave_the_next_to_one_
     bench = await under_way("pending")
     given_back = await continue_with(bench, 2, 3, 1)
     assert bench.seen == ["GET jobs/1"]
-    assert [one.reason for one in given_back] == ["pending", "shared 1row", "shared 1row"]
+    assert [one.reason for one in given_back] == [PENDING, ROW_SHARED, ROW_SHARED]
 
 
 async def test_what_follows_in_a_lane_waits_for_what_was_pooled():
@@ -210,7 +212,7 @@ async def test_lanes_suspected_of_a_death_share_among_themselves_alone_and_half_
 
 async def test_whoever_alone_is_suspected_is_cleared_by_a_call_of_their_own_and_by_no_call_that_was_not_made():
     bench = Bench(suspects=[1])
-    bench.gates.connection.close(bench.now + 30, "unreachable")
+    bench.gates.connection.close(bench.now + 30, WaitReason("unreachable"))
     await bench.deliver((1, row(1)))
     assert bench.kept == []
     bench.now += 30
@@ -260,7 +262,12 @@ async def test_what_goes_wrong_with_one_shared_call_is_no_matter_of_the_others(m
 
     bench.worker.executor.sender._transport = httpx.MockTransport(partner)
     given_back = await bench.deliver(*((user, row(user)) for user in (1, 2, 3, 4)))
-    assert [(one.reason, len(one.finished)) for one in given_back] == [("failed", 0), ("failed", 0), ("", 1), ("", 1)]
+    assert [(one.reason, len(one.finished)) for one in given_back] == [
+        (FAILED, 0),
+        (FAILED, 0),
+        (NO_REASON, 1),
+        (NO_REASON, 1),
+    ]
     assert bench.seen == ["trouble", "taken"]
 
 
@@ -274,7 +281,7 @@ async def test_what_many_shared_is_made_by_each_for_itself_if_it_is_rejected():
 async def test_a_shared_call_that_is_refused_rests_the_connection_and_every_lane_keeps_its_work():
     bench = Bench(401)
     given_back = await bench.deliver(*((user, row(user)) for user in (1, 2, 3)))
-    assert (bench.seen, [one.reason for one in given_back]) == (["POST jobs"], ["refused: status_401"] * 3)
+    assert (bench.seen, [one.reason for one in given_back]) == (["POST jobs"], [WaitReason(REFUSED, "status_401")] * 3)
     assert [one.attempts for one in given_back] == [0, 0, 0]
 
 
@@ -283,7 +290,7 @@ async def test_a_job_that_fails_is_taken_apart_after_a_restart_too():
     await continue_with(bench, 1)
     assert bench.seen == ["GET jobs/1", "PUT row1"]
     assert bench.outcomes(1) == [Outcome("1row", "delivered")]
-    assert bench.roused == ["shared 1row"]
+    assert bench.roused == [ROW_SHARED]
     assert "pool" not in bench.progress(1)["1row"]["next"][0]
 
 
@@ -291,7 +298,7 @@ async def test_a_job_that_fails_is_taken_apart_after_a_restart_too():
 async def test_a_shared_call_that_is_to_be_repeated_has_every_lane_wait_and_closes_its_gate_once(answer):
     bench = Bench(answer)
     given_back = await bench.deliver(*((user, row(user)) for user in (1, 2, 3)))
-    assert {one.reason for one in given_back} == {f"status_{answer}"}
+    assert {one.reason for one in given_back} == {WaitReason(RETRY, f"status_{answer}")}
     assert [one.attempts for one in given_back] == [1 if answer == 503 else 0] * 3
     assert bench.gates.scope("").complaints == (1 if answer == 429 else 0)
     assert not any(one.progress for one in given_back)
@@ -309,7 +316,7 @@ async def test_what_the_destination_is_still_at_is_seen_to_its_end_before_its_us
     item = row(1, "then", progress=bench.progress(1))
     item = replace(item, withdrawn="erased")
     (given_back,) = await bench.deliver((1, item))
-    assert (bench.seen, given_back.reason, bench.outcomes(1)) == (["GET jobs/1"], "pending", [])
+    assert (bench.seen, given_back.reason, bench.outcomes(1)) == (["GET jobs/1"], PENDING, [])
     bench.answers = ["done"]
     item = row(1, "then", progress=bench.progress(1))
     item = replace(item, withdrawn="erased")
@@ -329,7 +336,7 @@ async def test_a_pool_holds_no_more_than_it_may():
     bench = Bench(*[{}] * 9)
     heavy = b"x" * (MAX_BYTES // 2 + 1)
     given_back = await bench.deliver(*((user, row(user, body=heavy)) for user in (1, 2, 3, 4)))
-    assert [one.reason for one in given_back].count("pool_full") == 1
+    assert [one.reason for one in given_back].count(WaitReason("pool_full")) == 1
     assert bench.pools.held == 0
 
 
@@ -337,7 +344,7 @@ async def test_a_pool_holds_no_more_than_it_may():
 async def test_a_pool_holds_twice_as_many_lanes_as_one_call_takes(lanes, full):
     bench = Bench()
     given_back = await bench.deliver(*((user, row(user)) for user in range(1, lanes + 1)))
-    assert [one.reason for one in given_back].count("pool_full") == full
+    assert [one.reason for one in given_back].count(WaitReason("pool_full")) == full
     assert bench.pools.held == 0
 
 

@@ -5,7 +5,9 @@ import asyncio
 import pytest
 import structlog
 
+from gateway.dispatch.barriers import OTHER_LANES
 from gateway.dispatch.dispatcher import put_back
+from gateway.journal.wait_reasons import NO_REASON, RETRY, WaitReason
 from gateway.plugins.blackbox import MAX_DEBT_S
 
 pytestmark = pytest.mark.anyio
@@ -85,7 +87,7 @@ async def test_a_call_is_retried_after_its_back_off_and_not_before(bench):
     await bench.post(message("m1", "a"))
     await bench.work()
     waits = await bench.status("m1")
-    assert (bench.seen, waits.attempts, waits.reason) == (["POST events/a"], 1, "status_503")
+    assert (bench.seen, waits.attempts, waits.reason) == (["POST events/a"], 1, WaitReason(RETRY, "status_503"))
     await bench.work()
     assert bench.seen == ["POST events/a"]
     await bench.work(after_s=60)
@@ -178,7 +180,7 @@ async def test_what_waits_for_an_erasure_says_that_it_waits_for_older_work(bench
     await bench.work()
     await bench.post(later("m1", "a", "42"))
     await bench.work()
-    assert (bench.seen, (await bench.status("m1")).reason) == (["DELETE users"], "other_lanes")
+    assert (bench.seen, (await bench.status("m1")).reason) == (["DELETE users"], OTHER_LANES)
 
 
 async def test_newer_data_waits_for_an_erasure_that_has_become_a_dead_letter_no_longer(bench):
@@ -205,7 +207,10 @@ async def test_a_member_waits_for_the_audience_and_nobody_else_does(bench):
     await bench.post(membership("p1"))
     await bench.post(message("m1", "a", user="43"))
     await bench.work()
-    assert (bench.seen, (await bench.status("p1")).reason) == (["PUT audiences/5150", "POST events/a"], "other_lanes")
+    assert (bench.seen, (await bench.status("p1")).reason) == (
+        ["PUT audiences/5150", "POST events/a"],
+        OTHER_LANES,
+    )
     await bench.work(after_s=60)
     await bench.work(after_s=60)
     assert bench.seen[2:] == ["PUT audiences/5150", "POST members/5150"]
@@ -217,7 +222,7 @@ async def test_an_audience_is_removed_after_older_memberships_have_been_sent(ben
     await bench.work()
     await bench.post(subscription("s1", action="remove"))
     await bench.work()
-    assert (bench.seen, (await bench.status("s1")).reason) == (["POST members/5150"], "other_lanes")
+    assert (bench.seen, (await bench.status("s1")).reason) == (["POST members/5150"], OTHER_LANES)
     await bench.work(after_s=60)
     await bench.work(after_s=60)
     assert bench.seen[1:] == ["POST members/5150", "PUT audiences/5150"]
@@ -239,7 +244,7 @@ async def test_a_batch_that_processes_died_of_is_set_aside(bench):
     (lane,) = await bench.journal.claim("post", now_ms=bench.clock.now_ms(), lanes=1, items=1)
     for _ in range(3):
         await bench.journal.crashed("post", lane.user, lane.items[0].seq, "plan")
-    await bench.journal.settle(put_back(lane, bench.clock.now_ms(), ""))
+    await bench.journal.settle(put_back(lane, bench.clock.now_ms(), NO_REASON))
     await bench.post(message("m2", "b"))
     await bench.work(after_s=2 * HOUR_S)
     detail = "post 0 plan: the process died of it 3 times"
@@ -317,7 +322,7 @@ class LosesClaims:
     async def claim(self, *given, **named):
         lanes = await self.journal.claim(*given, **named)
         for lane in lanes:
-            await self.journal.settle(put_back(lane, self.clock.now_ms() + HOUR_S * 1000, ""))
+            await self.journal.settle(put_back(lane, self.clock.now_ms() + HOUR_S * 1000, NO_REASON))
         return lanes
 
     def __getattr__(self, name):

@@ -12,6 +12,7 @@ from gateway.dispatch.prepare import NoLookup, prepare
 from gateway.govern.rewrite import load_rewriter
 from gateway.journal.replays import ReplayOrigin
 from gateway.journal.types import Item, Outcome
+from gateway.journal.wait_reasons import WaitReason
 from gateway.plugins.watchdog import Watchdog
 from gateway.settings import RulesSettings
 
@@ -83,7 +84,7 @@ async def test_a_message_without_a_journal_is_planned_alike(prepared):
 
 
 async def test_an_item_waits_for_older_work(prepared):
-    wait = Wait(seconds=1.0, reason="other_lanes")
+    wait = Wait(seconds=1.0, reason=WaitReason("other_lanes"))
     assert await prepared(Lookup(wait=wait)) == wait
 
 
@@ -91,7 +92,7 @@ async def test_an_item_waits_for_older_work(prepared):
     ("lookup", "reason"), [(Lookup(erased=None), "erased"), (Lookup(withdrawn="replay_aborted"), "replay_aborted")]
 )
 async def test_a_withdrawn_item_waits_for_nothing_and_begins_no_call(prepared, lookup, reason):
-    lookup.wait = Wait(seconds=1.0, reason="other_lanes")
+    lookup.wait = Wait(seconds=1.0, reason=WaitReason("other_lanes"))
     made = await prepared(lookup)
     assert open_paths(made) == []
     assert outcomes(made) == [("e0", "skipped", reason), ("e1", "skipped", reason), ("e2", "skipped", "not_wanted")]

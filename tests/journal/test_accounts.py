@@ -5,6 +5,7 @@ import pytest
 from support.journal_words import claim, finish, settle
 
 from gateway.journal.types import SealedSettings
+from gateway.journal.wait_reasons import REFUSED, RETRY, WaitReason
 
 pytestmark = pytest.mark.anyio
 
@@ -50,7 +51,11 @@ async def test_the_same_settings_told_again_are_kept_for_longer_with_their_troub
 
 
 async def test_other_settings_release_what_was_refused_and_nothing_else(journal, make_entry):
-    reasons = {"m1": (ANN, "refused: status_401"), "m2": (ANN, "status_503"), "m3": ("loyalty/8", "refused: no")}
+    reasons = {
+        "m1": (ANN, WaitReason(REFUSED, "status_401")),
+        "m2": (ANN, WaitReason(RETRY, "refused: busy")),
+        "m3": ("loyalty/8", WaitReason(REFUSED, "no")),
+    }
     for name, (connection, reason) in reasons.items():
         await journal.accept([make_entry(name, user=name)], (connection,), [sealed(b"a", connection=connection)])
         (lane,) = await claim(journal, connection)

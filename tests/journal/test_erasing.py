@@ -6,6 +6,7 @@ import pytest
 from support.journal_words import BOTH, claim, finish, ref, settle
 
 from gateway.journal.types import ErasedBatch, Memo, Outcome, Receipt, Tombstone, hash_lane
+from gateway.journal.wait_reasons import RETRY, WaitReason
 
 pytestmark = pytest.mark.anyio
 
@@ -61,7 +62,7 @@ async def test_an_erasure_concerns_its_own_lane_and_connection_alone(journal, ma
 async def test_an_erasure_does_not_wait_for_what_will_not_be_sent(journal, make_entry):
     await journal.accept([make_entry("m1")], BOTH)
     (lane,) = await claim(journal)
-    await journal.settle(settle(lane, release=True, due_ms=999_999, reason="timeout"))
+    await journal.settle(settle(lane, release=True, due_ms=999_999, reason=WaitReason(RETRY, "timeout")))
     assert await claim(journal) == []
     await journal.accept([make_entry("m2", erases=True)], BOTH)
     (lane,) = await claim(journal)

@@ -9,6 +9,7 @@ from gateway.clock import now_ms
 from gateway.journal.backlog import Backlog, Gate
 from gateway.journal.engines import open_journal, prepare
 from gateway.journal.shared_limits import ClosedGate
+from gateway.journal.wait_reasons import REFUSED, RETRY, WaitReason
 
 pytestmark = pytest.mark.anyio
 
@@ -63,9 +64,9 @@ async def test_of_what_waits_it_is_told_that_the_whole_connection_rests(journal,
         return {sighting.connection: sighting.rest for sighting in found.sightings}
 
     assert await rests() == dict.fromkeys(names)
-    await journal.exchange("email", [ClosedGate(scope="jobs", left_ms=HOUR_MS, reason="limit_reached")])
+    await journal.exchange("email", [ClosedGate(scope="jobs", left_ms=HOUR_MS, reason=WaitReason("limit_reached"))])
     await operator.pause("loyalty", None)
-    paused_ = Gate(scope=None, until_ms=0, reason="paused")
+    paused_ = Gate(scope=None, until_ms=0, reason=WaitReason("paused"))
     assert await rests() == {"email": None, "loyalty/7": paused_, "loyalty/8": paused_}
 
 
@@ -81,15 +82,18 @@ async def test_a_pause_outlives_the_processes(settings, anyio_backend):
 
 
 async def test_closed_gates_are_told_whether_anybody_waits_or_not(journal, operator, make_entry):
-    scope = ClosedGate(scope="api", left_ms=60_000, reason="status_429")
-    rest = ClosedGate(scope=None, left_ms=30_000, reason="unreachable")
+    scope = ClosedGate(scope="api", left_ms=60_000, reason=WaitReason(RETRY, "status_429"))
+    rest = ClosedGate(scope=None, left_ms=30_000, reason=WaitReason("unreachable"))
     await journal.exchange("loyalty", [scope, rest])
     await operator.pause("email", None)
     await operator.accept([make_entry("m1", scope="crm")], ("crm",))
     crm, email, loyalty = await operator.backlog()
     assert (crm.connection, crm.batches, crm.gates) == ("crm", 1, ())
-    assert email == Backlog(connection="email", gates=(Gate(scope=None, until_ms=0, reason="paused"),))
-    assert [(gate.scope, gate.reason) for gate in loyalty.gates] == [(None, "unreachable"), ("api", "status_429")]
+    assert email == Backlog(connection="email", gates=(Gate(scope=None, until_ms=0, reason=WaitReason("paused")),))
+    assert [(gate.scope, gate.reason) for gate in loyalty.gates] == [
+        (None, WaitReason("unreachable")),
+        ("api", WaitReason(RETRY, "status_429")),
+    ]
     for gate, told in zip(loyalty.gates, (rest, scope), strict=True):
         assert 0 < gate.until_ms - now_ms() <= told.left_ms
 
@@ -98,20 +102,21 @@ async def test_a_successor_hears_of_scopes_and_finds_out_by_itself_who_has_to_re
     await prepare(settings)
     first = await open_journal(settings)
     assert await first.take_over()
-    await first.exchange("loyalty", [ClosedGate(scope="api", left_ms=60_000, reason="status_429")])
-    await first.exchange("loyalty", [ClosedGate(scope=None, left_ms=60_000, reason="refused: status_401")])
+    scope = ClosedGate(scope="api", left_ms=60_000, reason=WaitReason(RETRY, "status_429"))
+    await first.exchange("loyalty", [scope])
+    await first.exchange("loyalty", [ClosedGate(scope=None, left_ms=60_000, reason=WaitReason(REFUSED, "status_401"))])
     await first.close()
     successor = await open_journal(settings)
     assert await successor.take_over()
     (heard,) = (await successor.exchange("loyalty", [])).closings
-    assert (heard.scope, heard.reason, 0 < heard.left_ms <= 60_000) == ("api", "status_429", True)
+    assert (heard.scope, heard.reason, 0 < heard.left_ms <= 60_000) == ("api", scope.reason, True)
     (loyalty,) = await successor.backlog()
-    assert [(gate.scope, gate.reason) for gate in loyalty.gates] == [("api", "status_429")]
+    assert [(gate.scope, gate.reason) for gate in loyalty.gates] == [("api", WaitReason(RETRY, "status_429"))]
     await successor.close()
 
 
 async def test_gates_that_are_open_again_are_forgotten(journal, operator):
-    await journal.exchange("loyalty", [ClosedGate(scope="api", left_ms=1, reason="status_429")])
+    await journal.exchange("loyalty", [ClosedGate(scope="api", left_ms=1, reason=WaitReason(RETRY, "status_429"))])
     await operator.pause("loyalty", 1)
     await operator.pause("email", None)
     await journal.prune(before_ms=0, dead_before_ms=0, after_seq=0, limit=10)

@@ -10,8 +10,10 @@ from support.journal_words import BOTH, DELIVERED, claim, find, finish, ref, seq
 from gateway.journal.backlog import Waiting
 from gateway.journal.engines import open_journal, prepare
 from gateway.journal.types import Count, JournalRejected, Memo, Outcome, hash64
+from gateway.journal.wait_reasons import NO_REASON, REFUSED, RETRY, SHARED, WaitReason
 
 pytestmark = pytest.mark.anyio
+TIMEOUT = WaitReason(RETRY, "timeout")
 
 
 async def test_a_batch_waits_on_every_connection(journal, make_entry):
@@ -61,7 +63,7 @@ async def test_lanes_are_claimed_longest_due_first(journal, make_entry):
 async def test_a_lane_that_is_not_due_is_not_claimed(journal, make_entry):
     await journal.accept([make_entry("m1")], BOTH)
     (lane,) = await claim(journal)
-    await journal.settle(settle(lane, release=True, due_ms=20_000, attempts=3, failing_since_ms=9, reason="timeout"))
+    await journal.settle(settle(lane, release=True, due_ms=20_000, attempts=3, failing_since_ms=9, reason=TIMEOUT))
     assert await claim(journal, now_ms=19_999) == []
     (lane,) = await claim(journal, now_ms=20_000)
     assert (lane.attempts, lane.failing_since_ms) == (3, 9)
@@ -180,11 +182,16 @@ async def test_a_batch_found_tells_how_it_stands_on_each_connection(journal, mak
     (lane,) = await claim(journal, "loyalty")
     await journal.settle(finish(lane, *lane.items, release=True, due_ms=0))
     (lane,) = await claim(journal, "email")
-    await journal.settle(settle(lane, release=True, due_ms=77_000, attempts=2, reason="status_503"))
+    await journal.settle(settle(lane, release=True, due_ms=77_000, attempts=2, reason=WaitReason(RETRY, "status_503")))
     (found,) = await find(journal, "m1")
     finished, waiting = found.sightings
     assert (finished.connection, finished.outcomes, found.body) == ("loyalty", DELIVERED, b"m1")
-    assert (waiting.connection, waiting.due_ms, waiting.attempts, waiting.reason) == ("email", 77_000, 2, "status_503")
+    assert (waiting.connection, waiting.due_ms, waiting.attempts, waiting.reason) == (
+        "email",
+        77_000,
+        2,
+        WaitReason(RETRY, "status_503"),
+    )
 
 
 async def test_what_is_old_and_finished_is_forgotten_and_nothing_else(journal, make_entry):
@@ -242,7 +249,7 @@ async def test_a_new_dispatcher_tries_what_was_refused_at_once_and_keeps_other_w
     await prepare(settings)
     first, second = await open_journal(settings), await open_journal(settings)
     assert await first.take_over()
-    for name, reason in (("m1", "refused: status_401"), ("m2", "status_503")):
+    for name, reason in (("m1", WaitReason(REFUSED, "status_401")), ("m2", WaitReason(RETRY, "refused: busy"))):
         await first.accept([make_entry(name, user=name)], BOTH)
         (lane,) = await claim(first)
         await first.settle(settle(lane, release=True, due_ms=99_000, reason=reason))
@@ -297,10 +304,10 @@ async def test_lanes_that_wait_for_a_reason_can_be_roused(journal, make_entry):
     for user in ("ann", "bob", "cleo"):
         await journal.accept([make_entry(user, user=user)], BOTH)
     ann, bob, _ = await claim(journal)
-    await journal.settle(settle(ann, release=True, due_ms=90_000, reason="shared 1"))
-    await journal.settle(settle(bob, release=True, due_ms=90_000, reason="shared 2"))
-    await journal.wake("loyalty", "shared 1", now_ms=20_000)
-    await journal.wake("email", "shared 2", now_ms=20_000)
+    await journal.settle(settle(ann, release=True, due_ms=90_000, reason=WaitReason(SHARED, "1")))
+    await journal.settle(settle(bob, release=True, due_ms=90_000, reason=WaitReason(SHARED, "2")))
+    await journal.wake("loyalty", WaitReason(SHARED, "1"), now_ms=20_000)
+    await journal.wake("email", WaitReason(SHARED, "2"), now_ms=20_000)
     assert [lane.user for lane in await claim(journal, now_ms=20_000)] == [ann.user]
     assert await claim(journal, now_ms=80_000) == []
 
@@ -311,7 +318,7 @@ async def test_lanes_that_were_put_off_for_too_long_are_recalled_a_few_at_a_time
     due_ms = {"ann": 30_000, "bob": 30_001, "cleo": 2**45, "dan": 0}
     lanes = {lane.items[0].message: lane for name in BOTH for lane in await claim(journal, name)}
     for user in ("ann", "bob", "cleo"):
-        await journal.settle(settle(lanes[user], release=True, due_ms=due_ms[user], attempts=2, reason="timeout"))
+        await journal.settle(settle(lanes[user], release=True, due_ms=due_ms[user], attempts=2, reason=TIMEOUT))
     assert await journal.reschedule_after_clock_jump(after_ms=30_000, now_ms=20_000, limit=1) == 1
     assert await journal.reschedule_after_clock_jump(after_ms=30_000, now_ms=20_000, limit=10) == 1
     assert await journal.reschedule_after_clock_jump(after_ms=30_000, now_ms=20_000, limit=10) == 0
@@ -364,16 +371,16 @@ async def test_what_waits_is_told_by_connection_and_by_what_it_waits_for(journal
     await journal.accept([make_entry("more", user="ann", received_ms=2_000)], ("email",))
     ann, bob, _ = await claim(journal, lanes=3)
     for lane, attempts, since_ms in ((ann, 3, 900), (bob, 5, 800)):
-        failed = {"attempts": attempts, "failing_since_ms": since_ms, "reason": "timeout"}
+        failed = {"attempts": attempts, "failing_since_ms": since_ms, "reason": TIMEOUT}
         await journal.settle(settle(lane, release=True, due_ms=20_000 + attempts, **failed))
     email, loyalty = await journal.backlog()
     assert (email.connection, email.batches, email.oldest_ms) == ("email", 5, 1_000)
-    assert [(one.reason, one.claimed, one.lanes) for one in email.waiting] == [("", False, 4)]
+    assert [(one.reason, one.claimed, one.lanes) for one in email.waiting] == [(NO_REASON, False, 4)]
     assert (loyalty.connection, loyalty.batches, loyalty.oldest_ms) == ("loyalty", 4, 1_000)
     timeout, fresh, claimed = loyalty.waiting
-    assert timeout == Waiting(reason="timeout", claimed=False, lanes=2, due_ms=20_005, attempts=5, failing_since_ms=800)
-    assert (fresh.reason, fresh.claimed, fresh.lanes, fresh.due_ms) == ("", False, 1, 1_003)
-    assert (claimed.reason, claimed.claimed, claimed.lanes) == ("", True, 1)
+    assert timeout == Waiting(reason=TIMEOUT, claimed=False, lanes=2, due_ms=20_005, attempts=5, failing_since_ms=800)
+    assert (fresh.reason, fresh.claimed, fresh.lanes, fresh.due_ms) == (NO_REASON, False, 1, 1_003)
+    assert (claimed.reason, claimed.claimed, claimed.lanes) == (NO_REASON, True, 1)
 
 
 async def test_a_known_id_with_another_document_is_a_conflict_and_with_the_same_one_a_repeat(journal, make_entry):
@@ -399,7 +406,7 @@ async def test_a_value_that_cannot_be_stored_fails_its_own_operation_alone(journ
 async def test_a_settlement_that_cannot_be_stored_fails_alone(journal, make_entry):
     await journal.accept([make_entry("a", user="ann"), make_entry("b", user="bob")], ("loyalty",))
     one, other = await claim(journal)
-    poisoned = journal.settle(settle(one, reason="\ud800", release=True))
+    poisoned = journal.settle(settle(one, reason=WaitReason(RETRY, "\ud800"), release=True))
     beside = journal.settle(settle(other, memos=(Memo(key="k", value=1),), release=True))
     results = await asyncio.gather(poisoned, beside, return_exceptions=True)
     assert [type(result) for result in results] == [JournalRejected, bool]

@@ -14,6 +14,7 @@ from support.proxy import proxy
 from gateway.journal.engines import inspect, open_journal, prepare, shown
 from gateway.journal.shared_limits import ClosedGate, SharedLimits
 from gateway.journal.types import Count, Finished, JournalUnavailable, JournalUnusable, Memo, hash64
+from gateway.journal.wait_reasons import RETRY, WaitReason
 from gateway.settings import JournalSettings
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
@@ -120,13 +121,13 @@ async def test_a_node_whose_clock_is_behind_takes_over_all_the_same(others, make
 
 async def test_what_dispatchers_told_before_the_servers_clock_was_set_back_is_not_heeded(others, sql):
     first, second = await others(), await others()
-    await first.exchange("loyalty", [ClosedGate(scope="users", left_ms=60_000, reason="too_many")])
+    await first.exchange("loyalty", [ClosedGate(scope="users", left_ms=60_000, reason=WaitReason(RETRY, "too_many"))])
     assert len((await second.exchange("loyalty", [])).closings) == 1
     sql("UPDATE gates SET until_ms = until_ms + 36000000; UPDATE dispatchers SET seen_ms = seen_ms + 36000000")
     assert (await second.exchange("loyalty", [])).closings == ()
     await second.prune(before_ms=0, dead_before_ms=0, after_seq=0, limit=1)
     assert await second.exchange("loyalty", []) == SharedLimits(dispatchers=1)
-    await first.exchange("loyalty", [ClosedGate(scope="users", left_ms=60_000, reason="too_many")])
+    await first.exchange("loyalty", [ClosedGate(scope="users", left_ms=60_000, reason=WaitReason(RETRY, "too_many"))])
     heard = await second.exchange("loyalty", [])
     assert (heard.dispatchers, [one.scope for one in heard.closings]) == (2, ["users"])
 
@@ -376,11 +377,11 @@ async def test_dispatchers_hear_of_each_other_and_of_what_is_closed(others):
     assert await first.exchange("loyalty", []) == SharedLimits()
     assert (await second.exchange("loyalty", [])).dispatchers == 2
     assert (await second.exchange("email", [])).dispatchers == 1
-    closing = ClosedGate(scope="api", left_ms=60_000, reason="status_429")
+    closing = ClosedGate(scope="api", left_ms=60_000, reason=WaitReason(RETRY, "status_429"))
     await first.exchange("loyalty", [closing])
     assert (await first.exchange("loyalty", [])).closings == ()
     (heard,) = (await second.exchange("loyalty", [])).closings
-    assert (heard.scope, heard.reason, 55_000 < heard.left_ms <= 60_000) == ("api", "status_429", True)
+    assert (heard.scope, heard.reason, 55_000 < heard.left_ms <= 60_000) == ("api", closing.reason, True)
     await second.exchange("loyalty", [replace(closing, left_ms=10)])  # shorter than what is known
     assert len((await second.exchange("loyalty", [])).closings) == 1
     assert (await second.exchange("email", [])).closings == ()

@@ -7,6 +7,7 @@ from support.journal_words import BOTH, claim, finish, ref, settle
 from gateway.dispatch.replay import make_entry
 from gateway.journal.replays import MAX_BYTES, Replay, Replayed, ReplayOrigin, Selection
 from gateway.journal.types import Count, Memo, Outcome, hash64
+from gateway.journal.wait_reasons import RETRY, WaitReason
 
 pytestmark = pytest.mark.anyio
 
@@ -157,6 +158,13 @@ async def test_an_aborted_replay_leaves_the_words_as_they_were(accepted, journal
     assert await picked(journal, words=("skipped",)) == []
 
 
+async def test_a_part_that_was_left_out_with_any_reason_is_no_delivery(accepted, journal):
+    await accepted("m1", DEAD)
+    await accepted("m2", Outcome("e2", "skipped", "filtered", (("a part", "delivered"),)))
+    (found,), _ = await pick(journal, surveys=True)
+    assert (found.message, found.newer) == ("m1", False)
+
+
 async def test_a_survey_knows_what_is_remembered_and_what_newer_was_delivered(accepted, journal, make_entry):
     await journal.accept([make_entry("m1")], ["loyalty"])
     (lane,) = await claim(journal)
@@ -197,10 +205,10 @@ async def test_an_aborted_replay_goes_no_further_and_what_waits_of_it_is_due(acc
     await begun(journal)
     await again(journal)
     (lane,) = await claim(journal)
-    await journal.settle(settle(lane, release=True, due_ms=999_999, reason="timeout"))
+    await journal.settle(settle(lane, release=True, due_ms=999_999, reason=WaitReason(RETRY, "timeout")))
     await journal.accept([make_entry("m2", user="bob")], ["loyalty"])
     (bob,) = await claim(journal)
-    await journal.settle(settle(bob, release=True, due_ms=999_999, reason="timeout"))
+    await journal.settle(settle(bob, release=True, due_ms=999_999, reason=WaitReason(RETRY, "timeout")))
     mark = lane.items[0].again
     assert await journal.withdrawn(lane.user, mark) == ""
     assert [await journal.abort_replay("r1"), await journal.abort_replay("r9")] == [True, False]

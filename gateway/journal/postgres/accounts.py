@@ -20,7 +20,7 @@ KEEP = """
 RELEASE = """
     UPDATE lanes SET due_ms = 0 FROM (
         SELECT user_hash, connection FROM lanes
-        WHERE connection = $1 AND owner IS NULL AND reason <> '' AND reason LIKE 'refused%'
+        WHERE connection = $1 AND owner IS NULL AND code = 'refused' AND code <> ''
         ORDER BY user_hash, connection FOR UPDATE SKIP LOCKED
     ) r WHERE lanes.user_hash = r.user_hash AND lanes.connection = r.connection
 """

@@ -12,6 +12,7 @@ from gateway.journal.operations import Operation
 from gateway.journal.postgres.link import Connection
 from gateway.journal.rows import make_lanes
 from gateway.journal.types import Lane
+from gateway.journal.wait_reasons import WaitReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +78,15 @@ LET_GO = f"""{HELD}
 """
 RETRY_REFUSED = """
     UPDATE lanes SET due_ms = 0 FROM (
-        SELECT user_hash, connection FROM lanes WHERE owner IS NULL AND reason <> '' AND reason LIKE 'refused%'
+        SELECT user_hash, connection FROM lanes WHERE owner IS NULL AND code = 'refused' AND code <> ''
         ORDER BY user_hash, connection FOR UPDATE SKIP LOCKED
     ) r WHERE lanes.user_hash = r.user_hash AND lanes.connection = r.connection
 """
 ROUSE = """
-    UPDATE lanes SET due_ms = least(due_ms, $3) FROM (
+    UPDATE lanes SET due_ms = least(due_ms, $4) FROM (
         SELECT user_hash, connection FROM lanes
-        WHERE connection = $1 AND reason = $2 AND reason <> '' AND owner IS NULL
+        WHERE connection = $1 AND code = $2 AND code <> '' AND left(detail, 200) = left($3, 200) AND detail = $3
+        AND owner IS NULL
         ORDER BY user_hash, connection FOR UPDATE SKIP LOCKED
     ) r WHERE lanes.user_hash = r.user_hash AND lanes.connection = r.connection
 """
@@ -149,9 +151,9 @@ async def retry_refused(connection: Connection) -> None:
     await connection.execute(RETRY_REFUSED)
 
 
-async def wake(connection: Connection, name: str, reason: str, now_ms: int) -> None:
+async def wake(connection: Connection, name: str, reason: WaitReason, now_ms: int) -> None:
     """Make the lanes of the connection of that name due that wait for this reason."""
-    await connection.execute(ROUSE, name, reason, now_ms)
+    await connection.execute(ROUSE, name, reason.code, reason.detail, now_ms)
 
 
 async def reschedule_after_clock_jump(

@@ -82,7 +82,7 @@ FORGET = """
 """
 RECEIPT = "SELECT touched, removed, memories FROM receipts WHERE seq = $1 AND connection = $2"
 TOUCHED = """
-    SELECT b.message, b.part, l.outcomes LIKE '%"skipped","erased"%', b.body = ''
+    SELECT b.message, b.part, l.outcomes, b.body = ''
     FROM batches b JOIN ledger l ON l.user_hash = b.user_hash AND l.seq = b.seq AND l.connection = $1
     WHERE b.seq = ANY($2) ORDER BY b.seq
 """

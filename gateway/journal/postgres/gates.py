@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gateway.journal.backlog import Gate
 from gateway.journal.postgres.claim import NOW_MS
 from gateway.journal.postgres.link import Connection
-from gateway.journal.rows import group_gates
+from gateway.journal.rows import group_gates, make_closings
 from gateway.journal.shared_limits import MAX_MS, OPERATOR, PAUSED, ClosedGate, SharedLimits, governing
 
 
@@ -27,24 +27,25 @@ BEAT = f"""
     WHERE dispatchers.seen_ms < excluded.seen_ms - $3::bigint / 3
 """
 TELL = f"""
-    INSERT INTO gates (connection, scope, until_ms, reason, owner)
-    SELECT $1, c.scope, {NOW_MS} + c.left_ms, c.reason, $2
-    FROM unnest($3::text[], $4::bigint[], $5::text[]) c (scope, left_ms, reason) ORDER BY c.scope
+    INSERT INTO gates (connection, scope, until_ms, code, detail, owner)
+    SELECT $1, c.scope, {NOW_MS} + c.left_ms, c.code, c.detail, $2
+    FROM unnest($3::text[], $4::bigint[], $5::text[], $6::text[]) c (scope, left_ms, code, detail) ORDER BY c.scope
     ON CONFLICT (connection, scope) DO UPDATE
-    SET until_ms = excluded.until_ms, reason = excluded.reason, owner = excluded.owner
+    SET until_ms = excluded.until_ms, code = excluded.code, detail = excluded.detail, owner = excluded.owner
     WHERE gates.until_ms < excluded.until_ms
 """
 COUNT = f"SELECT count(*) FROM dispatchers WHERE connection = $1 AND seen_ms > {NOW_MS} - $2"
 HEAR = f"""
-    SELECT scope, until_ms - {NOW_MS}, reason FROM gates
+    SELECT scope, until_ms - {NOW_MS}, code, detail FROM gates
     WHERE connection = $1 AND owner <> $2 AND until_ms BETWEEN {NOW_MS} + 1 AND {NOW_MS} + {MAX_MS}
 """
 REST = f"""
-    INSERT INTO rests (connection, owner, until_ms, reason) VALUES ($1, $2, {NOW_MS} + $3, $4)
-    ON CONFLICT (connection, owner) DO UPDATE SET until_ms = excluded.until_ms, reason = excluded.reason
+    INSERT INTO rests (connection, owner, until_ms, code, detail) VALUES ($1, $2, {NOW_MS} + $3, $4, $5)
+    ON CONFLICT (connection, owner) DO UPDATE
+    SET until_ms = excluded.until_ms, code = excluded.code, detail = excluded.detail
 """
 FOREVER = """
-    INSERT INTO rests (connection, owner, until_ms, reason) VALUES ($1, $2, 0, $3)
+    INSERT INTO rests (connection, owner, until_ms, code, detail) VALUES ($1, $2, 0, $3, $4)
     ON CONFLICT (connection, owner) DO UPDATE SET until_ms = 0
 """
 IS_WANTED = f"(owner = '{OPERATOR}' AND (until_ms = 0 OR until_ms > {NOW_MS}))"
@@ -52,10 +53,10 @@ RESUME = f"DELETE FROM rests WHERE connection = $1 AND owner = $2 RETURNING {IS_
 IS_PAUSED = f"SELECT EXISTS (SELECT 1 FROM rests WHERE connection = ANY($1) AND {IS_WANTED})"
 IS_CLOSED = f"until_ms BETWEEN {NOW_MS} + 1 AND {NOW_MS} + {MAX_MS}"
 CLOSED = f"""
-    SELECT connection, NULL AS scope, max(until_ms) AS until_ms, reason FROM rests
-    WHERE {IS_WANTED} OR (owner <> '{OPERATOR}' AND {IS_CLOSED}) GROUP BY connection, reason
+    SELECT connection, NULL AS scope, max(until_ms) AS until_ms, code, detail FROM rests
+    WHERE {IS_WANTED} OR (owner <> '{OPERATOR}' AND {IS_CLOSED}) GROUP BY connection, code, detail
     UNION ALL
-    SELECT connection, scope, until_ms, reason FROM gates WHERE {IS_CLOSED}
+    SELECT connection, scope, until_ms, code, detail FROM gates WHERE {IS_CLOSED}
     ORDER BY 1, scope NULLS FIRST
 """
 LEAVE = (
@@ -72,18 +73,20 @@ FORGET = (
 async def exchange(connection: Connection, order: ExchangeGates) -> SharedLimits:
     """Carry out an ExchangeGates. While nothing changes, nothing is written."""
     await connection.execute(BEAT, order.connection, order.owner, order.lease_ms)
-    sayable = [one for one in order.closings if "\0" not in (one.scope or "") + one.reason]
-    told = [(one.scope, one.left_ms, one.reason) for one in sayable if one.scope is not None]
+    sayable = [one for one in order.closings if "\0" not in (one.scope or "") + one.reason.detail]
+    told = [(one.scope, one.left_ms, one.reason.code, one.reason.detail) for one in sayable if one.scope is not None]
     if told:
         await connection.execute(TELL, order.connection, order.owner, *map(list, zip(*told, strict=True)))
     for one in sayable:
         if one.scope is None:
-            await connection.execute(REST, order.connection, order.owner, one.left_ms, one.reason)
+            await connection.execute(
+                REST, order.connection, order.owner, one.left_ms, one.reason.code, one.reason.detail
+            )
     heard = await connection.fetch(HEAR, order.connection, order.owner)
     dispatchers = await connection.fetchval(COUNT, order.connection, order.lease_ms)
     return SharedLimits(
         dispatchers=max(1, dispatchers),
-        closings=tuple(ClosedGate(scope=scope, left_ms=left_ms, reason=reason) for scope, left_ms, reason in heard),
+        closings=make_closings(heard),
         paused=await connection.fetchval(IS_PAUSED, governing(order.connection)),
     )
 
@@ -91,9 +94,9 @@ async def exchange(connection: Connection, order: ExchangeGates) -> SharedLimits
 async def pause(connection: Connection, name: str, left_ms: int | None) -> bool:
     """Have nothing sent for so long (None: until told otherwise), or again (0); whether that ended a pause."""
     if left_ms is None:
-        await connection.execute(FOREVER, name, OPERATOR, PAUSED)
+        await connection.execute(FOREVER, name, OPERATOR, PAUSED.code, PAUSED.detail)
     elif left_ms:
-        await connection.execute(REST, name, OPERATOR, left_ms, PAUSED)
+        await connection.execute(REST, name, OPERATOR, left_ms, PAUSED.code, PAUSED.detail)
     else:
         return bool(await connection.fetchval(RESUME, name, OPERATOR))
     return False

@@ -48,6 +48,7 @@ from gateway.journal.types import (
     Settlement,
     Tombstone,
 )
+from gateway.journal.wait_reasons import WaitReason
 
 T = TypeVar("T")
 LEASE_S = 15.0
@@ -159,7 +160,7 @@ class PostgresJournal:
             self._hints.heed()
         return held
 
-    async def wake(self, connection: str, reason: str, *, now_ms: int) -> None:
+    async def wake(self, connection: str, reason: WaitReason, *, now_ms: int) -> None:
         """Make lanes due that wait for a reason; see the port."""
         await self._aside.run(claim.wake, connection, reason, now_ms)
         self._hints.give()

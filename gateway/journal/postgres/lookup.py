@@ -72,9 +72,9 @@ COUNTS = """
     ORDER BY connection COLLATE "C", word COLLATE "C", reason COLLATE "C"
 """
 LANES = """
-    SELECT connection, reason, owner IS NOT NULL AS claimed, count(*), max(due_ms), max(attempts),
+    SELECT connection, code, detail, owner IS NOT NULL AS claimed, count(*), max(due_ms), max(attempts),
         min(nullif(failing_since_ms, 0))
-    FROM lanes GROUP BY 1, 2, 3 ORDER BY connection COLLATE "C", claimed, count(*) DESC
+    FROM lanes GROUP BY 1, 2, 3, 4 ORDER BY connection COLLATE "C", claimed, count(*) DESC
 """
 OLDEST = """
     SELECT w.connection, w.batches, (SELECT min(received_ms) FROM batches WHERE seq = w.oldest) FROM (
@@ -93,7 +93,8 @@ FINISHED = """
     SELECT connection, at_ms, outcomes FROM ledger WHERE user_hash = $1 AND seq = $2 ORDER BY connection COLLATE "C"
 """
 WAITING = """
-    SELECT w.connection, w.progress, l.due_ms, l.attempts, l.reason, l.owner IS NOT NULL, coalesce(a.trouble, '')
+    SELECT w.connection, w.progress, l.due_ms, l.attempts, l.code, l.detail, l.owner IS NOT NULL,
+        coalesce(a.trouble, '')
     FROM work w JOIN lanes l ON l.user_hash = w.user_hash AND l.connection = w.connection
     LEFT JOIN accounts a ON a.connection = w.connection
     WHERE w.user_hash = $1 AND w.seq = $2 ORDER BY w.connection COLLATE "C"

@@ -87,7 +87,8 @@ DOCUMENTS = f"""
 SURVEYED = """
     SELECT EXISTS (
         SELECT 1 FROM batches b JOIN ledger l ON l.user_hash = b.user_hash AND l.seq = b.seq AND l.connection = $2
-        WHERE b.user_hash = $1 AND b.seq > $3 AND b.dialect <> 'replay' AND l.outcomes LIKE '%","delivered"%'
+        WHERE b.user_hash = $1 AND b.seq > $3 AND b.dialect <> 'replay'
+        AND EXISTS (SELECT 1 FROM json_array_elements(l.outcomes::json) o WHERE o ->> 1 = 'delivered')
     )
 """
 MEMORY = "SELECT key, value FROM memory WHERE user_hash = $1 AND connection = $2"

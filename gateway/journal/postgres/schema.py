@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from gateway.journal.postgres.link import Connection
 from gateway.journal.types import JournalUnusable
+from gateway.journal.wait_reasons import SPLIT_REASON
 
 OLDEST_SERVER = 140_000
 TURN = 7_166_405_236_112  # advisory lock: one node at a time migrates
@@ -212,8 +213,22 @@ MIGRATIONS = (
     UPDATE wishes w SET user_hash = {SALTED_LANE.format("w.user_hash")} FROM origin o WHERE w.seq <> 0;
     UPDATE receipts r SET lanes = ARRAY(SELECT {SALTED_LANE.format("lane")} FROM unnest(r.lanes) lane) FROM origin o;
     """,
+    f"""
+    LOCK TABLE lanes, gates, rests IN ACCESS EXCLUSIVE MODE;
+    DROP INDEX lanes_put_back;
+    ALTER TABLE lanes RENAME COLUMN reason TO detail;           -- a text, which no code reads
+    ALTER TABLE lanes ADD COLUMN code text NOT NULL DEFAULT ''; -- of the gateway: why it waits
+    UPDATE lanes SET {SPLIT_REASON} WHERE detail <> '';
+    CREATE INDEX lanes_waiting ON lanes (connection, code, left(detail, 200)) WHERE code <> '';
+    ALTER TABLE gates RENAME COLUMN reason TO detail;
+    ALTER TABLE gates ADD COLUMN code text NOT NULL DEFAULT '';
+    UPDATE gates SET {SPLIT_REASON};
+    ALTER TABLE rests RENAME COLUMN reason TO detail;
+    ALTER TABLE rests ADD COLUMN code text NOT NULL DEFAULT '';
+    UPDATE rests SET {SPLIT_REASON};
+    """,
 )
-OLDEST = (1, 1, 1, 1, 1, 1, 1, 1, 9)
+OLDEST = (1, 1, 1, 1, 1, 1, 1, 1, 9, 10)
 VERSIONS = """
     CREATE TABLE IF NOT EXISTS journal_versions (
         version integer PRIMARY KEY,

@@ -67,15 +67,15 @@ RELEASE = """
         SELECT g.*, EXISTS (
             SELECT 1 FROM work w WHERE w.user_hash = g.user_hash AND w.connection = g.connection
         ) AS has_work
-        FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::integer[], $5::bigint[], $6::text[])
-        g (user_hash, connection, due_ms, attempts, failing_since_ms, reason)
+        FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::integer[], $5::bigint[], $6::text[], $7::text[])
+        g (user_hash, connection, due_ms, attempts, failing_since_ms, code, detail)
     ),
     gone AS (
         DELETE FROM lanes USING given g
         WHERE lanes.user_hash = g.user_hash AND lanes.connection = g.connection AND NOT g.has_work
     )
     UPDATE lanes SET owner = NULL, due_ms = g.due_ms, attempts = g.attempts,
-        failing_since_ms = g.failing_since_ms, reason = g.reason
+        failing_since_ms = g.failing_since_ms, code = g.code, detail = g.detail
     FROM given g WHERE lanes.user_hash = g.user_hash AND lanes.connection = g.connection AND g.has_work
 """
 COUNT = """
@@ -146,7 +146,7 @@ def _done_row(one: Settle, finished: Finished) -> tuple[Any, ...]:
 
 
 def _release_row(of: Settlement) -> tuple[Any, ...]:
-    return of.due_ms, of.attempts, of.failing_since_ms, _text(of.reason)
+    return of.due_ms, of.attempts, of.failing_since_ms, of.reason.code, _text(of.reason.detail)
 
 
 def _text(value: str) -> str:

@@ -39,7 +39,7 @@ KEEP = """
     AND (excluded.print != print OR excluded.received_ms >= received_ms + 3600000)
     RETURNING connection
 """
-RELEASE = "UPDATE lanes SET due_ms = 0 WHERE seq = 0 AND connection = ? AND reason LIKE 'refused%'"
+RELEASE = "UPDATE lanes SET due_ms = 0 WHERE seq = 0 AND connection = ? AND code = 'refused'"
 NOTE = "UPDATE accounts SET trouble = ? WHERE connection = ? AND print = ?"
 RESEAL = "UPDATE accounts SET print = ?, sealed = ? WHERE connection = ? AND print = ?"
 DUE = """

@@ -28,8 +28,8 @@ PUT_UP_TO = (
     ON CONFLICT DO NOTHING
     """,
     """
-    INSERT INTO lanes (user, connection, seq, due_ms, attempts, failing_since_ms, reason, erased_seq, sole_seq)
-    SELECT user, connection, 0, due_ms, 0, 0, '', 0, seq FROM arrived WHERE first_seq <= {upto}
+    INSERT INTO lanes (user, connection, seq, due_ms, attempts, failing_since_ms, code, detail, erased_seq, sole_seq)
+    SELECT user, connection, 0, due_ms, 0, 0, '', '', 0, seq FROM arrived WHERE first_seq <= {upto}
     ON CONFLICT DO UPDATE SET sole_seq = NULL WHERE sole_seq IS NOT NULL
     """,
     "DELETE FROM arrivals WHERE first_seq <= {upto}",

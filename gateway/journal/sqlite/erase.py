@@ -97,7 +97,7 @@ FORGET = """
 COUNT = "UPDATE receipts SET memories = memories + ? WHERE seq = ? AND connection = ?"
 RECEIPT = "SELECT touched, removed, memories FROM receipts WHERE seq = ? AND connection = ?"
 TOUCHED = """
-    SELECT b.message, b.part, l.outcomes LIKE '%"skipped","erased"%', b.body = x''
+    SELECT b.message, b.part, l.outcomes, b.body = x''
     FROM batches b JOIN ledger l ON l.seq = b.seq AND l.connection = :connection
     WHERE b.seq IN (SELECT value FROM json_each(:touched)) ORDER BY b.seq
 """

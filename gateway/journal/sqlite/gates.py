@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.journal.backlog import Gate
 from gateway.journal.operations import Operation
-from gateway.journal.rows import group_gates
+from gateway.journal.rows import group_gates, make_closings
 from gateway.journal.shared_limits import MAX_MS, OPERATOR, PAUSED, ClosedGate, SharedLimits, governing
 
 
@@ -35,17 +35,18 @@ class Pause(Operation[bool]):
 
 
 CLOSE = """
-    INSERT INTO gates (connection, scope, until_ms, reason, owner) VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET until_ms = excluded.until_ms, reason = excluded.reason, owner = excluded.owner
+    INSERT INTO gates (connection, scope, until_ms, code, detail, owner) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET until_ms = excluded.until_ms, code = excluded.code, detail = excluded.detail,
+        owner = excluded.owner
     WHERE gates.until_ms < excluded.until_ms
 """
 REST = """
-    INSERT INTO rests (connection, owner, until_ms, reason) VALUES (?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET until_ms = excluded.until_ms, reason = excluded.reason
+    INSERT INTO rests (connection, owner, until_ms, code, detail) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET until_ms = excluded.until_ms, code = excluded.code, detail = excluded.detail
 """
 RESUME = "DELETE FROM rests WHERE connection = ? AND owner = ? RETURNING until_ms"
 HEAR = """
-    SELECT scope, until_ms - :now_ms, reason FROM gates
+    SELECT scope, until_ms - :now_ms, code, detail FROM gates
     WHERE connection = :connection AND owner <> :owner AND until_ms BETWEEN :now_ms + 1 AND :now_ms + :most_ms
 """
 IS_PAUSED = """
@@ -55,12 +56,13 @@ IS_PAUSED = """
     )
 """
 CLOSED = """
-    SELECT connection, NULL AS scope, max(until_ms), reason FROM rests
+    SELECT connection, NULL AS scope, max(until_ms), code, detail FROM rests
     WHERE owner = :operator AND (until_ms = 0 OR until_ms > :now_ms)
         OR owner <> :operator AND until_ms BETWEEN :now_ms + 1 AND :now_ms + :most_ms
-    GROUP BY connection, reason
+    GROUP BY connection, code, detail
     UNION ALL
-    SELECT connection, scope, until_ms, reason FROM gates WHERE until_ms BETWEEN :now_ms + 1 AND :now_ms + :most_ms
+    SELECT connection, scope, until_ms, code, detail FROM gates
+    WHERE until_ms BETWEEN :now_ms + 1 AND :now_ms + :most_ms
     ORDER BY connection, scope
 """
 SUCCEED = "DELETE FROM rests WHERE owner <> ?"
@@ -85,17 +87,17 @@ def _pause(database: sqlite3.Connection, pause: Pause) -> bool:
         ended = database.execute(RESUME, (pause.connection, OPERATOR)).fetchall()
         return any(until_ms == 0 or until_ms > pause.now_ms for (until_ms,) in ended)
     until_ms = 0 if pause.left_ms is None else pause.now_ms + pause.left_ms
-    database.execute(REST, (pause.connection, OPERATOR, until_ms, PAUSED))
+    database.execute(REST, (pause.connection, OPERATOR, until_ms, PAUSED.code, PAUSED.detail))
     return False
 
 
 def _tell(database: sqlite3.Connection, told: PublishGates) -> None:
     for one in told.closings:
-        until_ms = told.now_ms + one.left_ms
+        until_ms, why = told.now_ms + one.left_ms, (one.reason.code, one.reason.detail)
         if one.scope is None:
-            database.execute(REST, (told.connection, told.owner, until_ms, one.reason))
+            database.execute(REST, (told.connection, told.owner, until_ms, *why))
         else:
-            database.execute(CLOSE, (told.connection, one.scope, until_ms, one.reason, told.owner))
+            database.execute(CLOSE, (told.connection, one.scope, until_ms, *why, told.owner))
 
 
 def apply_remote(database: sqlite3.Connection, connection: str, owner: str, now_ms: int) -> SharedLimits:
@@ -104,7 +106,7 @@ def apply_remote(database: sqlite3.Connection, connection: str, owner: str, now_
     given = {"connection": connection, "owner": owner, "names": names, **_now(now_ms)}
     told = database.execute(HEAR, given).fetchall()
     return SharedLimits(
-        closings=tuple(ClosedGate(scope=scope, left_ms=left_ms, reason=reason) for scope, left_ms, reason in told),
+        closings=make_closings(told),
         paused=bool(database.execute(IS_PAUSED, given).fetchone()[0]),
     )
 

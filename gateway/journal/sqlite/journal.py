@@ -52,6 +52,7 @@ from gateway.journal.types import (
     Tombstone,
     hash_ref,
 )
+from gateway.journal.wait_reasons import WaitReason
 
 T = TypeVar("T")
 LOOK_AGAIN_S = 0.005
@@ -64,7 +65,7 @@ FREE = (
     WHERE lanes.user = c.user AND lanes.connection = c.connection AND lanes.seq = 0
     """,
     "DELETE FROM claims",
-    "UPDATE lanes SET due_ms = 0 WHERE seq = 0 AND reason LIKE 'refused%'",
+    "UPDATE lanes SET due_ms = 0 WHERE seq = 0 AND code = 'refused'",
 )
 
 
@@ -125,7 +126,7 @@ class SqliteJournal:
                 self._shared.pop(settlement.connection, None)
         return held
 
-    async def wake(self, connection: str, reason: str, *, now_ms: int) -> None:
+    async def wake(self, connection: str, reason: WaitReason, *, now_ms: int) -> None:
         """Make lanes due that wait for a reason; see the port."""
         await self._do(lookup.Wake(connection, reason, now_ms))
 

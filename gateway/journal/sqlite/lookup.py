@@ -18,6 +18,7 @@ from gateway.journal.rows import group_waiting, make_finished_status, make_found
 from gateway.journal.sqlite import accounts, arrivals, erase, gates, refs, replay
 from gateway.journal.sqlite.settle import SHARED, plain_key
 from gateway.journal.types import Count, DeliveryStatus, FoundBatch
+from gateway.journal.wait_reasons import WaitReason
 
 ERASURES = """
     SELECT seq FROM receipts UNION SELECT seq FROM wishes WHERE seq != 0 ORDER BY seq DESC LIMIT ?
@@ -41,7 +42,7 @@ class Wake(Operation[None]):
     """Make the lanes of a connection due that were given back for this reason."""
 
     connection: str
-    reason: str
+    reason: WaitReason
     now_ms: int
 
 
@@ -92,16 +93,16 @@ CRASHED = """
     WHERE user = :user AND connection = :connection AND seq IN (0, :seq)
 """
 WAITING = """
-    WITH heads (connection, reason, claimed, due_ms, attempts, failing_since_ms) AS (
-        SELECT l.connection, l.reason, c.user IS NOT NULL, l.due_ms, l.attempts, l.failing_since_ms
+    WITH heads (connection, code, detail, claimed, due_ms, attempts, failing_since_ms) AS (
+        SELECT l.connection, l.code, l.detail, c.user IS NOT NULL, l.due_ms, l.attempts, l.failing_since_ms
         FROM lanes l LEFT JOIN claims c ON c.connection = l.connection AND c.user = l.user WHERE seq = 0
         UNION ALL
-        SELECT connection, '', 0, min(due_ms), 0, 0 FROM arrived a WHERE NOT EXISTS (
+        SELECT connection, '', '', 0, min(due_ms), 0, 0 FROM arrived a WHERE NOT EXISTS (
             SELECT 1 FROM lanes l WHERE l.user = a.user AND l.connection = a.connection
         ) GROUP BY connection, user
     )
-    SELECT connection, reason, claimed, count(*), max(due_ms), max(attempts), min(nullif(failing_since_ms, 0))
-    FROM heads GROUP BY connection, reason, claimed ORDER BY connection, claimed, count(*) DESC
+    SELECT connection, code, detail, claimed, count(*), max(due_ms), max(attempts), min(nullif(failing_since_ms, 0))
+    FROM heads GROUP BY connection, code, detail, claimed ORDER BY connection, claimed, count(*) DESC
 """
 OLDEST = """
     SELECT w.connection, w.batches, (SELECT received_ms FROM batches WHERE seq = w.oldest) FROM (
@@ -127,7 +128,8 @@ FORGETTING = (
     "DELETE FROM batches WHERE seq IN (SELECT value FROM json_each(:seqs))",
 )
 ROUSE = """
-    UPDATE lanes SET due_ms = min(due_ms, :now_ms) WHERE seq = 0 AND connection = :connection AND reason = :reason
+    UPDATE lanes SET due_ms = min(due_ms, :now_ms) WHERE seq = 0 AND connection = :connection
+    AND code = :code AND detail = :detail
 """
 RECALL = """
     WITH RECURSIVE names (name) AS (
@@ -154,8 +156,8 @@ def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[A
         if isinstance(operation, Ping):
             database.execute(PING, (operation.now_ms,))
         elif isinstance(operation, Wake):
-            given = {name: getattr(operation, name) for name in ("connection", "reason", "now_ms")}
-            database.execute(ROUSE, given)
+            why = {"code": operation.reason.code, "detail": operation.reason.detail}
+            database.execute(ROUSE, {"connection": operation.connection, "now_ms": operation.now_ms, **why})
         elif isinstance(operation, RescheduleAfterClockJump):
             given = {name: getattr(operation, name) for name in ("after_ms", "now_ms", "limit")}
             results[index] = len(database.execute(RECALL, given).fetchall())
@@ -256,8 +258,8 @@ def _waiting(
 ) -> list[DeliveryStatus]:
     rows = database.execute(
         """
-        SELECT w.connection, w.progress, coalesce(l.due_ms, w.due_ms), coalesce(l.attempts, 0), coalesce(l.reason, ''),
-            c.user IS NOT NULL, coalesce(a.trouble, '')
+        SELECT w.connection, w.progress, coalesce(l.due_ms, w.due_ms), coalesce(l.attempts, 0), coalesce(l.code, ''),
+            coalesce(l.detail, ''), c.user IS NOT NULL, coalesce(a.trouble, '')
         FROM (
             SELECT user, connection, progress, due_ms FROM lanes WHERE user = :user AND seq = :seq
             UNION ALL

@@ -99,7 +99,9 @@ DOCUMENTS = """
 NEWEST = """
     CREATE TEMP TABLE IF NOT EXISTS newest AS
     SELECT b.user, l.connection, max(l.seq) AS seq FROM ledger l JOIN batches b ON b.seq = l.seq
-    WHERE b.dialect != 'replay' AND l.outcomes LIKE '%","delivered"%' GROUP BY 1, 2
+    WHERE b.dialect != 'replay' AND EXISTS (
+        SELECT 1 FROM json_each(l.outcomes) o WHERE o.value ->> 1 = 'delivered'
+    ) GROUP BY 1, 2
 """
 NEWEST_BY = "CREATE INDEX IF NOT EXISTS temp.newest_by ON newest (user, connection)"
 IS_NEWER = "SELECT 1 FROM temp.newest WHERE user = ? AND connection = ? AND seq > ?"

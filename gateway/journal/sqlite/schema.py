@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 from gateway.journal.types import JournalUnusable, salt_dedupe, salt_lane
+from gateway.journal.wait_reasons import SPLIT_REASON
 
 APPLICATION_ID = 0x6D504757  # "mPGW"
 OLDEST_SQLITE = (3, 38, 0)
@@ -256,6 +257,20 @@ MIGRATIONS = (
             value ->> 0, salted_lane(value ->> 1, (SELECT salt FROM origin)), value ->> 2, value ->> 3
         )) FROM json_each(arrivals.batches)
     );
+    """,
+    f"""
+    ALTER TABLE lanes RENAME COLUMN reason TO detail;   -- a text, which no code reads
+    ALTER TABLE lanes ADD COLUMN code TEXT;             -- of the gateway: why a lane of seq 0 waits
+    UPDATE lanes SET {SPLIT_REASON} WHERE seq = 0;
+    DROP INDEX lanes_due;
+    CREATE INDEX lanes_due
+    ON lanes (connection, due_ms, attempts, failing_since_ms, code, detail, erased_seq, sole_seq) WHERE seq = 0;
+    ALTER TABLE gates RENAME COLUMN reason TO detail;
+    ALTER TABLE gates ADD COLUMN code TEXT NOT NULL DEFAULT '';
+    UPDATE gates SET {SPLIT_REASON};
+    ALTER TABLE rests RENAME COLUMN reason TO detail;
+    ALTER TABLE rests ADD COLUMN code TEXT NOT NULL DEFAULT '';
+    UPDATE rests SET {SPLIT_REASON};
     """,
 )
 

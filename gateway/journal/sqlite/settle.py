@@ -57,7 +57,7 @@ LET_GO = """
 """
 RELEASE = """
     UPDATE lanes SET due_ms = r.value ->> 2, attempts = r.value ->> 3, failing_since_ms = r.value ->> 4,
-        reason = r.value ->> 5, sole_seq = NULL
+        code = r.value ->> 5, detail = r.value ->> 6, sole_seq = NULL
     FROM json_each(:rows) r WHERE lanes.user = r.value ->> 0 AND lanes.connection = r.value ->> 1 AND lanes.seq = 0
 """
 REMEMBER = """
@@ -135,7 +135,7 @@ def _ledger_row(settle: Settle, finished: Finished) -> tuple[Any, ...]:
 
 def _release_row(settle: Settle) -> tuple[Any, ...]:
     of = settle.settlement
-    return *_key(settle), of.due_ms, of.attempts, of.failing_since_ms, of.reason
+    return *_key(settle), of.due_ms, of.attempts, of.failing_since_ms, of.reason.code, of.reason.detail
 
 
 def stored_key(key: str) -> str:
