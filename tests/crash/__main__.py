@@ -7,6 +7,7 @@ that the gateway promises is checked. What there is:
 =============  ==========================================================================
 failpoints     the moments, and how a process comes to die there
 schedules      what is drawn from a seed: posts, misbehaviours, crashes
+poison         posts that cannot be stored, beside the others
 vendors        the plugins' fakes, misbehaving, with a list of what reached them
 engines        journals in SQLite and PostgreSQL, asked from the outside
 nursery        forks the gateway's processes, so that a start takes milliseconds

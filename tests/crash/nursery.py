@@ -23,6 +23,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from crash import poison
 from crash.failpoints import HOOKS, Fuse, install
 
 from gateway.cli import main
@@ -139,6 +140,7 @@ def serve() -> None:
     for name in PRELOADED:
         import_module(name)
     install()
+    poison.install()
     if len(sys.argv) > 1:
         getattr(import_module("crash.planted"), sys.argv[1])()
     asyncio.create_subprocess_exec = fork_instead

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from gateway.deliver.lane_worker import LaneRun, LaneWorker
 from gateway.ingest.endpoint import Endpoint
-from gateway.journal.sqlite import settle
+from gateway.journal.sqlite import group_commit, settle
 from gateway.journal.sqlite.journal import SqliteJournal
 from gateway.journal.types import Settlement
 from gateway.log import logger
@@ -69,3 +70,26 @@ def forgets_the_order() -> None:
     """A lane's calls are made in the wrong order."""
     calls = LaneWorker._calls
     LaneWorker._calls = lambda self, *given: list(reversed(calls(self, *given)))
+
+
+def swallows_other_content() -> None:
+    """A message whose id was used before counts as a repeat, whatever it holds."""
+
+    async def conflicting(self: SqliteJournal, entries: Sequence[Any]) -> list[Any]:
+        return []
+
+    SqliteJournal.conflicting = conflicting
+
+
+def fails_as_a_group() -> None:
+    """An operation that cannot be carried out fails the others of its commit too."""
+
+    def commit(self: group_commit.Committer, group: group_commit.Group) -> Callable[[], None]:
+        futures = [future for _, future in group]
+        try:
+            with self._turn:
+                return partial(group_commit._resolve, futures, self._transact([operation for operation, _ in group]))
+        except Exception as error:  # noqa: BLE001  # as in the code before
+            return partial(group_commit._fail, futures, error)
+
+    group_commit.Committer._commit = commit

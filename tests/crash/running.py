@@ -13,6 +13,7 @@ from pathlib import Path
 from crash.checks import Observed, balanced, broken
 from crash.engines import Balances, Postgres, Sqlite
 from crash.gateways import Broken, Gateway, Nursery
+from crash.poison import make_poison
 from crash.schedules import CONNECTIONS, Message, Schedule
 from crash.vendors import Chaotic, Credentials, vendors
 
@@ -65,20 +66,54 @@ class Poster(threading.Thread):
         if address is None:
             self._over.wait(LOOK_S)
             return
-        wire = HTTPConnection(*address, timeout=5)
-        try:
-            wire.request("POST", "/mparticle", message.body, {"Authorization": self._gateway.given.authorization})
-            status = wire.getresponse().status
-        except (OSError, HTTPException):
+        status = post(address, message.body, self._gateway.given.authorization)
+        if status is None:
             self._over.wait(LOOK_S)
-            return
-        finally:
-            wire.close()
-        if status == 200:
+        elif status == 200:
             self.acknowledged.add(message.id)
         elif status != 503:
             self.refused.append(f"{message.id} was answered {status}")
             self._over.set()
+
+
+class Poisoner(threading.Thread):
+    """Posts what cannot be stored, again and again; it must be refused, or not be taken now."""
+
+    PACE_S = 0.002
+
+    def __init__(self, gateway: Gateway) -> None:
+        super().__init__(daemon=True)
+        self.taken: list[str] = []
+        self._gateway = gateway
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Post until told to give up."""
+        number = 0
+        while not self._over.wait(self.PACE_S):
+            if (address := self._gateway.address) is not None:
+                status = post(address, make_poison(number), self._gateway.given.authorization)
+                number += 1
+                if status not in (None, 400, 503):
+                    self.taken.append(f"a post that cannot be stored was answered {status}")
+
+    def give_up(self) -> None:
+        """Stop posting."""
+        self._over.set()
+        if self.is_alive():
+            self.join(20)
+
+
+def post(address: tuple[str, int], body: bytes, authorization: str) -> int | None:
+    """Post a body; the status of the answer, or None if there is none."""
+    wire = HTTPConnection(*address, timeout=5)
+    try:
+        wire.request("POST", "/mparticle", body, {"Authorization": authorization})
+        return wire.getresponse().status
+    except (OSError, HTTPException):
+        return None
+    finally:
+        wire.close()
 
 
 @dataclass(slots=True)
@@ -154,12 +189,15 @@ class Experiment:
         for message in schedule.messages:
             shares[message.user % schedule.posters].append(message)
         self._posters = [Poster(gateway, share, schedule.pace_s) for share in shares]
+        self._poisoner = Poisoner(gateway)
 
     def go_on(self, *, until: float) -> None:
         """Post, and tend the gateway until all there is has its word, or until it is late. Raises Broken."""
         self._gateway.start()
         for poster in self._posters:
             poster.start()
+        if self._schedule.is_poisoned:
+            self._poisoner.start()
         while not self._is_done() and time.monotonic() < until:
             self._gateway.tend(LOOK_S)
             self._look()
@@ -172,7 +210,7 @@ class Experiment:
         self._look()
         return Observed(
             acknowledged={id for poster in self._posters for id in poster.acknowledged},
-            refused=[line for poster in self._posters for line in poster.refused],
+            refused=[*self._poisoner.taken, *(line for poster in self._posters for line in poster.refused)],
             balances=self.watch.last,
             wrong=self.watch.wrong,
             looks=self.watch.looks,
@@ -206,8 +244,8 @@ class Experiment:
         self.watch.look(self._engine.balances(self._journal))
 
     def _stop_posting(self) -> None:
-        for poster in self._posters:
-            poster.give_up()
+        for client in (*self._posters, self._poisoner):
+            client.give_up()
 
 
 def contents(directory: Path) -> list[bytes]:

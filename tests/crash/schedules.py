@@ -15,7 +15,8 @@ from typing import Any
 from crash.failpoints import POINTS, POSTGRES, SQLITE
 
 from gateway.facts import iter_facts
-from gateway.ingest.entries import read_entries
+from gateway.ingest.entries import read_entries, under_own_id
+from gateway.journal.types import Entry
 from gateway.mparticle.decoding import decode
 
 CONNECTIONS = ("email", "loyalty")
@@ -56,7 +57,10 @@ FAULTS: tuple[tuple[str, int, dict[str, Any]], ...] = (  # name, most times, act
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A user's ``number``-th message. ``words`` are those that each fact may come to, by connection and fact."""
+    """A user's ``number``-th message. ``words`` are those that each fact may come to, by connection and fact.
+
+    ``id`` is that of the ledger; a message that is posted with an id used before has another one there.
+    """
 
     id: str
     user: int
@@ -78,7 +82,10 @@ class Misbehaviour:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """One experiment. ``age`` is the version of the schema at first; None: the newest; 0: there is no journal yet."""
+    """One experiment. ``age`` is the version of the schema at first; None: the newest; 0: there is no journal yet.
+
+    ``is_poisoned``: another client posts what cannot be stored, all the time.
+    """
 
     engine: str
     seed: int
@@ -89,6 +96,7 @@ class Schedule:
     misbehaviours: tuple[Misbehaviour, ...]
     age: int | None
     posters: int
+    is_poisoned: bool
     pace_s: float
     latency_ms: float
 
@@ -135,10 +143,11 @@ def draw(engine: str, seed: int, number: int) -> Schedule:
         number=number,
         crashes=tuple((point, chance.randint(1, _most_hits(point, place, len(messages)))) for place, point in crashes),
         messages=messages,
-        backlog=_messages(chance, backlogged),
+        backlog=_messages(chance, backlogged, reused=0.0),  # which is not posted
         misbehaviours=tuple(_misbehaviour(chance) for _ in range(chance.choice((0, 1, 1, 2, 2, 3)))),
         age=age,
         posters=chance.randint(1, 3),
+        is_poisoned=chance.random() < 0.5,
         pace_s=chance.choice((0.0, 0.002, 0.01)),
         latency_ms=chance.choice((0, 0, 2, 5)),
     )
@@ -175,16 +184,19 @@ def _age(engine: str, chance: Random, crashes: list[tuple[int, str]]) -> int | N
     return chance.randrange(len(import_module(SCHEMAS[engine]).MIGRATIONS))
 
 
-def _messages(chance: Random, users: list[int]) -> tuple[Message, ...]:
-    """Each user's messages in order, the users mixed."""
+def _messages(chance: Random, users: list[int], *, reused: float = 0.2) -> tuple[Message, ...]:
+    """Each user's messages in order, the users mixed. So many of them have the id of the user's first message."""
     order = [user for user in users for _ in range(chance.randint(1, 5))]
     chance.shuffle(order)
-    return tuple(_message(chance, user, order[:place].count(user)) for place, user in enumerate(order))
+    return tuple(
+        _message(chance, user, number, is_reused=number > 0 and chance.random() < reused)
+        for number, user in ((order[:place].count(user), user) for place, user in enumerate(order))
+    )
 
 
-def _message(chance: Random, user: int, number: int) -> Message:
+def _message(chance: Random, user: int, number: int, *, is_reused: bool) -> Message:
     names = [chance.choice(NAMES) for _ in range(chance.choice((0, 1, 1, 1, 2, 3)))]
-    id = f"{user:08d}-0000-4000-8000-{number:012d}"
+    id = f"{user:08d}-0000-4000-8000-{0 if is_reused else number:012d}"
     body = json.dumps(
         {
             "type": "event_processing_request",
@@ -201,7 +213,9 @@ def _message(chance: Random, user: int, number: int) -> Message:
             "events": [_event(user, number, place, name) for place, name in enumerate(names)],
         }
     ).encode()
-    return Message(id=id, user=user, number=number, body=body, words=_words(body, names))
+    _, (entry,) = read_entries(body, None, b"")
+    stored_id = under_own_id(entry, b"").message if is_reused else id
+    return Message(id=stored_id, user=user, number=number, body=body, words=_words(entry, names))
 
 
 def _event(user: int, number: int, place: int, name: str) -> dict[str, Any]:
@@ -216,9 +230,8 @@ def _event(user: int, number: int, place: int, name: str) -> dict[str, Any]:
     }
 
 
-def _words(body: bytes, names: list[str]) -> dict[tuple[str, str], str]:
+def _words(entry: Entry, names: list[str]) -> dict[tuple[str, str], str]:
     """What may become of every fact, by connection and fact."""
-    _, (entry,) = read_entries(body, None, b"")
     batch = decode(entry.dialect, entry.body, message=entry.message, part=entry.part)
     told = {
         fact.id: fact.id if "event" not in fact.arguments else fact.arguments["event"].name

@@ -1,5 +1,6 @@
 """The harness itself: it finds what it is there to find, draws the same schedule twice, and passes every failpoint."""
 
+import json
 from contextlib import closing
 
 import pytest
@@ -17,6 +18,8 @@ BUGS = {
     "counts_twice": ("claimed", "received, but"),
     "logs_credentials": ("claimed", "a secret was found"),
     "forgets_the_order": ("claimed", "the order of user"),
+    "swallows_other_content": ("answer.after", "has 0 words"),
+    "fails_as_a_group": ("answer.after", "was answered 400"),
 }
 """Where each begins to show, and as what."""
 TRIES = 12  # of ten schedules, six to ten show it
@@ -54,6 +57,13 @@ def test_what_is_out_of_balance_or_goes_back_is_seen():
     assert list(balanced(fine, {"email": (5, 1, 1, 1, 2)})) == [
         "email: counts went back from (5, 2, 1, 1, 1) to (5, 1, 1, 1, 2)"
     ]
+
+
+def test_an_id_used_for_other_content_is_posted_again_and_expected_under_another():
+    messages = [message for number in range(20) for message in draw("sqlite", 6, number).messages]
+    again = [message for message in messages if json.loads(message.body)["id"] != message.id]
+    assert len(again) > 10
+    assert all(message.id.startswith(json.loads(message.body)["id"] + ".") for message in again)
 
 
 def sent(*keys, well=True):

@@ -120,3 +120,13 @@ async def test_a_connection_beyond_the_bound_is_told_to_come_again(monkeypatch):
         await asyncio.sleep(0.1)
         reader, _ = await connect(HEAD)
         assert await answered(reader) == b"HTTP/1.1 200 "
+
+
+async def test_an_error_has_no_body_in_an_answer_to_head():
+    unhandled = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+    async with serving() as (connect, _):
+        reader, _ = await connect(b"HEAD / HTTP/2.0\r\nhost: test\r\n\r\n")
+        head, _, body = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
+        assert (head.partition(b"\r\n")[0], body) == (b"HTTP/1.1 505 ", b"")
+    assert unhandled == []

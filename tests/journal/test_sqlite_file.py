@@ -9,7 +9,7 @@ import pytest
 
 from gateway.journal.sqlite import file, mark
 from gateway.journal.sqlite.journal import SqliteJournal
-from gateway.journal.types import JournalUnusable
+from gateway.journal.types import JournalUnavailable, JournalUnusable
 
 pytestmark = pytest.mark.anyio
 
@@ -107,3 +107,11 @@ def test_a_log_that_another_process_removes_meanwhile_is_no_fault(tmp_path):
     finally:
         stopping.set()
         other.join()
+
+
+async def test_a_damaged_file_is_refused_also_if_sqlite_describes_it_in_no_text(stored, url, path):
+    await stored([1])
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE counts", b"CREATE \x9bABLE counts"))
+    with pytest.raises((JournalUnusable, JournalUnavailable), match=r"gateway\.db: "):
+        file.prepare(url)
+    assert file.faults(url)[0].startswith(str(path))

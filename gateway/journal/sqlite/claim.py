@@ -36,6 +36,14 @@ class ReleaseClaims(Operation[None]):
     fences: tuple[int, ...]
 
 
+RELEASE_ALL = (
+    """
+    UPDATE lanes SET sole_seq = NULL FROM claims c
+    WHERE lanes.user = c.user AND lanes.connection = c.connection AND lanes.seq = 0
+    """,
+    "DELETE FROM claims",
+    "UPDATE lanes SET due_ms = 0 WHERE seq = 0 AND code = 'refused'",
+)
 TAKE = """
     INSERT INTO claims (connection, user, fence, due_ms, attempts, failing_since_ms, erased_seq, sole_seq)
     SELECT connection, user, :fence, due_ms, attempts, failing_since_ms, erased_seq, sole_seq FROM lanes l
@@ -94,6 +102,12 @@ def read(database: sqlite3.Connection, connection: str, fence: int, most: int) -
     memory = [(user, plain_key(key), value) for user, key, value in database.execute(MEMORY, given).fetchall()]
     wishes = bool(database.execute(WISHES).fetchone()[0])
     return make_lanes((connection, fence), [row[:-1] for row in taken], items, memory, wishes=wishes)
+
+
+def release_all(database: sqlite3.Connection) -> None:
+    """End the claims of earlier dispatchers, and make refused lanes due: the settings may have changed."""
+    for statement in RELEASE_ALL:
+        database.execute(statement)
 
 
 def _json(values: Sequence[int]) -> str:

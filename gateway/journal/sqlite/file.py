@@ -16,6 +16,8 @@ from gateway.journal.types import JournalUnavailable, JournalUnusable
 from gateway.log import logger
 
 PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0", "cache_size = -16384")
+STORAGE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""Errors that the file causes; what SQLite says of a damaged one may not even be text."""
 PREDECESSOR_S, LOOK_AGAIN_S = 10.0, 0.1
 PATIENCE_S = 2.0  # for whoever else has the file open; the gateway's own processes take turns
 
@@ -35,12 +37,12 @@ def connect(path: Path, *, patience_s: float = PATIENCE_S, makes: bool = False) 
         _make(path)
     try:
         database = sqlite3.connect(url, timeout=patience_s, isolation_level=None, check_same_thread=False, uri=True)
-    except sqlite3.Error as error:
+    except STORAGE_ERRORS as error:
         raise JournalUnavailable(f"{path}: {error}") from error
     try:
         for pragma in PRAGMAS:
             database.execute(f"PRAGMA {pragma}")
-    except sqlite3.Error as error:
+    except STORAGE_ERRORS as error:
         database.close()
         raise JournalUnavailable(f"{path}: {error}") from error
     return database
@@ -69,7 +71,7 @@ def prepare(url: str, *, patience_s: float = PREDECESSOR_S) -> None:
                 schema.migrate(database)
             if not version:
                 logger.info("journal created", file=str(path.absolute()))
-    except sqlite3.DatabaseError as error:
+    except STORAGE_ERRORS as error:
         raise JournalUnusable(f"{path}: {error}") from error
 
 
@@ -117,7 +119,7 @@ def doubts(url: str) -> list[str]:
     try:
         with closing(connect(path)) as database:
             found, noted = mark.newest(database) if schema.version(database) else 0, mark.read(path)
-    except sqlite3.DatabaseError as error:
+    except STORAGE_ERRORS as error:
         raise JournalUnusable(f"{path}: {error}") from error
     if found < noted:
         lines.append(
@@ -134,7 +136,7 @@ def faults(url: str) -> list[str]:
     try:
         with closing(connect(path)) as database:
             found = [str(line) for (line,) in database.execute("PRAGMA integrity_check(20)")]
-    except (sqlite3.DatabaseError, JournalUnavailable) as error:
+    except (*STORAGE_ERRORS, JournalUnavailable) as error:
         return [str(error) if isinstance(error, JournalUnavailable) else f"{path}: {error}"]
     return [] if found == ["ok"] else [f"{path}: {line}" for line in found]
 

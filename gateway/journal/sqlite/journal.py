@@ -35,7 +35,7 @@ from gateway.journal.sqlite import (
     settle,
 )
 from gateway.journal.sqlite.checkpoint import Checkpointer
-from gateway.journal.sqlite.file import connect, path_of
+from gateway.journal.sqlite.file import STORAGE_ERRORS, connect, path_of
 from gateway.journal.sqlite.group_commit import Committer
 from gateway.journal.sqlite.indexing import Indexer
 from gateway.journal.sqlite.locks import WriterLock, dispatching, writing
@@ -59,14 +59,6 @@ LOOK_AGAIN_S = 0.005
 REJECTED = (OverflowError, TypeError, ValueError, sqlite3.DataError, sqlite3.InterfaceError)
 """Errors that a value causes, and not the storage."""
 RUNS = tuple(kind.run for kind in (accept, settle, claim, erase, accounts, lookup, data_points, replay, gates))
-FREE = (
-    """
-    UPDATE lanes SET sole_seq = NULL FROM claims c
-    WHERE lanes.user = c.user AND lanes.connection = c.connection AND lanes.seq = 0
-    """,
-    "DELETE FROM claims",
-    "UPDATE lanes SET due_ms = 0 WHERE seq = 0 AND code = 'refused'",
-)
 
 
 class SqliteJournal:
@@ -284,8 +276,7 @@ class SqliteJournal:
         descriptor = dispatching(self._path)
         try:
             with self._turn_of_its_own():
-                for statement in FREE:
-                    self._reader.execute(statement)
+                claim.release_all(self._reader)
                 gates.succeed(self._reader)
             self._indexer = Indexer(connect(self._path), self._turn_of_its_own)
         except BaseException:
@@ -340,10 +331,13 @@ class SqliteJournal:
     async def _do(self, operation: Operation[T]) -> T:
         try:
             return await self._committer.submit(operation)
+        except (
+            sqlite3.IntegrityError,
+            UnicodeDecodeError,
+        ) as error:  # the journal's fault, not that of what was posted
+            raise JournalUnavailable(f"{self._path}: {error}") from error
         except REJECTED as error:
             raise JournalRejected(f"cannot be stored: {type(error).__name__}") from error
-        except sqlite3.IntegrityError as error:  # the schema's fault and ours, not that of what was posted
-            raise JournalUnavailable(f"{self._path}: {error}") from error
 
     def _read(self, look: Callable[..., T], *arguments: Any) -> T:
         return self._read_on(self._reader, look, *arguments)
@@ -351,7 +345,7 @@ class SqliteJournal:
     def _read_on(self, database: sqlite3.Connection, look: Callable[..., T], *arguments: Any) -> T:
         try:
             return look(database, *arguments)
-        except sqlite3.Error as error:
+        except STORAGE_ERRORS as error:
             raise JournalUnavailable(f"{self._path}: {error}") from error
 
     def _look_aside(self, look: Callable[..., T], *arguments: Any) -> T:
