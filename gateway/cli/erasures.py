@@ -20,7 +20,7 @@ from gateway.settings import JournalSettings
 Row = dict[str, Any]
 
 MAX_ERASURES = 10_000
-NOT_FOUND = "404"
+NOT_FOUND = 404
 
 
 @click.command("erasures")
@@ -69,8 +69,7 @@ def _rows(found: Iterable[FoundBatch]) -> Iterator[Row]:
 
 
 def _row(batch: FoundBatch, status: DeliveryStatus, outcome: Outcome) -> Row:
-    answers = [answer for answer in outcome.detail.split("; ") if answer]
-    is_known = not answers or any(answer.rpartition(" ")[2] != NOT_FOUND for answer in answers)
+    is_known = not outcome.answers or any(answer.status != NOT_FOUND for answer in outcome.answers)
     return {
         "message": batch.message,
         "received": datetime.fromtimestamp(batch.received_ms / 1000, UTC).isoformat(timespec="seconds"),
@@ -79,7 +78,7 @@ def _row(batch: FoundBatch, status: DeliveryStatus, outcome: Outcome) -> Row:
         "reached": outcome.state == "delivered" and is_known,
         "word": outcome.state,
         "reason": outcome.reason,
-        "answers": answers,
+        "answers": outcome.list_answers(),
     }
 
 

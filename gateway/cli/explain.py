@@ -164,7 +164,7 @@ def _replayed(replayed: Replayed) -> Row:
 def _receipt(receipt: Receipt, outcomes: Sequence[Outcome]) -> Row:
     """Return what an erasure did on a connection: at the partner, and here."""
     return {
-        "answers": [answer for outcome in outcomes for answer in outcome.detail.split("; ") if answer],
+        "answers": [answer for outcome in outcomes for answer in outcome.list_answers()],
         "documents_removed": receipt.documents,
         "memories_forgotten": receipt.memories,
         "touched": [

@@ -14,7 +14,7 @@ from gateway.deliver.judge import number_follow_ups
 from gateway.deliver.pools import Pools
 from gateway.deliver.progress import CallOutcome, FollowUps, ItemProgress
 from gateway.deliver.verdicts import MAX_WAIT_S
-from gateway.journal.types import Item, Lane, Memo, Settlement
+from gateway.journal.types import Item, Lane, Memo, PartnerAnswer, Settlement
 from gateway.journal.wait_reasons import NO_REASON, REFUSED, RETRY, SHARED, WaitReason
 from gateway.log import logger
 from gateway.plan import FactPlan
@@ -60,11 +60,12 @@ def _wait_for_poll(chain: FollowUps, answer: CallResult) -> Wait:
     return Wait(seconds=min(chain.next[0].after_s, MAX_WAIT_S), reason=UNDER_WAY)
 
 
-def _record_answers(item: ItemProgress, chain: FollowUps, reply: Reply | None) -> tuple[str, ...]:
+def _record_answers(item: ItemProgress, chain: FollowUps, reply: Reply | None) -> tuple[PartnerAnswer, ...]:
     """Return the answers to an erasure's calls so far, for its receipt."""
+    known = tuple(one for one in chain.answers if isinstance(one, PartnerAnswer))
     if not item.plan.erases or reply is None:
-        return chain.answers
-    return (*chain.answers, f"{chain.next[0].method} was answered {reply.status}")
+        return known
+    return (*known, PartnerAnswer(chain.next[0].method, reply.status))
 
 
 class StaleClaim(Exception):
@@ -258,7 +259,7 @@ class LaneWorker:
             rest = (*number_follow_ups(judged, call, chain.length + 1), *chain.next[1:])
         answers = _record_answers(run.owners[call.id], chain, answer.reply)
         if ended is not None and not (ended == CallOutcome(state="delivered") and rest):
-            return replace(ended, detail="; ".join(answers)) if answers and isinstance(ended, CallOutcome) else ended
+            return replace(ended, answers=answers) if answers and isinstance(ended, CallOutcome) else ended
         if chain.length == MAX_FOLLOW_UPS:
             return CallOutcome(state="dead", reason="endless", detail="the plugin's follow-up calls do not end")
         instead = replace(call, pool="") if by and chain.length == 0 else chain.instead
@@ -273,7 +274,7 @@ class LaneWorker:
             return self._retry_later(run, verdict, WaitReason(RETRY, verdict.reason))
         run.reset_attempts()
         if verdict.word == "rejected":
-            detail = verdict.detail or f"{call.method} was answered {reply.status if reply else None}"
+            detail = verdict.detail or str(PartnerAnswer(call.method, reply.status if reply else None))
             reason, detail = self.executor.connection.count_by(verdict.reason or "rejected", detail)
             return CallOutcome(state="dead", reason=reason, detail=detail)
         return CallOutcome(state="delivered")

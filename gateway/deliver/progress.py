@@ -9,24 +9,29 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.types import Finished, Item, Outcome
+from gateway.journal.types import Finished, Item, Outcome, PartnerAnswer
 from gateway.log import logger
 from gateway.plan import FactPlan, ItemPlan
 from gateway.sdk import Call, Remember
 
 
 class CallOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The end of one call: ``delivered``, ``skipped`` or ``dead``, with its reason; ``by`` is the call covering it."""
+    """The end of one call: ``delivered``, ``skipped`` or ``dead``, with its reason; ``by`` is the call covering it.
+
+    ``answers`` are those to a call of an erasure and to the calls that followed it.
+    """
 
     state: str = msgspec.field(name="word")  # the name that journals have
     reason: str = ""
     detail: str = ""
     by: str = ""
+    answers: tuple[PartnerAnswer, ...] = ()
 
     @property
     def ledger_detail(self) -> str:
         """The detail for the ledger."""
-        return ", ".join(filter(None, (self.detail, self.by and f"in call {self.by}")))
+        detail = "; ".join(map(str, self.answers)) or self.detail
+        return ", ".join(filter(None, (detail, self.by and f"in call {self.by}")))
 
 
 class FollowUps(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -39,7 +44,7 @@ class FollowUps(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     next: tuple[Call, ...]
     covers: tuple[str, ...] = ()
     length: int = 1
-    answers: tuple[str, ...] = ()
+    answers: tuple[PartnerAnswer | str, ...] = ()  # texts in the journals of older versions
     by: str = ""
     instead: Call | None = None
 
@@ -162,4 +167,5 @@ class ItemProgress:
             detail="; ".join(details),
             cause=fact.cause,
             kept_back=fact.kept_back,
+            answers=tuple(answer for end in ends for answer in end.answers),
         )

@@ -6,7 +6,7 @@ do it here, so that nothing can be shown that would not be sent. They differ in 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,11 +15,11 @@ from msgspec.structs import replace
 
 from gateway.deliver.executor import Wait
 from gateway.deliver.progress import ItemProgress
-from gateway.dispatch.future_times import FUTURE_TIME, clamp_future
+from gateway.dispatch.corrected_times import correct_times
 from gateway.dispatch.planner import ItemPlanner
 from gateway.journal.types import Item, Outcome
 from gateway.plan import FactPlan, ItemPlan
-from gateway.sdk import Batch, Memory
+from gateway.sdk import Batch, Memory, Skip
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +78,7 @@ async def prepare(item: Item, remembered: Mapping[str, Any], planner: ItemPlanne
 
     Return Wait if older work in other lanes comes first. Raises JournalUnavailable.
     """
-    decoded, clamped = clamp_future(planner.decode_item(item, user=lookup.user), item.received_ms)
+    decoded, notes = correct_times(planner.decode_item(item, user=lookup.user), item.body, item.received_ms)
     batch, erased = await lookup.drop_erased(item, decoded)
     withdrawn = await lookup.find_withdrawal(item, batch, is_erased=erased is None)
     if not withdrawn:
@@ -87,16 +87,16 @@ async def prepare(item: Item, remembered: Mapping[str, Any], planner: ItemPlanne
             return wait
     shared = await lookup.read_shared_memory()  # after what the item had to wait for
     plan = planner.plan_item(item, batch, Memory(user=dict(remembered), shared=shared), user=lookup.user)
-    if clamped:
-        plan = replace(plan, planned=[_note_clamped(fact, clamped) for fact in plan.planned])
+    if notes:
+        plan = replace(plan, planned=[_add_note(fact, notes) for fact in plan.planned])
     if erased or withdrawn or item.again is not None:
         settled = (*plan.settled, *(erased or ()))
         plan = replace(plan, settled=_keep_replayed(item, plan, settled), withdrawn=withdrawn)
     return Prepared(batch=decoded, plan=plan, progress=ItemProgress(plan=plan))
 
 
-def _note_clamped(fact: FactPlan, clamped: Collection[str]) -> FactPlan:
-    return replace(fact, skips=(*fact.skips, FUTURE_TIME)) if fact.fact in clamped else fact
+def _add_note(fact: FactPlan, notes: Mapping[str, Skip]) -> FactPlan:
+    return replace(fact, skips=(*fact.skips, notes[fact.fact])) if fact.fact in notes else fact
 
 
 def _keep_replayed(item: Item, plan: ItemPlan, settled: Sequence[Outcome]) -> Sequence[Outcome]:

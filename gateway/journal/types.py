@@ -165,11 +165,23 @@ class KeptBack(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True)
     more: int = 0
 
 
+class PartnerAnswer(msgspec.Struct, frozen=True, array_like=True):
+    """The HTTP status with which a destination answered a call of an erasure."""
+
+    method: str
+    status: int | None
+
+    def __str__(self) -> str:
+        """Return the answer as people read it."""
+        return f"{self.method} was answered {self.status}"
+
+
 class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """The outcome of one fact on one connection: ``delivered``, ``skipped`` or ``dead``, with its reason.
 
     ``left_out`` lists parts that were not sent, each with its reason; ``detail`` explains a dead letter. ``cause`` is
-    the setting that decided a skip; ``kept_back`` lists the parts that the filter removed.
+    the setting that decided a skip; ``kept_back`` lists the parts that the filter removed. ``answers`` are those to the
+    calls of an erasure.
     """
 
     fact: str
@@ -179,6 +191,11 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     detail: str = ""
     cause: str = ""
     kept_back: tuple[KeptBack, ...] = ()
+    answers: tuple[PartnerAnswer, ...] = ()
+
+    def list_answers(self) -> list[str]:
+        """Return the answers to an erasure's calls as texts; the detail if there are none."""
+        return [str(answer) for answer in self.answers] or ([self.detail] if self.detail else [])
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ MAX_SPREAD_S = 2.0
 SUCCESS = range(200, 300)
 REDIRECTS = range(300, 400)
 
+OK = (True, 1, "true", "1")
 INTERNAL_ERROR = 9
 UNKNOWN_LIST = 15
 TOO_MANY = 43
@@ -83,8 +84,8 @@ def _judge_error(call: Call, status: int, code: int) -> Verdict:
 
 
 def _is_error(body: dict[str, Any]) -> bool:
-    """Return whether an answer is an error: by its code, by a message alone, or by ``ok`` being false."""
-    return "error" in body or "errormsg" in body or body.get("ok") is False
+    """Return whether an answer is an error: by its code, by a message alone, or by an ``ok`` that is not true."""
+    return "error" in body or "errormsg" in body or ("ok" in body and body["ok"] not in OK)
 
 
 def _read_code(body: dict[str, Any]) -> int:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import gateway_sailthru
 from gateway.sdk import Call, Reply, Verdict, delivered, path, refused, rejected, retry
 from gateway.testing import batch, custom_event, user
-from gateway_sailthru.replies import seconds_until_reset
+from gateway_sailthru.replies import is_success, seconds_until_reset
 from gateway_sailthru.settings import SailthruSettings
 
 VALUES = {"api_key": "test-key", "api_secret": "test-secret"}
@@ -144,6 +144,14 @@ def test_what_is_no_json_object_is_no_success_and_tried_again(call, body):
 @pytest.mark.parametrize("status", [300, 302, 400, 404, 405, 408, 500, 502, 503, 504])
 def test_a_status_without_an_error_in_the_body_is_left_to_the_gateway(call, status):
     assert answer(call, reply(status, b"<html>")) is None
+
+
+@pytest.mark.parametrize(
+    ("ok", "is_taken"),
+    [(True, True), ("true", True), (1, True), (False, False), ("false", False), (0, False), (None, False), ([], False)],
+)
+def test_an_ok_that_is_not_true_is_no_success(ok, is_taken):
+    assert is_success(reply(200, {"ok": ok})) is is_taken
 
 
 @CALLS

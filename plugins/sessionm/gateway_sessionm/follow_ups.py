@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.sdk import Call, Plan, Reply, Skip, Verdict, delivered, rejected, retry
 from gateway_sessionm import calls
-from gateway_sessionm.replies import NOT_THERE, Meaning, judge, read_reply
+from gateway_sessionm.replies import Meaning, judge, read_reply
 from gateway_sessionm.settings import SessionMSettings
 from gateway_sessionm.steps import CallMemo, DeliveryStep, read_memo
 from gateway_sessionm.user_keys import MAX_LOOKS, find_missing, read_identifiers, remember_identifiers
@@ -17,8 +17,6 @@ def follow_up(call: Call, reply: Reply, settings: SessionMSettings) -> Verdict |
         return _after_success(memo, meaning, settings)
     if meaning.word == "unknown_user":
         return _after_unknown_user(memo, meaning.code, settings)
-    if meaning == NOT_THERE and "%" in call.path:
-        return rejected(meaning.code)  # a proxy that dislikes a quoted id says nothing about the connection
     return _after_failure(call, memo, meaning, reply)
 
 

@@ -28,10 +28,6 @@ class Meaning(msgspec.Struct, frozen=True, kw_only=True):
     user: dict[str, Any] = {}
 
 
-NOT_THERE = Meaning(word="refused", code="status_404")
-"""The meaning of a 404 that is not SessionM's own: nothing of SessionM answers at this address."""
-
-
 def read_reply(reply: Reply) -> Meaning:
     """Return the meaning of a reply."""
     status = reply.status
@@ -46,7 +42,7 @@ def read_reply(reply: Reply) -> Meaning:
     if code is not None:
         return _read_error(code)
     if status == 404 and not isinstance(body, dict):
-        return NOT_THERE
+        return Meaning(word="refused", code="status_404")  # nothing of SessionM answers at this address
     return Meaning(word="declined", code=f"status_{status}")
 
 

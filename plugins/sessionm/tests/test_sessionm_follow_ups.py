@@ -5,7 +5,7 @@ import json
 import pytest
 
 import gateway_sessionm
-from gateway.sdk import Call, Memory, Remember, Reply, Skip, delivered, rejected, retry
+from gateway.sdk import Call, Memory, Remember, Reply, Skip, delivered, refused, rejected, retry
 from gateway.testing import Answer, Request, batch, custom_event, plan_with, user
 from gateway_sessionm.fake import FakeSessionM
 from gateway_sessionm.settings import SessionMSettings
@@ -335,9 +335,9 @@ def test_the_mpid_is_not_added_twice_where_it_is_known_by_another_name():
     assert extended.json == {"user": {"identifiers": [*shown, BOTH[1]]}}
 
 
-def test_an_identity_that_a_proxy_cannot_take_does_not_stop_the_connection():
+def test_a_404_that_is_not_sessionms_keeps_the_users_work_also_while_the_user_is_looked_for():
     looking = user(attributes={"a": "1"}, customer_id="c/1")
-    assert chain(unknown(), Reply(status=404, body=b"<html>"), person=looking) == rejected("status_404")
+    assert chain(unknown(), Reply(status=404, body=b"<html>"), person=looking) == refused("status_404")
 
 
 def test_a_user_created_by_their_attributes_alone_gets_their_email(bench):

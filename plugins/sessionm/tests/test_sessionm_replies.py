@@ -135,9 +135,8 @@ QUOTED = planned(attributes={"a": "1"}, mpid="4/2")
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]"])
-def test_a_404_without_a_word_about_an_address_with_quoted_characters_is_about_this_call_alone(body):
-    assert answer(QUOTED, reply(404, body)) == rejected("status_404")
-    assert answer(WRITE, reply(404, body)) == refused("status_404")
+def test_a_404_that_is_not_sessionms_is_about_the_set_up_whatever_the_id(body):
+    assert [answer(call, reply(404, body)) for call in (QUOTED, WRITE)] == [refused("status_404")] * 2
 
 
 def test_a_404_that_names_another_error_is_about_this_call_alone():
