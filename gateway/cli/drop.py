@@ -11,6 +11,7 @@ import click
 
 from gateway.cli import configuration
 from gateway.cli.tables import count_text
+from gateway.dispatch.planner import list_malformed
 from gateway.facts import iter_facts
 from gateway.journal.engines import inspect, open_journal
 from gateway.journal.types import Count, Finished, Item, JournalUnavailable, JournalUnusable, Lane, Outcome, Settlement
@@ -62,7 +63,7 @@ async def _drop(settings: Configuration, connection: str, *, confirmed: bool) ->
             for lane in lanes:
                 settlement = drop_lane(lane)
                 if await journal.settle(settlement):
-                    dropped += sum(len(finished.outcomes) for finished in settlement.finished)
+                    dropped += sum(one.facts for finished in settlement.finished for one in finished.outcomes)
         return dropped
     finally:
         await journal.close()
@@ -87,8 +88,7 @@ def drop_lane(lane: Lane) -> Settlement:
 def _drop_item(item: Item, connection: str) -> Finished:
     batch = decode(item.dialect, item.body, message=item.message, part=item.part)
     outcomes = [_outcome(fact.id, batch, item, connection) for fact in iter_facts(batch)]
-    unread = [Outcome(fact=q.id, state="dead", reason="malformed", detail=q.problem) for q in batch.quarantined]
-    outcomes = [*unread, *outcomes]
+    outcomes = [*list_malformed(batch), *outcomes]
     if item.again is not None:
         known = {outcome.fact: outcome for outcome in outcomes}
         outcomes = [known.get(fact) or _removed(fact) for fact in item.again.facts]

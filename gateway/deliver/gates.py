@@ -19,8 +19,8 @@ FIRST_REST_S = 1.0
 MAX_REST_S = 30.0
 POLL_INTERVAL_S = 1.0
 """The interval at which a lane that waits for its turn checks the gates again."""
-MAX_CALLS, MAX_WINDOW_S = 1e9, 86_400.0
-"""Headers with larger values are wrong, or use other units."""
+MAX_CALLS, MIN_WINDOW_S, MAX_WINDOW_S = 1e9, 0.001, 86_400.0
+"""Headers with other values are wrong, or use other units, or tell of a window that has ended."""
 ALMOST_ONE = 1 - 1e-6
 SLOW = WaitReason("plugin_slow")
 """Reason of a connection whose plugin has taken too much time from the others."""
@@ -323,7 +323,7 @@ class Gates:
         except ValueError:
             return None
         seconds = reset - reply_time_ms(reply) / 1000
-        if not (0 < limit <= MAX_CALLS and math.isfinite(remaining) and 0 < seconds <= MAX_WINDOW_S):
+        if not (0 < limit <= MAX_CALLS and math.isfinite(remaining) and MIN_WINDOW_S <= seconds <= MAX_WINDOW_S):
             return None
         kept = min(limit * (1 - self.headers.share), limit - 1)
         left = min(max(0.0, remaining - kept), limit - kept)

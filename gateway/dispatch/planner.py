@@ -154,13 +154,16 @@ def _decode(item: Item) -> Batch:
 
 def _make_unreadable(item: Item, problem: str) -> Batch:
     """Return a batch of one dead letter in the place of a document that cannot be decoded."""
-    odd = Quarantined(id=item.message, problem=problem)
+    odd = Quarantined(id=item.message, problem=problem, facts=item.facts)
     return Batch(id=item.message, part=item.part, dialect=item.dialect, quarantined=(odd,))
 
 
 def list_malformed(batch: Batch) -> list[Outcome]:
     """Return a dead letter for every part of a batch that could not be read."""
-    return [Outcome(fact=one.id, state="dead", reason="malformed", detail=one.problem) for one in batch.quarantined]
+    return [
+        Outcome(fact=one.id, state="dead", reason="malformed", detail=one.problem, facts=one.facts)
+        for one in batch.quarantined
+    ]
 
 
 def _list_dropped(before: Batch, after: Batch) -> list[Outcome]:

@@ -172,7 +172,7 @@ def make_entry(one: PickedFacts, replay: str, salt: bytes, now_ms: int) -> Entry
         part=one.part,
         dialect=DIALECT,
         received_ms=now_ms,
-        facts=len(again.facts),
+        facts=sum(outcome.facts for outcome in one.outcomes),
         refs=tuple(hash_ref(id, salt) for id in _find_ids(one)),
         body=wrap(again, one.body),
         scope=one.connection,

@@ -96,9 +96,9 @@ def count_outcomes(
     """
     counts: Counter[tuple[str, str, str]] = Counter()
     for connection, item in finished:
-        counts[connection, "received", ""] += len(item.outcomes) - item.facts
+        counts[connection, "received", ""] += sum(outcome.facts for outcome in item.outcomes) - item.facts
         for outcome in item.outcomes:
-            counts[connection, outcome.state, text(outcome.reason)] += 1
+            counts[connection, outcome.state, text(outcome.reason)] += outcome.facts
     return [(*key, facts) for key, facts in counts.items() if facts]
 
 

@@ -181,7 +181,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 
     ``left_out`` lists parts that were not sent, each with its reason; ``detail`` explains a dead letter. ``cause`` is
     the setting that decided a skip; ``kept_back`` lists the parts that the filter removed. ``answers`` are those to the
-    calls of an erasure.
+    calls of an erasure. The outcome of a batch's many unreadable events stands for several ``facts``.
     """
 
     fact: str
@@ -192,6 +192,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     cause: str = ""
     kept_back: tuple[KeptBack, ...] = ()
     answers: tuple[PartnerAnswer, ...] = ()
+    facts: int = 1
 
     def list_answers(self) -> list[str]:
         """Return the answers to an erasure's calls as texts; the detail if there are none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -12,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from gateway.facts import is_bare
+from gateway.facts import is_bare, iter_facts, number_fact_id
 from gateway.mparticle import aliases, erasures
 from gateway.mparticle.event_common import EventFact, EventFacts
 from gateway.mparticle.events_batch import events as events_batch_events
@@ -90,9 +91,21 @@ def decode(dialect: str, body: bytes, *, message: str, part: int) -> Batch:
     if b"null" in body:  # most messages hold none, and looking through all attributes would take long
         for attributes in (batch.user.attributes, *(event.attributes for event in _iter_all_events(batch))):
             drop_list_nulls(attributes)
+    if batch.quarantined:
+        batch = replace(batch, quarantined=_number_repeats(batch))
     if is_bare(batch):
         batch = replace(batch, is_bare=True)
     return _make_ids_lasting(batch, body) if is_nameless else batch
+
+
+def _number_repeats(batch: Batch) -> tuple[Quarantined, ...]:
+    """Return what is quarantined, with a number appended to each id that repeats, or is that of a fact."""
+    seen = Counter(fact.id for fact in iter_facts(batch))
+    numbered = []
+    for one in batch.quarantined:
+        seen[one.id] += 1
+        numbered.append(replace(one, id=number_fact_id(one.id, seen[one.id])))
+    return tuple(numbered)
 
 
 def _make_ids_lasting(batch: Batch, body: bytes) -> Batch:
@@ -166,7 +179,7 @@ def _bound_quarantined(batch: Batch, quarantined: list[Quarantined]) -> list[Qua
     more = len(quarantined) - MAX_QUARANTINED
     if more <= 0:
         return quarantined
-    rest = Quarantined(id=f"{batch.id}:more", problem=f"events: {more} more that cannot be read")
+    rest = Quarantined(id=f"{batch.id}:more", problem=f"events: {more} more that cannot be read", facts=more)
     return [*quarantined[:MAX_QUARANTINED], rest]
 
 

@@ -164,6 +164,8 @@ async def test_a_reply_that_was_overtaken_does_not_give_back_what_was_used():
         {"reset": "nan"},
         {"reset": "inf"},
         {"reset": 999},
+        {"reset": 1_000.000_01},
+        {"reset": 5e-324, "date": "Thu, 01 Jan 1970 00:00:00 GMT"},
         {"reset": -1},
     ],
     ids=str,

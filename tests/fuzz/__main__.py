@@ -43,7 +43,8 @@ from gateway import log
 TARGETS: dict[str, type[Target]] = {target.name: target for target in (Bodies, Replies, Heads, Wires, Journals)}
 SLICE = 20_000
 CHUNK = 250
-MAX_SHOWN = 20
+MAX_SHOWN = 5
+"""The most problems of a target that are printed."""
 
 
 @dataclass(slots=True)
@@ -120,7 +121,8 @@ def report(tallies: dict[str, Tally], seed: int, seconds: float) -> str:
         *rows,
         "",
     ]
-    for name, number, problem in problems[:MAX_SHOWN]:
+    shown = [one for name in tallies for one in [one for one in problems if one[0] == name][:MAX_SHOWN]]
+    for name, number, problem in shown:
         lines += [
             f"{name} {number}: {problem}",
             f"  again: nox -s fuzz -- --seed {seed} --target {name} --only {number}",

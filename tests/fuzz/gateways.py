@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +146,13 @@ class Planning:
         faulty = [one for one in planned.settled if one.reason in ("plugin_error", "rule_error")]
         if faulty:
             raise Finding(f"{planner.connection.name}: {faulty[0].detail}")
-        facts = [one.fact for one in (*planned.settled, *planned.planned)]
-        if len(set(facts)) != len(facts) or len(facts) != entry.facts:
-            raise Finding(f"{planner.connection.name}: {entry.facts} facts were accepted and {len(facts)} planned")
+        names = Counter(one.fact for one in (*planned.settled, *planned.planned))
+        repeated = [name for name, times in names.items() if times > 1]
+        if repeated:
+            raise Finding(f"{planner.connection.name}: several facts are named {repeated[0]}")
+        facts = sum(one.facts for one in planned.settled) + len(planned.planned)
+        if facts != entry.facts:
+            raise Finding(f"{planner.connection.name}: {entry.facts} facts were accepted and {facts} planned")
         calls = [call for one in planned.planned for call in one.calls]
         for call in calls:
             build_request(planner.connection, call, self._guard)

@@ -51,7 +51,25 @@ def test_of_many_events_that_cannot_be_read_the_first_are_named_and_the_rest_cou
     assert (len(batch.events), len(batch.quarantined)) == (2, MAX_QUARANTINED + 1)
     assert [one.id for one in batch.quarantined[:2]] == ["m:1", "m:2"]
     last = batch.quarantined[-1]
-    assert (last.id, last.problem) == ("m:more", "events: 150 more that cannot be read")
+    assert (last.id, last.problem, last.facts) == ("m:more", "events: 150 more that cannot be read", 150)
+    assert part.facts == len(batch.events) + sum(one.facts for one in batch.quarantined)
+
+
+@pytest.mark.parametrize("dialect", ["firehose", "events"])
+def test_events_of_one_id_that_cannot_be_read_have_names_of_their_own(dialect):
+    if dialect == "firehose":
+        good = {"type": "custom_event", "id": "e", "name": "n"}
+        message = {**FIREHOSE, "events": [good, {**good, "timestamp_ms": []}, {**good, "name": []}]}
+    else:
+        data = {"event_id": "5", "event_name": "n", "custom_event_type": "other"}
+        good = {"event_type": "custom_event", "data": data}
+        odd = [{**good, "data": {**data, name: []}} for name in ("timestamp_unixtime_ms", "event_name")]
+        message = {**BATCH, "events": [good, *odd]}
+    post = read(json.dumps(message).encode())
+    (part,) = post.parts
+    batch = decode(post.dialect, part.body, message="m", part=0)
+    (event,) = batch.events
+    assert [one.id for one in batch.quarantined] == [f"{event.id}#2", f"{event.id}#3"]
 
 
 def test_a_batch_of_nothing_readable_makes_a_ledger_of_bounded_size():

@@ -70,7 +70,10 @@ def counted(body):
         return batches
     for part in post.parts:
         batch = decode(post.dialect, part.body, message=part.message, part=part.number)
-        assert part.facts == len(list(iter_facts(batch))) + len(batch.quarantined) > 0
+        facts = list(iter_facts(batch))
+        assert part.facts == len(facts) + sum(one.facts for one in batch.quarantined) > 0
+        names = [one.id for one in (*facts, *batch.quarantined)]
+        assert len(set(names)) == len(names)
         assert all(isinstance(ref, str) and ref for ref in (*part.refs, part.user_key, part.dedupe))
         batches.append(batch)
     return batches

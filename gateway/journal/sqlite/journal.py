@@ -266,7 +266,7 @@ class SqliteJournal:
                 self._owner = self._own()
             except BlockingIOError:
                 return False
-            except (OSError, sqlite3.Error) as error:
+            except (OSError, *STORAGE_ERRORS) as error:
                 raise JournalUnavailable(f"{self._path}: {error}") from error
             self._committer.write_here()
         return True
