@@ -71,10 +71,10 @@ PLAIN = set(
     object operation opt options origin other oversized owner pace pairs pause picked ping planned planner
     platform post prepared printer product profile progress promotion protocol prune public publish push queue
     reader received ref registration remember reopen replayed report reported reschedule reseal resolver result
-    rewrite rewriter router routing run runner running screen sealed sealer secret section seed selection sender
-    server settlement sharing shelf skip socket sourced split stage stale state status step stored subject survey
-    suspects tag targets timed timeout timer token transport trouble unavailable uneditable unknown unopenable
-    unreadable unusable vendor versioned view wake watchdog window withheld worker workspace writer
+    rewrite rewriter router routing row run runner running screen sealed sealer secret section seed selection
+    sender server settlement sharing shelf skip socket sourced split stage stale state status step stored subject
+    survey suspects tag targets timed timeout timer token transport trouble unavailable uneditable unknown
+    unopenable unreadable unusable vendor versioned view wake watchdog window withheld worker workspace writer
     """.split()  # noqa: SIM905  # easier to read than a list of strings
 )
 """Plain English, terms of mParticle's and of the libraries, beside the glossary's."""

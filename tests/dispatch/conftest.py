@@ -1,4 +1,4 @@
-"""A dispatcher in this process, with a real journal, a fake plugin, a fake partner and a clock that a test sets."""
+"""A dispatcher in this process: its journal in memory, a fake plugin and partner, and a clock that a test sets."""
 
 import asyncio
 import json
@@ -14,24 +14,22 @@ from gateway.dispatch.assembly import SharedParts, make_dispatcher
 from gateway.dispatch.catalog import Catalog
 from gateway.govern.rewrite import load_rewriter
 from gateway.ingest.entries import read_entries
-from gateway.journal.engines import open_journal, prepare
+from gateway.journal.memory.journal import MemoryJournal
+from gateway.journal.memory.store import Store
 from gateway.journal.types import hash_ref
 from gateway.plugins import blackbox
 from gateway.sdk import Call, Destination, Remember, Settings, Skip, hookimpl
-from gateway.settings import ConnectionSettings, DeliverySettings, JournalSettings, RulesSettings
+from gateway.settings import ConnectionSettings, DeliverySettings, RulesSettings
 from gateway.testing import connection
 
 EVERYTHING = {"login_identities": [], "max_age_hours": 0, "filter": {"new_data_points": True}}
 
 
 @pytest.fixture
-async def journal(tmp_path, anyio_backend):
-    settings = JournalSettings(url=f"sqlite:///{tmp_path}/journal.db")
-    await prepare(settings)
-    opened = await open_journal(settings)
+async def journal(anyio_backend):
+    opened = MemoryJournal(Store())
     assert await opened.take_over()
-    yield opened
-    await opened.close()
+    return opened
 
 
 class Time:

@@ -2,16 +2,24 @@ import itertools
 
 import pytest
 from support.journal_words import ref
+from support.journals import memory_settings, open_journal, prepare
 
-from gateway.journal.engines import open_journal, prepare
 from gateway.journal.types import Entry, ErasureRequest, hash128, hash_lane
 from gateway.settings import JournalSettings
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def engine(request):
+    """The engine that keeps the journal; the one in memory is what the others are compared with."""
+    return request.param
 
 
 @pytest.fixture
 def new_settings(engine, request, tmp_path):
     """Makes ``[journal]`` sections, each of a journal that has yet to be made."""
     numbers = itertools.count()
+    if engine == "memory":
+        return lambda: memory_settings(f"{tmp_path}/{next(numbers)}")
     if engine == "sqlite":
         return lambda: JournalSettings(url=f"sqlite:///{tmp_path}/journal{next(numbers)}.db")
     server = request.getfixturevalue("server")

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 from support.journal_words import find
+from support.journals import open_journal, prepare
 
 from gateway.clock import now_ms
 from gateway.journal.backlog import Backlog, Gate
-from gateway.journal.engines import open_journal, prepare
 from gateway.journal.shared_limits import ClosedGate
 from gateway.journal.wait_reasons import REFUSED, RETRY, WaitReason
 
@@ -119,5 +119,6 @@ async def test_gates_that_are_open_again_are_forgotten(journal, operator):
     await journal.exchange("loyalty", [ClosedGate(scope="api", left_ms=1, reason=WaitReason(RETRY, "status_429"))])
     await operator.pause("loyalty", 1)
     await operator.pause("email", None)
+    await asyncio.sleep(0.005)  # until both have ended
     await journal.prune(before_ms=0, dead_before_ms=0, after_seq=0, limit=10)
     assert [one.connection for one in await journal.backlog()] == ["email"]

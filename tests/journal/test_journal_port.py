@@ -6,9 +6,9 @@ import time
 import msgspec
 import pytest
 from support.journal_words import BOTH, DELIVERED, claim, find, finish, ref, seq_of, settle
+from support.journals import open_journal, prepare
 
 from gateway.journal.backlog import Waiting
-from gateway.journal.engines import open_journal, prepare
 from gateway.journal.types import Count, JournalRejected, Memo, Outcome, hash64
 from gateway.journal.wait_reasons import NO_REASON, REFUSED, RETRY, SHARED, WaitReason
 
@@ -167,6 +167,15 @@ async def test_facts_that_a_rewrite_added_count_as_received(journal, make_entry)
     await journal.settle(finish(lane, *lane.items, outcomes=outcomes, release=True, due_ms=0))
     counted = {(count.state, count.facts) for count in await journal.counts()}
     assert counted == {("received", 2), ("delivered", 2)}
+
+
+async def test_an_outcome_may_stand_for_several_facts(journal, make_entry):
+    await journal.accept([make_entry("m1", facts=7)], ("loyalty",))
+    (lane,) = await claim(journal)
+    outcomes = (Outcome("a", "delivered"), Outcome("m:more", "dead", "malformed", facts=6))
+    await journal.settle(finish(lane, *lane.items, outcomes=outcomes, release=True, due_ms=0))
+    counted = {(count.state, count.facts) for count in await journal.counts()}
+    assert counted == {("received", 7), ("delivered", 1), ("dead", 6)}
 
 
 async def test_a_batch_is_found_by_each_of_its_ids(journal, make_entry):
@@ -328,7 +337,7 @@ async def test_lanes_that_were_put_off_for_too_long_are_recalled_a_few_at_a_time
     assert len(await claim(journal, "email", now_ms=30_000)) == 1
 
 
-@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("engine", ["memory", "sqlite"], indirect=True)
 async def test_what_is_in_hand_is_not_claimed_again_however_late_it_is(journal, make_entry):
     await journal.accept([make_entry("m1")], BOTH)
     (lane,) = await claim(journal)

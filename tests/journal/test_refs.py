@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.journal_words import claim, find, finish, ref
+from support.journals import SQL_ENGINES, open_journal, prepare
 
-from gateway.journal.engines import open_journal, prepare
 from gateway.journal.sqlite import refs, schema
 from gateway.journal.sqlite.file import connect, path_of
 from gateway.journal.sqlite.indexing import index
@@ -39,6 +39,7 @@ def put_on_shelves(engine, request, settings):
     return put
 
 
+@SQL_ENGINES
 async def test_what_is_on_shelves_is_found_and_so_is_what_came_since(journal, make_entry, put_on_shelves):
     for n in range(40):
         await journal.accept([make_entry(f"m{n}", refs=(f"m{n}", f"e{n}", f"mpid:{n % 3}"))], ("loyalty",))
@@ -59,6 +60,7 @@ async def test_of_many_the_newest_are_found(journal, make_entry):
     assert [found.message for found in await journal.find([ref("mpid:1")], limit=2)] == ["m3", "m4"]
 
 
+@SQL_ENGINES
 async def test_ids_are_forgotten_with_their_batches_and_those_left_of_a_run_wait_again(
     journal, make_entry, put_on_shelves
 ):
@@ -76,6 +78,7 @@ async def test_ids_are_forgotten_with_their_batches_and_those_left_of_a_run_wait
     assert [found.message for found in await find(journal, "m2")] == ["m2"]
 
 
+@SQL_ENGINES
 async def test_a_run_of_which_nothing_is_left_is_forgotten_though_another_batch_lies_in_between(
     journal, make_entry, put_on_shelves
 ):

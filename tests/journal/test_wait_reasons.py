@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from support.journal_words import claim, settle
+from support.journals import SQL_ENGINES, open_journal, prepare
 
 import gateway.journal
 from gateway.clock import now_ms
 from gateway.journal.backlog import Gate
-from gateway.journal.engines import open_journal, prepare
 from gateway.journal.types import salt_dedupe, salt_lane
 from gateway.journal.wait_reasons import NO_REASON, REFUSED, RETRY, SHARED, WaitReason
 
@@ -93,6 +93,7 @@ async def fill_postgres(settings):
     await connection.close()
 
 
+@SQL_ENGINES
 async def test_a_journal_of_the_version_before_has_its_reasons_split(settings, engine):
     if engine == "sqlite":
         fill_sqlite(settings)
