@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from collections.abc import Iterable
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -11,3 +12,11 @@ class Operation(Generic[T]):
     """An operation on the journal whose result is a ``T``."""
 
     __slots__ = ()
+
+
+def group_by_kind(operations: Iterable[Operation[Any]]) -> dict[type[Operation[Any]], list[int]]:
+    """Return the places of operations among the others, by kind and in order."""
+    kinds: dict[type[Operation[Any]], list[int]] = {}
+    for place, operation in enumerate(operations):
+        kinds.setdefault(type(operation), []).append(place)
+    return kinds

@@ -208,7 +208,11 @@ def install() -> None:
 
 def _install_sqlite() -> None:
     around = HOOKS.around
-    around("gateway.journal.sqlite.lookup", "run", after=lambda _, __, done, ends: _steps(done, ends, "before_commit"))
+    around(
+        "gateway.journal.sqlite.transactions",
+        "carry_out",
+        after=lambda ends, _, done: _steps(done, ends, "before_commit"),
+    )
     around("gateway.journal.sqlite.accept", "store_new", before=_storing, after=_stored)
     around(
         "gateway.journal.sqlite.journal:SqliteJournal",

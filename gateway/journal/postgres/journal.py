@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.journal import types
 from gateway.journal.backlog import Backlog
+from gateway.journal.operations import group_by_kind
 from gateway.journal.postgres import (
     accept,
     accounts,
@@ -339,16 +340,16 @@ class PostgresJournal:
         """Settle and claim in one transaction: first what makes lanes free."""
         results: list[Any] = [None] * len(steps)
         takes_over = 1000 * (time.monotonic() - self._working.since) >= self._lease_ms
-        settles = [(index, one) for index, one in enumerate(steps) if isinstance(one, settle.Settle)]
+        kinds = group_by_kind(steps)
         async with connection.transaction():
-            if settles:
-                told = await settle.settle(connection, [one for _, one in settles], self._shard)
-                for (index, _), holds in zip(settles, told, strict=True):
-                    results[index] = holds
-            for index, one in enumerate(steps):
-                if isinstance(one, claim.Claim):
-                    held = [user for user, name, _ in self._held if name == one.connection]
-                    results[index] = await claim.claim(connection, one, takes_over=takes_over, held=held)
+            if settles := kinds.get(settle.Settle, []):
+                told = await settle.settle(connection, [steps[place] for place in settles], self._shard)
+                for place, holds in zip(settles, told, strict=True):
+                    results[place] = holds
+            for place in kinds.get(claim.Claim, []):
+                one = steps[place]
+                held = [user for user, name, _ in self._held if name == one.connection]
+                results[place] = await claim.claim(connection, one, takes_over=takes_over, held=held)
         return results
 
     async def _look(self, looks: Sequence[Any]) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.journal.backlog import Backlog, Gate, make_backlog
-from gateway.journal.operations import Operation
+from gateway.journal.operations import Operation, group_by_kind
 from gateway.journal.postgres import accounts, erase, gates
 from gateway.journal.postgres.indexing import seqs
 from gateway.journal.postgres.link import Connection
@@ -109,11 +109,10 @@ async def look(connection: Connection, looks: Sequence[Any]) -> list[Any]:
         CheckLaneEmpty: _empty,
         CheckTombstone: _tombstones,
     }
-    for kind, answers in kinds.items():
-        asked = [index for index, one in enumerate(looks) if isinstance(one, kind)]
-        if asked:
-            for index, answer in zip(asked, await answers(connection, [looks[i] for i in asked]), strict=True):
-                results[index] = answer
+    for kind, places in group_by_kind(looks).items():
+        answers = await kinds[kind](connection, [looks[place] for place in places])
+        for place, answer in zip(places, answers, strict=True):
+            results[place] = answer
     return results
 
 

@@ -11,13 +11,12 @@ import sqlite3
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.journal.operations import Operation
 from gateway.journal.sqlite import accounts, arrivals, erase, replay
-from gateway.journal.sqlite.settle import Settle
+from gateway.journal.sqlite.operations import ACCEPTS, SqliteOperation
 from gateway.journal.types import Entry, SealedSettings, salt_dedupe
 
 MAX_ROWS = 64
@@ -25,12 +24,28 @@ MAX_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Accept(Operation[int]):
+class Accept(SqliteOperation[int]):
     """Store these batches, with work for these connections."""
 
     entries: tuple[Entry, ...]
     connections: tuple[str, ...]
     sealed: tuple[SealedSettings, ...] = ()
+    turn: ClassVar[int] = ACCEPTS
+
+    @classmethod
+    def run_all(cls, database: sqlite3.Connection, operations: Sequence[Accept]) -> list[int]:
+        """Store batches; the result of each operation is how many of its batches were new."""
+        stored: set[bytes] = set()
+        for connections, entries in _spread(operations).items():
+            stored |= _store(database, entries, connections)
+        results = []
+        for operation in operations:
+            if operation.sealed:
+                accounts.keep(database, operation.sealed)
+            new = {entry.dedupe for entry in operation.entries} & stored
+            stored -= new
+            results.append(len(new))
+        return results
 
     @property
     def is_plain(self) -> bool:
@@ -95,48 +110,29 @@ def prepare(database: sqlite3.Connection) -> None:
         database.execute(statement)
 
 
-def store_new(database: sqlite3.Connection, operations: Sequence[Any]) -> list[int] | None:
+def store_new(database: sqlite3.Connection, operations: Sequence[SqliteOperation[Any]]) -> list[int] | None:
     """Store what is nothing but a few new batches, in a transaction of its own; returns how many each operation had.
 
     None, and nothing is stored, where it is anything else.
     """
-    if not all(isinstance(operation, Accept) and operation.is_plain for operation in operations):
+    accepts = [operation for operation in operations if isinstance(operation, Accept) and operation.is_plain]
+    if len(accepts) < len(operations):
         return None
-    rows = [row for connections, new in _spread(operations).items() for row in _rows(new, connections)]
+    rows = [row for connections, new in _spread(accepts).items() for row in _rows(new, connections)]
     if not 0 < len(rows) <= MAX_ROWS:
         return None
     try:
         _insert(database, rows)
     except sqlite3.IntegrityError:  # one of them is known
         return None
-    return [len(operation.entries) for operation in operations]
+    return [len(operation.entries) for operation in accepts]
 
 
-def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
-    """Carry out the Accepts among these operations; the result of each is how many of its batches were new.
-
-    If there are others, they find everything in its lane; what settles a lane knows what it is about.
-    """
-    stored: set[bytes] = set()
-    for connections, entries in _spread(operations).items():
-        stored |= _store(database, entries, connections)
-    for index, operation in enumerate(operations):
-        if isinstance(operation, Accept):
-            if operation.sealed:
-                accounts.keep(database, operation.sealed)
-            new = {entry.dedupe for entry in operation.entries} & stored
-            stored -= new
-            results[index] = len(new)
-    if not all(isinstance(operation, (Accept, Settle)) for operation in operations):
-        arrivals.put(database)
-
-
-def _spread(operations: Sequence[Any]) -> dict[tuple[str, ...], list[Entry]]:
+def _spread(operations: Sequence[Accept]) -> dict[tuple[str, ...], list[Entry]]:
     """Return the batches to store, by the connections they are for."""
     spread: dict[tuple[str, ...], list[Entry]] = {}
     for operation in operations:
-        if isinstance(operation, Accept):
-            spread.setdefault(operation.connections, []).extend(operation.entries)
+        spread.setdefault(operation.connections, []).extend(operation.entries)
     return spread
 
 

@@ -5,28 +5,36 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from gateway.journal.operations import Operation
 from gateway.journal.rows import make_sealed
+from gateway.journal.sqlite.operations import SqliteOperation
 from gateway.journal.types import SealedSettings
 
 
 @dataclass(frozen=True, slots=True)
-class NoteTrouble(Operation[None]):
+class NoteTrouble(SqliteOperation[None]):
     """Note what is wrong with the settings of this print."""
 
     connection: str
     print: bytes
     trouble: str
 
+    def run(self, database: sqlite3.Connection) -> None:
+        """Note it."""
+        database.execute(NOTE, (self.trouble, self.connection, self.print))
+
 
 @dataclass(frozen=True, slots=True)
-class Reseal(Operation[None]):
+class Reseal(SqliteOperation[None]):
     """Keep in place of the settings of this print the same, sealed anew."""
 
     print: bytes
     sealed: SealedSettings
+
+    def run(self, database: sqlite3.Connection) -> None:
+        """Replace the settings."""
+        new = self.sealed
+        database.execute(RESEAL, (new.print, new.sealed, new.connection, self.print))
 
 
 COLUMNS = "connection, print, sealed, told_ms, received_ms, trouble"
@@ -67,16 +75,6 @@ def keep(database: sqlite3.Connection, sealed: Sequence[SealedSettings]) -> None
         row = (one.connection, one.print, one.sealed, one.told_ms, one.received_ms)
         if database.execute(KEEP, row).fetchall():
             database.execute(RELEASE, (one.connection,))
-
-
-def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:  # noqa: ARG001  # the shape of all runs
-    """Carry out the Notes and Reseals among these operations."""
-    for operation in operations:
-        if isinstance(operation, NoteTrouble):
-            database.execute(NOTE, (operation.trouble, operation.connection, operation.print))
-        elif isinstance(operation, Reseal):
-            new = operation.sealed
-            database.execute(RESEAL, (new.print, new.sealed, new.connection, operation.print))
 
 
 def forget(database: sqlite3.Connection, before_ms: int) -> None:

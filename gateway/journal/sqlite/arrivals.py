@@ -10,15 +10,18 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from gateway.journal.operations import Operation
+from gateway.journal.sqlite.operations import SqliteOperation
 
 MAX_LEFT = 2048
 AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class MoveArrivals(Operation[None]):
+class MoveArrivals(SqliteOperation[None]):
     """Put into lanes what has arrived: any operation does that is about neither storing nor settling."""
+
+    def run(self, database: sqlite3.Connection) -> None:
+        """Do nothing more than any of them."""
 
 
 PUT_UP_TO = (

@@ -13,14 +13,14 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.operations import Operation
 from gateway.journal.rows import make_lanes
+from gateway.journal.sqlite.operations import SqliteOperation
 from gateway.journal.sqlite.settle import plain_key
 from gateway.journal.types import Lane
 
 
 @dataclass(frozen=True, slots=True)
-class Claim(Operation[int]):
+class Claim(SqliteOperation[int]):
     """Claim up to ``lanes`` lanes of a connection under a fence."""
 
     connection: str
@@ -28,12 +28,21 @@ class Claim(Operation[int]):
     lanes: int
     fence: int
 
+    def run(self, database: sqlite3.Connection) -> int:
+        """Return how many lanes were claimed."""
+        given = {name: getattr(self, name) for name in ("connection", "now_ms", "lanes", "fence")}
+        return database.execute(TAKE, given).rowcount
+
 
 @dataclass(frozen=True, slots=True)
-class ReleaseClaims(Operation[None]):
+class ReleaseClaims(SqliteOperation[None]):
     """Give back the lanes that were claimed under these fences, as they were."""
 
     fences: tuple[int, ...]
+
+    def run(self, database: sqlite3.Connection) -> None:
+        """End the claims."""
+        database.executemany(LET_GO, [(fence,) for fence in self.fences])
 
 
 RELEASE_ALL = (
@@ -76,16 +85,6 @@ MEMORY = """
     SELECT m.user, m.key, m.value FROM json_each(:users) u
     JOIN memory m ON m.user = u.value AND m.connection = :connection
 """
-
-
-def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
-    """Carry out the Claims and LetGos among these operations; the result of a Claim is how many lanes it claimed."""
-    for index, operation in enumerate(operations):
-        if isinstance(operation, ReleaseClaims):
-            database.executemany(LET_GO, [(fence,) for fence in operation.fences])
-        elif isinstance(operation, Claim):
-            given = {name: getattr(operation, name) for name in ("connection", "now_ms", "lanes", "fence")}
-            results[index] = database.execute(TAKE, given).rowcount
 
 
 def read(database: sqlite3.Connection, connection: str, fence: int, most: int) -> list[Lane]:

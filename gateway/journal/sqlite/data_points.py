@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
-from gateway.journal.operations import Operation
+from gateway.journal.sqlite.operations import SqliteOperation
 from gateway.journal.types import DataPoint
 
 NOTE = """
@@ -33,31 +31,30 @@ ALL = """
 
 
 @dataclass(frozen=True, slots=True)
-class NoteDataPoints(Operation[None]):
+class NoteDataPoints(SqliteOperation[None]):
     """Add what was seen to the catalog; beyond so many data points, forget those that were seen longest ago."""
 
     points: tuple[DataPoint, ...]
     most: int
 
+    def run(self, database: sqlite3.Connection) -> None:
+        """Add the data points."""
+        rows = [msgspec.structs.astuple(point) for point in self.points]
+        database.execute(NOTE, {"rows": msgspec.json.encode(rows).decode()})
+        (count,) = database.execute("SELECT count(*) FROM data_points").fetchone()
+        if count > self.most:
+            database.execute(BOUND, {"most": self.most})
+
 
 @dataclass(frozen=True, slots=True)
-class PruneDataPoints(Operation[int]):
+class PruneDataPoints(SqliteOperation[int]):
     """Remove from the catalog every data point with this name, or of an attribute with it."""
 
     name: str
 
-
-def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
-    """Carry out the notes and the removals among these operations; the result of a removal is how many there were."""
-    for index, operation in enumerate(operations):
-        if isinstance(operation, PruneDataPoints):
-            results[index] = database.execute(FORGET, {"name": operation.name}).rowcount
-        if isinstance(operation, NoteDataPoints):
-            rows = [msgspec.structs.astuple(point) for point in operation.points]
-            database.execute(NOTE, {"rows": msgspec.json.encode(rows).decode()})
-            (count,) = database.execute("SELECT count(*) FROM data_points").fetchone()
-            if count > operation.most:
-                database.execute(BOUND, {"most": operation.most})
+    def run(self, database: sqlite3.Connection) -> int:
+        """Return how many there were."""
+        return database.execute(FORGET, {"name": self.name}).rowcount
 
 
 def all_points(database: sqlite3.Connection) -> list[DataPoint]:

@@ -10,15 +10,15 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.operations import Operation
 from gateway.journal.rows import make_receipt, make_request_rows
+from gateway.journal.sqlite.operations import SqliteOperation
 from gateway.journal.types import Entry, Receipt, Tombstone
 
 NUMBERS = msgspec.json.Decoder(list[int])
 
 
 @dataclass(frozen=True, slots=True)
-class Erase(Operation[bool]):
+class Erase(SqliteOperation[bool]):
     """Withhold a user's items older than the batch ``seq``, and remove their documents; see the port."""
 
     connection: str
@@ -26,6 +26,25 @@ class Erase(Operation[bool]):
     found: tuple[int, ...]
     everywhere: bool
     seq: int
+
+    def run(self, database: sqlite3.Connection) -> bool:
+        """Return whether nothing of the user's waits."""
+        known = {name: _json(getattr(self, name)) for name in ("lanes", "found")}
+        given = {"connection": self.connection, "seq": self.seq, "everywhere": self.everywhere, **known}
+        waiting = [user for (user,) in database.execute(WAITING, given).fetchall()]
+        if waiting:
+            database.execute(WITHHOLD, {**given, "users": _json(waiting)})
+            return False
+        older = database.execute(OLDER, given).fetchall()
+        touched = [seq for seq, _ in older]
+        with thoroughly(database):
+            removed = remove(database, touched, dead=True)
+        for (before,) in database.execute(BEFORE, (self.seq, self.connection)).fetchall():
+            removed |= set(NUMBERS.decode(before))
+        lanes = {*self.lanes, *(user for _, user in older)}
+        row = (self.seq, self.connection, _json(sorted(lanes)), _json(touched), _json(sorted(removed)))
+        database.execute(KEEP, row)
+        return True
 
 
 BEGIN = """
@@ -119,32 +138,6 @@ def begin(database: sqlite3.Connection, requests: Sequence[tuple[int, Entry]], c
     database.execute(BEGIN, given)
     rows = make_request_rows(requests, connections)
     database.executemany(WISH, rows)
-
-
-def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
-    """Carry out the Erases among these operations; the result of each is whether nothing of the user's waits."""
-    for index, operation in enumerate(operations):
-        if isinstance(operation, Erase):
-            results[index] = _erase(database, operation)
-
-
-def _erase(database: sqlite3.Connection, erase: Erase) -> bool:
-    known = {name: _json(getattr(erase, name)) for name in ("lanes", "found")}
-    given = {"connection": erase.connection, "seq": erase.seq, "everywhere": erase.everywhere, **known}
-    waiting = [user for (user,) in database.execute(WAITING, given).fetchall()]
-    if waiting:
-        database.execute(WITHHOLD, {**given, "users": _json(waiting)})
-        return False
-    older = database.execute(OLDER, given).fetchall()
-    touched = [seq for seq, _ in older]
-    with thoroughly(database):
-        removed = remove(database, touched, dead=True)
-    for (before,) in database.execute(BEFORE, (erase.seq, erase.connection)).fetchall():
-        removed |= set(NUMBERS.decode(before))
-    lanes = {*erase.lanes, *(user for _, user in older)}
-    row = (erase.seq, erase.connection, _json(sorted(lanes)), _json(touched), _json(sorted(removed)))
-    database.execute(KEEP, row)
-    return True
 
 
 def remove(database: sqlite3.Connection, seqs: Iterable[int], *, dead: bool) -> set[int]:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from gateway.journal.backlog import Gate
-from gateway.journal.operations import Operation
 from gateway.journal.rows import group_gates, make_closings
 from gateway.journal.shared_limits import MAX_MS, OPERATOR, PAUSED, ClosedGate, SharedLimits, governing
+from gateway.journal.sqlite.operations import SqliteOperation
 
 
 @dataclass(frozen=True, slots=True)
-class PublishGates(Operation[None]):
+class PublishGates(SqliteOperation[None]):
     """A dispatcher tells of closings."""
 
     connection: str
@@ -24,14 +23,32 @@ class PublishGates(Operation[None]):
     closings: tuple[ClosedGate, ...]
     now_ms: int
 
+    def run(self, database: sqlite3.Connection) -> None:
+        """Record the closures; a longer one of a scope stays."""
+        for one in self.closings:
+            until_ms, why = self.now_ms + one.left_ms, (one.reason.code, one.reason.detail)
+            if one.scope is None:
+                database.execute(REST, (self.connection, self.owner, until_ms, *why))
+            else:
+                database.execute(CLOSE, (self.connection, one.scope, until_ms, *why, self.owner))
+
 
 @dataclass(frozen=True, slots=True)
-class Pause(Operation[bool]):
+class Pause(SqliteOperation[bool]):
     """An operator pauses a connection for so long (None: until told otherwise), or ends a pause (0)."""
 
     connection: str
     left_ms: int | None
     now_ms: int
+
+    def run(self, database: sqlite3.Connection) -> bool:
+        """Return whether a pause ended."""
+        if self.left_ms == 0:
+            ended = database.execute(RESUME, (self.connection, OPERATOR)).fetchall()
+            return any(until_ms == 0 or until_ms > self.now_ms for (until_ms,) in ended)
+        until_ms = 0 if self.left_ms is None else self.now_ms + self.left_ms
+        database.execute(REST, (self.connection, OPERATOR, until_ms, PAUSED.code, PAUSED.detail))
+        return False
 
 
 CLOSE = """
@@ -70,34 +87,6 @@ FORGET = (
     "DELETE FROM gates WHERE until_ms NOT BETWEEN :now_ms AND :now_ms + :most_ms",
     "DELETE FROM rests WHERE owner = :operator AND until_ms BETWEEN 1 AND :now_ms",
 )
-
-
-def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
-    """Carry out what is told and what an operator wants among these operations."""
-    for index, operation in enumerate(operations):
-        if isinstance(operation, PublishGates):
-            _tell(database, operation)
-        elif isinstance(operation, Pause):
-            results[index] = _pause(database, operation)
-
-
-def _pause(database: sqlite3.Connection, pause: Pause) -> bool:
-    """Carry it out; whether it ended a pause."""
-    if pause.left_ms == 0:
-        ended = database.execute(RESUME, (pause.connection, OPERATOR)).fetchall()
-        return any(until_ms == 0 or until_ms > pause.now_ms for (until_ms,) in ended)
-    until_ms = 0 if pause.left_ms is None else pause.now_ms + pause.left_ms
-    database.execute(REST, (pause.connection, OPERATOR, until_ms, PAUSED.code, PAUSED.detail))
-    return False
-
-
-def _tell(database: sqlite3.Connection, told: PublishGates) -> None:
-    for one in told.closings:
-        until_ms, why = told.now_ms + one.left_ms, (one.reason.code, one.reason.detail)
-        if one.scope is None:
-            database.execute(REST, (told.connection, told.owner, until_ms, *why))
-        else:
-            database.execute(CLOSE, (told.connection, one.scope, until_ms, *why, told.owner))
 
 
 def apply_remote(database: sqlite3.Connection, connection: str, owner: str, now_ms: int) -> SharedLimits:

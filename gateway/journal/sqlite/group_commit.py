@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
-from gateway.journal.operations import Operation, T
+from gateway.journal.operations import T
+from gateway.journal.sqlite.operations import SqliteOperation
 from gateway.journal.types import JournalUnavailable
 
 MAX_AT_ONCE = 1024
@@ -20,13 +21,13 @@ MAX_TURN_S = 2.0
 """Another process may hold the lock of the writers for so long; then what waits is refused."""
 LOOK_S = 0.5
 
-Transact = Callable[[Sequence[Operation[Any]]], Sequence[Any]]
+Transact = Callable[[Sequence[SqliteOperation[Any]]], Sequence[Any]]
 """Run operations in one transaction, commit, and return a result for each.
 
 Raises JournalUnavailable if nothing can be stored now, anything else if one of them cannot be carried out.
 """
 Futures = Sequence[asyncio.Future[Any]]
-Group = Sequence[tuple[Operation[Any], asyncio.Future[Any]]]
+Group = Sequence[tuple[SqliteOperation[Any], asyncio.Future[Any]]]
 
 
 class Committer:
@@ -51,7 +52,7 @@ class Committer:
         self._turn = turn
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[Operation[Any], asyncio.Future[Any]]] = deque()
+        self._waiting: deque[tuple[SqliteOperation[Any], asyncio.Future[Any]]] = deque()
         self._here_from = float("inf")
         self._looks: asyncio.TimerHandle | None = None
         self._awake = threading.Condition()  # guards these:
@@ -72,7 +73,7 @@ class Committer:
         """Write in the event loop from now on, while that is fast."""
         self._here_from = self._clock()
 
-    def submit(self, operation: Operation[T]) -> asyncio.Future[T]:
+    def submit(self, operation: SqliteOperation[T]) -> asyncio.Future[T]:
         """Queue an operation; the future has its result once it is durable."""
         future = self._loop.create_future()
         with self._awake:
@@ -99,7 +100,7 @@ class Committer:
 
     def _refuse_late(self) -> None:
         """Refuse the waiting operations if another process holds the lock for too long; look again while any wait."""
-        late: list[tuple[Operation[Any], asyncio.Future[Any]]] = []
+        late: list[tuple[SqliteOperation[Any], asyncio.Future[Any]]] = []
         with self._awake:
             if self._clock() - self._turn_since > MAX_TURN_S:
                 late = [*self._for_turn, *self._waiting]

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,7 +17,6 @@ import msgspec
 
 from gateway.journal import types
 from gateway.journal.backlog import Backlog
-from gateway.journal.operations import Operation
 from gateway.journal.replays import PickedFacts, Replay, ReplayOrigin, Selection
 from gateway.journal.rows import hash_lanes, salt_entries
 from gateway.journal.shared_limits import ClosedGate, SharedLimits
@@ -33,12 +32,14 @@ from gateway.journal.sqlite import (
     refs,
     replay,
     settle,
+    transactions,
 )
 from gateway.journal.sqlite.checkpoint import Checkpointer
 from gateway.journal.sqlite.file import STORAGE_ERRORS, connect, path_of
 from gateway.journal.sqlite.group_commit import Committer
 from gateway.journal.sqlite.indexing import Indexer
 from gateway.journal.sqlite.locks import WriterLock, dispatching, writing
+from gateway.journal.sqlite.operations import SqliteOperation
 from gateway.journal.types import (
     Count,
     DataPoint,
@@ -58,7 +59,6 @@ T = TypeVar("T")
 LOOK_AGAIN_S = 0.005
 REJECTED = (OverflowError, TypeError, ValueError, sqlite3.DataError, sqlite3.InterfaceError)
 """Errors that a value causes, and not the storage."""
-RUNS = tuple(kind.run for kind in (accept, settle, claim, erase, accounts, lookup, data_points, replay, gates))
 
 
 class SqliteJournal:
@@ -328,7 +328,7 @@ class SqliteJournal:
             await self._do(claim.ReleaseClaims(unread))
             self._unread -= set(unread)
 
-    async def _do(self, operation: Operation[T]) -> T:
+    async def _do(self, operation: SqliteOperation[T]) -> T:
         try:
             return await self._committer.submit(operation)
         except (
@@ -362,32 +362,15 @@ class SqliteJournal:
         if (found.st_dev, found.st_ino) != self._file:
             raise JournalUnavailable(f"{self._path}: another file is in its place; restart the gateway")
 
-    def _transact(self, operations: Sequence[Operation[Any]]) -> Sequence[Any]:
+    def _transact(self, operations: Sequence[SqliteOperation[Any]]) -> Sequence[Any]:
         """Run operations of all kinds in one transaction: those of a kind together, where that is cheaper."""
         self._still_there()
         try:
-            return self._carried_out(operations)
+            return transactions.commit(self._writer, operations)
         except (*REJECTED, sqlite3.IntegrityError):  # the fault of one operation, to which `_do` gives its name
             raise
         except (sqlite3.Error, OSError, MemoryError) as error:  # no memory: a hook is at its bound
             raise JournalUnavailable(f"{self._path}: {str(error) or 'no memory'}") from error
-
-    def _carried_out(self, operations: Sequence[Operation[Any]]) -> Sequence[Any]:
-        if self._writer.in_transaction:  # there was no memory to end the last one with
-            self._writer.execute("ROLLBACK")
-        if (stored := accept.store_new(self._writer, operations)) is not None:
-            return stored
-        results: list[Any] = [None] * len(operations)
-        self._writer.execute("BEGIN IMMEDIATE")
-        try:
-            for run in RUNS:
-                run(self._writer, operations, results)
-            self._writer.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error, MemoryError):
-                self._writer.execute("ROLLBACK")
-            raise
-        return results
 
 
 def _now_ms() -> int:

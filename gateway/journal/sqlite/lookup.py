@@ -13,9 +13,9 @@ import msgspec
 
 from gateway.clock import now_ms as the_time
 from gateway.journal.backlog import Backlog, Gate, make_backlog
-from gateway.journal.operations import Operation
 from gateway.journal.rows import group_waiting, make_finished_status, make_found, make_waiting_status
 from gateway.journal.sqlite import accounts, arrivals, erase, gates, refs, replay
+from gateway.journal.sqlite.operations import SqliteOperation
 from gateway.journal.sqlite.settle import SHARED, plain_key
 from gateway.journal.types import Count, DeliveryStatus, FoundBatch
 from gateway.journal.wait_reasons import WaitReason
@@ -31,32 +31,46 @@ FOUND = """
 
 
 @dataclass(frozen=True, slots=True)
-class Ping(Operation[None]):
+class Ping(SqliteOperation[None]):
     """Prove that the journal can be written, by writing."""
 
     now_ms: int
 
+    def run(self, database: sqlite3.Connection) -> None:
+        """Write."""
+        database.execute(PING, (self.now_ms,))
+
 
 @dataclass(frozen=True, slots=True)
-class Wake(Operation[None]):
+class Wake(SqliteOperation[None]):
     """Make the lanes of a connection due that were given back for this reason."""
 
     connection: str
     reason: WaitReason
     now_ms: int
 
+    def run(self, database: sqlite3.Connection) -> None:
+        """Make the lanes due."""
+        why = {"code": self.reason.code, "detail": self.reason.detail}
+        database.execute(ROUSE, {"connection": self.connection, "now_ms": self.now_ms, **why})
+
 
 @dataclass(frozen=True, slots=True)
-class RescheduleAfterClockJump(Operation[int]):
+class RescheduleAfterClockJump(SqliteOperation[int]):
     """Make up to ``limit`` lanes due that were put off until after then."""
 
     after_ms: int
     now_ms: int
     limit: int
 
+    def run(self, database: sqlite3.Connection) -> int:
+        """Return how many lanes were made due."""
+        given = {name: getattr(self, name) for name in ("after_ms", "now_ms", "limit")}
+        return len(database.execute(RECALL, given).fetchall())
+
 
 @dataclass(frozen=True, slots=True)
-class Crashed(Operation[None]):
+class Crashed(SqliteOperation[None]):
     """Count that a process died of a piece of work."""
 
     connection: str
@@ -64,24 +78,51 @@ class Crashed(Operation[None]):
     seq: int
     doing: str
 
+    def run(self, database: sqlite3.Connection) -> None:
+        """Count the crash."""
+        given = {name: getattr(self, name) for name in ("doing", "user", "connection", "seq")}
+        database.execute(CRASHED, given)
+
 
 @dataclass(frozen=True, slots=True)
-class CheckRefFinished(Operation[bool]):
+class CheckRefFinished(SqliteOperation[bool]):
     """Ask whether no work older than ``before_seq`` is left of batches in which this hashed id was found."""
 
     connection: str
     ref: bytes
     before_seq: int
 
+    def run(self, database: sqlite3.Connection) -> bool:
+        """Return whether none is left."""
+        older = [seq for seq in refs.seqs(database, [self.ref]) if seq < self.before_seq]
+        given = {"connection": self.connection, "seqs": msgspec.json.encode(older).decode()}
+        return database.execute(LEFT_OF, given).fetchone() is None
+
 
 @dataclass(frozen=True, slots=True)
-class Prune(Operation[int | None]):
+class Prune(SqliteOperation[int | None]):
     """Forget, of ``limit`` batches behind one, those that are finished and older than these times."""
 
     before_ms: int
     dead_before_ms: int
     after_seq: int
     limit: int
+
+    def run(self, database: sqlite3.Connection) -> int | None:
+        """Return the last batch that was looked at, or None once a younger one was met."""
+        given = {name: getattr(self, name) for name in ("before_ms", "dead_before_ms", "after_seq", "limit")}
+        looked_at = database.execute(OLD, given).fetchall()
+        old = list(takewhile(itemgetter(1), looked_at))
+        forgotten = [seq for seq, _, is_done in old if is_done]
+        if forgotten:
+            for statement in FORGETTING:
+                database.execute(statement, {"seqs": msgspec.json.encode(forgotten).decode()})
+            refs.forget(database, max(forgotten))
+        erase.forget(database, forgotten, self.dead_before_ms)
+        replay.forget(database, forgotten, self.dead_before_ms)
+        accounts.forget(database, self.before_ms)
+        gates.forget(database, the_time())
+        return old[-1][0] if len(old) == self.limit else None
 
 
 PING = """
@@ -148,44 +189,6 @@ LEFT_OF = """
     SELECT 1 FROM json_each(:seqs) s JOIN batches b ON b.seq = s.value
     JOIN lanes w ON w.user = b.user AND w.connection = :connection AND w.seq = b.seq LIMIT 1
 """
-
-
-def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
-    """Carry out what is looked up, roused or forgotten among these operations."""
-    for index, operation in enumerate(operations):
-        if isinstance(operation, Ping):
-            database.execute(PING, (operation.now_ms,))
-        elif isinstance(operation, Wake):
-            why = {"code": operation.reason.code, "detail": operation.reason.detail}
-            database.execute(ROUSE, {"connection": operation.connection, "now_ms": operation.now_ms, **why})
-        elif isinstance(operation, RescheduleAfterClockJump):
-            given = {name: getattr(operation, name) for name in ("after_ms", "now_ms", "limit")}
-            results[index] = len(database.execute(RECALL, given).fetchall())
-        elif isinstance(operation, Crashed):
-            given = {name: getattr(operation, name) for name in ("doing", "user", "connection", "seq")}
-            database.execute(CRASHED, given)
-        elif isinstance(operation, CheckRefFinished):
-            older = [seq for seq in refs.seqs(database, [operation.ref]) if seq < operation.before_seq]
-            given = {"connection": operation.connection, "seqs": msgspec.json.encode(older).decode()}
-            results[index] = database.execute(LEFT_OF, given).fetchone() is None
-        elif isinstance(operation, Prune):
-            results[index] = _prune(database, operation)
-
-
-def _prune(database: sqlite3.Connection, prune: Prune) -> int | None:
-    given = {name: getattr(prune, name) for name in ("before_ms", "dead_before_ms", "after_seq", "limit")}
-    looked_at = database.execute(OLD, given).fetchall()
-    old = list(takewhile(itemgetter(1), looked_at))
-    forgotten = [seq for seq, _, is_done in old if is_done]
-    if forgotten:
-        for statement in FORGETTING:
-            database.execute(statement, {"seqs": msgspec.json.encode(forgotten).decode()})
-        refs.forget(database, max(forgotten))
-    erase.forget(database, forgotten, prune.dead_before_ms)
-    replay.forget(database, forgotten, prune.dead_before_ms)
-    accounts.forget(database, prune.before_ms)
-    gates.forget(database, the_time())
-    return old[-1][0] if len(old) == prune.limit else None
 
 
 def any_due(database: sqlite3.Connection, connections: Sequence[str], now_ms: int) -> bool:

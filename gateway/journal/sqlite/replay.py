@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from gateway.journal.operations import Operation
 from gateway.journal.replays import (
     Chosen,
     PickedFacts,
@@ -22,30 +21,47 @@ from gateway.journal.replays import (
 )
 from gateway.journal.rows import make_replay, read_later, read_outcomes, why_withdrawn
 from gateway.journal.sqlite import refs
+from gateway.journal.sqlite.operations import SqliteOperation
 from gateway.journal.types import Entry, hash_ref
 
 
 @dataclass(frozen=True, slots=True)
-class Begin(Operation[None]):
+class Begin(SqliteOperation[None]):
     """Note a new replay."""
 
     replay: Replay
 
+    def run(self, database: sqlite3.Connection) -> None:
+        """Note it, of all that the journal holds now."""
+        one = self.replay
+        database.execute(BEGIN, (one.id, one.created_ms, msgspec.json.encode(one.selection).decode(), one.rate))
+
 
 @dataclass(frozen=True, slots=True)
-class Advance(Operation[bool]):
+class Advance(SqliteOperation[bool]):
     """Note how far a replay has come, unless it was aborted."""
 
     id: str
     cursor: int
     done: bool
 
+    def run(self, database: sqlite3.Connection) -> bool:
+        """Return false if it was aborted."""
+        given = {name: getattr(self, name) for name in ("id", "cursor", "done")}
+        return bool(database.execute(ADVANCE, given).rowcount)
+
 
 @dataclass(frozen=True, slots=True)
-class Abort(Operation[bool]):
+class Abort(SqliteOperation[bool]):
     """Have nothing more sent of a replay."""
 
     id: str
+
+    def run(self, database: sqlite3.Connection) -> bool:
+        """Return whether the replay is known."""
+        is_known = bool(database.execute(ABORT, (self.id,)).rowcount)
+        database.execute(AT_ONCE, (self.id,))
+        return is_known
 
 
 BEGIN = """
@@ -109,21 +125,6 @@ MEMORY = "SELECT key, value FROM memory WHERE user = ? AND connection = ?"
 FORGET = """
     DELETE FROM replays WHERE created_ms < ? AND NOT EXISTS (SELECT 1 FROM replayed r WHERE r.replay = replays.id)
 """
-
-
-def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
-    """Carry out what is begun, advanced and aborted among these operations."""
-    for index, operation in enumerate(operations):
-        if isinstance(operation, Begin):
-            one = operation.replay
-            selection = msgspec.json.encode(one.selection).decode()
-            database.execute(BEGIN, (one.id, one.created_ms, selection, one.rate))
-        elif isinstance(operation, Advance):
-            given = {name: getattr(operation, name) for name in ("id", "cursor", "done")}
-            results[index] = bool(database.execute(ADVANCE, given).rowcount)
-        elif isinstance(operation, Abort):
-            results[index] = bool(database.execute(ABORT, (operation.id,)).rowcount)
-            database.execute(AT_ONCE, (operation.id,))
 
 
 def add(database: sqlite3.Connection, stored: Sequence[tuple[int, Entry, ReplayOrigin]]) -> None:

@@ -6,13 +6,13 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
-from gateway.journal.operations import Operation
 from gateway.journal.rows import count_dead, count_outcomes
 from gateway.journal.sqlite import erase
+from gateway.journal.sqlite.operations import SETTLES, SqliteOperation
 from gateway.journal.types import Finished, Settlement
 
 ESCAPED = "\x1a"  # first character of memory keys that are stored as JSON
@@ -20,11 +20,21 @@ SHARED = 0  # the user under which a connection's shared memory is kept
 
 
 @dataclass(frozen=True, slots=True)
-class Settle(Operation[bool]):
+class Settle(SqliteOperation[bool]):
     """Record this settlement as of ``now_ms``."""
 
     settlement: Settlement
     now_ms: int
+    turn: ClassVar[int] = SETTLES
+
+    @classmethod
+    def run_all(cls, database: sqlite3.Connection, operations: Sequence[Settle]) -> list[bool]:
+        """Record settlements; the result of each is whether its claim still held."""
+        claims = [(*_key(settle), settle.settlement.fence) for settle in operations]
+        stale = set(_execute(database, STALE, claims))
+        holds = [claim not in stale for claim in claims]
+        _record(database, [settle for settle, held in zip(operations, holds, strict=True) if held])
+        return holds
 
 
 STALE = """
@@ -71,20 +81,6 @@ COUNT = """
     SELECT r.value ->> 0, r.value ->> 1, r.value ->> 2, r.value ->> 3 FROM json_each(:rows) r WHERE true
     ON CONFLICT DO UPDATE SET facts = facts + excluded.facts
 """
-
-
-def run(database: sqlite3.Connection, operations: Sequence[Any], results: list[Any]) -> None:
-    """Carry out the Settles among these operations; the result of each is whether its claim still held."""
-    settles = [(index, operation) for index, operation in enumerate(operations) if isinstance(operation, Settle)]
-    if not settles:
-        return
-    stale = set(_execute(database, STALE, ((*_key(settle), settle.settlement.fence) for _, settle in settles)))
-    held = []
-    for index, settle in settles:
-        results[index] = (*_key(settle), settle.settlement.fence) not in stale
-        if results[index]:
-            held.append(settle)
-    _record(database, held)
 
 
 def _record(database: sqlite3.Connection, settles: Sequence[Settle]) -> None:
