@@ -25,7 +25,7 @@ class SailthruSettings(Settings):
 
     api_key: SecretStr = Field(min_length=1, description="API key that Sailthru issued for this integration alone.")
     api_secret: SecretStr = Field(min_length=1, description="Secret that belongs to the key; signs every call.")
-    base_url: str = Field("https://api.sailthru.com", description="Where Sailthru's API is.")
+    base_url: str = Field("https://api.sailthru.com", description="Address of Sailthru's API.")
     integration: str = Field("", description="Label added to every call, so that Sailthru can tell our traffic apart.")
     rate_share: float = Field(
         0.5, gt=0, le=1, description="Part of the account's rate limits to use; others share the account."
@@ -67,7 +67,7 @@ class SailthruSettings(Settings):
         description="Arrays become comma-separated text (searchable), stay arrays, or both (the array in name_list).",
     )
     preferred_name: Literal["reserved", "custom"] = Field(
-        "reserved", description="Which of $City and City is sent when a user has both."
+        "reserved", description="The attribute that is sent when a user has both $City and City."
     )
     unicode_names: bool = Field(
         default=False, description="Keep letters beyond ASCII in names of vars instead of replacing them."

@@ -172,7 +172,7 @@ class SessionMSettings(Settings):
     )
     on_unknown_user: Literal["create", "skip"] = Field(
         default="create",
-        description="How to treat a user whom SessionM does not know under any id: `create` or `skip`.",
+        description="Treatment of a user whom SessionM does not know under any id: `create` or `skip`.",
     )
     erasure_identities: Annotated[
         tuple[str, ...], BeforeValidator(_split_types), AfterValidator(_check_erasure_identities)
