@@ -15,8 +15,9 @@ SOURCES = sorted([*ROOT.glob("gateway/**/*.py"), *ROOT.glob("plugins/*/gateway_*
 PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("plugins/*/README.md"), *ROOT.glob(".github/*.md")]
 )
-BANNED = re.compile(r"(What|Whatever|Whoever|Whether|Nor|Of|Up to when|So often)\b(?!\?)")
-OPENING = re.compile(r"(?:^|(?<=[.:;!?] )|(?<=[.!?]\n)|(?<=\n\n))([A-Z][\w ]*)")
+BANNED = re.compile(r"(What|Whatever|Whoever|Whether|Which|Who|How|Nor|Of|Up to when|So often)\b(?!\?)")
+QUESTION = re.compile(r"(What|Which|Who|How)\b[^.!?]*\?")
+OPENING = re.compile(r"(?:^|(?<=[.:;!?] )|(?<=[.!?]\n)|(?<=\n\n)|(?<=\n- ))([A-Z][\w ]*)")
 CODE = re.compile(r"```.*?```|`[^`\n]*`|^\s*\|[^\n]*$|^ {4,}[^\n]*$|<!--.*?-->", re.DOTALL | re.MULTILINE)
 
 
@@ -25,13 +26,16 @@ def label(path):
 
 
 def texts(source):
-    """Every docstring and comment of a module, with its line."""
+    """Every docstring and comment of a module, and every description of a setting or an option, with its line."""
     text = source.read_text()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             doc = ast.get_docstring(node)
             if doc:
                 yield getattr(node, "lineno", 1), doc
+        elif isinstance(node, ast.keyword) and node.arg in ("description", "help"):
+            if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+                yield node.value.lineno, node.value.value
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.lineno, node.value.value
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -41,7 +45,7 @@ def texts(source):
 
 def banned(text):
     """The openings of a text's sentences that language has no place for."""
-    return [opening for opening in OPENING.findall(text) if BANNED.match(opening)]
+    return [opening for opening in OPENING.findall(QUESTION.sub("", text)) if BANNED.match(opening)]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=label)

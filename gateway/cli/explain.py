@@ -255,5 +255,5 @@ def waiting(row: Row) -> str:
         return f"nothing of the connection is sent{until}: {waits_for(row['rests']['reason'])}"
     tried = f"tried {row['attempts']} time{'s' if row['attempts'] > 1 else ''}" if row["attempts"] else ""
     why = waits_for(row["reason"])
-    known = why if why != str(row["reason"]) else ""  # which stands beside it anyway
+    known = why if why != str(row["reason"]) else ""  # it stands beside it anyway
     return "; ".join(filter(None, (known, tried, f"goes on from {row['due']}")))

@@ -28,7 +28,7 @@ class Backpressure:
         while True:
             try:
                 self._note(await self.look())
-            except JournalUnavailable:  # which is answered 503 by itself
+            except JournalUnavailable:  # posts are answered 503 anyway
                 self._note("")
             await asyncio.sleep(EVERY_S)
 

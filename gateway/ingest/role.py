@@ -17,7 +17,7 @@ from gateway.journal.port import Journal
 from gateway.plugins.connections import connect_all
 from gateway.settings import Configuration
 
-SWITCH_S = 0.001  # how long the journal's thread waits for the interpreter, a handful of times in each commit
+SWITCH_S = 0.001  # the journal's thread waits so long for the interpreter, a few times in each commit
 
 
 async def run(settings: Configuration, stop: asyncio.Event, *, socket: int) -> None:

@@ -16,7 +16,7 @@ from gateway.mparticle.messages import Message
 from gateway.sdk import AttributeChange, Batch, Identity, IdentityChange, User
 
 LANE_ORDER = {type: rank for rank, type in enumerate(names.FIREHOSE_USER_IDENTITIES.values())}
-"""Which raw identity names a user's lane where there is no MPID: customer_id, email, then the others."""
+"""The order in which a raw identity names a user's lane if there is no MPID: customer_id, email, then the others."""
 
 FOUND_BY = frozenset({"customer_id", "email", "mpid"})  # an erasure may name several MPIDs
 

@@ -33,7 +33,7 @@ ALL = """
 
 async def note(connection: Connection, points: Sequence[DataPoint], most: int) -> None:
     """Add what was seen to the catalog; beyond so many data points, forget those that were seen longest ago."""
-    told = [point for point in points if "\0" not in point.name + point.attribute]  # which no text may hold here
+    told = [point for point in points if "\0" not in point.name + point.attribute]  # no text may hold it here
     rows = sorted(map(msgspec.structs.astuple, told))  # in one order, lest two nodes wait for each other
     if not rows:
         return
