@@ -72,7 +72,7 @@ PLAIN = set(
     exchange executor external failure fake fast fault fields flow found gone governed governor handler head
     headers heartbeat hint identifier ignored impression indexer ingress interrupted invalid job jobs jump kept
     keys kind lazy link list lists location lock lookup mailing malformed match measurement member move no note
-    object operation opt options origin other oversized owner pace pairs pause picked ping planned planner
+    notice object operation opt options origin other oversized owner pace pairs pause picked ping planned planner
     platform post prepared printer product profile progress promotion protocol prune public publish push queue
     reader received ref registration remember reopen replayed report reported reschedule reseal resolver result
     rewrite rewriter router routing row run runner running screen sealed sealer secret section seed selection

@@ -30,6 +30,12 @@ _seconds = Histogram(
 _answers = Counted("gateway_answers", "Posts answered, by status.", ["status"], registry=_registry)
 _batches = Counted("gateway_batches", "Batches in accepted messages, by kind.", ["kind", "seen"], registry=_registry)
 
+_readings = Counted(
+    "gateway_posts_read",
+    "Posts read, by whether one pass was enough (usual) or not (full).",
+    ["reader"],
+    registry=_registry,
+)
 _conflicts = Counted(
     "gateway_message_id_conflicts", "Batches whose message id was used before for other content.", registry=_registry
 )
@@ -51,6 +57,11 @@ def count_batches(kind: str, batches: int, new: int) -> None:
     _child(_batches, kind, "first").inc(new)
     if new < batches:
         _child(_batches, kind, "again").inc(batches - new)
+
+
+def count_reading(*, is_usual: bool) -> None:
+    """Count a post that was read, in one pass if it was a usual one."""
+    _child(_readings, "usual" if is_usual else "full").inc()
 
 
 def count_conflicts(batches: int) -> None:

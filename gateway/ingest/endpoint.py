@@ -124,6 +124,7 @@ class Endpoint:
                     503, f"nothing listens at the path {scope['path'][:MAX_LOGGED_CHARS]}: post to /mparticle"
                 )
             post, entries = await self._read(body, only)
+            metrics.count_reading(is_usual=post.is_usual)
             if only is not None and only not in self._configured:
                 return _refuse(503, f"no connection named {only[:MAX_LOGGED_CHARS]!r} is configured")
             if post.kind == REGISTRATION:

@@ -37,7 +37,8 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
     ``kind`` is the type of a Firehose message, or ``events``, ``alias``, ``opendsr_request``,
     ``opendsr_callback``, ``nothing``; ``dialect`` is what its parts are decoded with. ``id`` is Firehose's id
     of the message. ``accepted`` names the batches in it, in their order, those without a part included. ``account`` are
-    the members of a Firehose message that tell of its account; see ``read_account``.
+    the members of a Firehose message that tell of its account; see ``read_account``. ``is_usual``: one pass read
+    it.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
     accepted: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
     account: Members = {}
+    is_usual: bool = False
 
     def __repr__(self) -> str:
         return f"<post {self.kind} {self.id}: {len(self.parts)} parts>"
@@ -58,7 +60,14 @@ def read(body: bytes) -> Post:
     if fast is None:
         return parse_full(body)
     part, account = fast
-    return Post(kind="event_processing_request", dialect="firehose", id=part.message, parts=(part,), account=account)
+    return Post(
+        kind="event_processing_request",
+        dialect="firehose",
+        id=part.message,
+        parts=(part,),
+        account=account,
+        is_usual=True,
+    )
 
 
 class RegistrationRequest(msgspec.Struct):

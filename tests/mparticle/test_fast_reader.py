@@ -17,7 +17,6 @@ FIXTURES = Path(__file__).parent.parent / "fixtures"
 EVENTS = json.loads((FIXTURES / "firehose-events.json").read_text())
 USUAL = {
     **EVENTS,
-    "system_notifications": [],
     "events": [one for one in EVENTS["events"] if not one["type"].startswith("user_")],
 }
 SECRETS = ("test-key", "test-secret")
@@ -54,8 +53,32 @@ def agreed(posted):
 )
 def test_a_usual_message_is_read_in_one_pass(spelling):
     part = agreed(body(USUAL, **spelling))
-    assert part.facts == len(USUAL["events"]) + 2
+    assert part.facts == len(USUAL["events"]) + 3  # identities, attributes, consent
     assert not any(secret in part.body.decode() for secret in SECRETS)
+
+
+GIVEN, UNDECIDED = {"consented": True, "timestamp_unixtime_ms": 1717913600000}, {"consented": None}
+
+
+@pytest.mark.parametrize(
+    ("notices", "is_change"),
+    [
+        (None, False),
+        ([], False),
+        ([{"type": "gdpr_consent_state", "purpose": "m", "new_gdpr_consent_state": GIVEN}], True),
+        ([{"type": "gdpr_consent_state", "purpose": "m", "old_gdpr_consent_state": GIVEN}], True),
+        ([{"type": "gdpr_consent_state", "purpose": "m", "new_gdpr_consent_state": UNDECIDED}], False),
+        ([{"type": "gdpr_consent_state", "purpose": "m"}], False),
+        ([{"type": "gdpr_consent_state", "new_gdpr_consent_state": GIVEN}], False),
+        ([{"type": "gdpr_consent_state", "purpose": "m", "new_ccpa_consent_state": GIVEN}], False),
+        ([{"type": "ccpa_consent_state", "new_ccpa_consent_state": GIVEN}], True),
+        ([{"type": "ccpa_consent_state", "new_gdpr_consent_state": GIVEN}], False),
+        ([{"type": "ccpa_consent_state"}, {"type": "ccpa_consent_state", "old_ccpa_consent_state": GIVEN}], True),
+    ],
+)
+def test_notices_of_consent_are_usual(notices, is_change):
+    part = agreed(body({**USUAL, "system_notifications": notices}))
+    assert part.facts == len(USUAL["events"]) + 2 + is_change
 
 
 @pytest.mark.parametrize(
@@ -109,6 +132,11 @@ def test_an_account_spelled_otherwise_or_twice_leaves_no_settings_either(posted)
         {"user_attributes": []},
         {"runtime_environment": {"is_debug": "true"}},
         {"system_notifications": [{"type": "gdpr_consent_state_change"}]},
+        {"system_notifications": [{"type": "GDPR_consent_state"}]},
+        {"system_notifications": [{"type": "gdpr_consent_state", "data": {"purpose": "m"}}]},
+        {"system_notifications": [{"type": "gdpr_consent_state", "purpose": ""}]},
+        {"system_notifications": [{"type": "gdpr_consent_state", "new_gdpr_consent_state": {"consented": "yes"}}]},
+        {"system_notifications": [None]},
         {"account": None},
         {"account": {"account_id": [7]}},
     ],

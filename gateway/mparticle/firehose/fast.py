@@ -96,6 +96,30 @@ class ConsentFields(msgspec.Struct, gc=False):
     ccpa_consent_state: Records = None
 
 
+class NoticeFields(msgspec.Struct, gc=False):
+    """One of ``system_notifications``: a change of consent, in Firehose's own shape."""
+
+    type: Literal["gdpr_consent_state", "ccpa_consent_state"]
+    purpose: Text | None = None
+    data: None = None
+    old_gdpr_consent_state: ConsentRecordFields | None = None
+    new_gdpr_consent_state: ConsentRecordFields | None = None
+    old_ccpa_consent_state: ConsentRecordFields | None = None
+    new_ccpa_consent_state: ConsentRecordFields | None = None
+
+    @property
+    def is_change(self) -> bool:
+        """True if it has a purpose, and a decision before or after."""
+        is_ccpa = self.type == "ccpa_consent_state"  # CCPA has one purpose
+        before, after = (
+            (self.old_ccpa_consent_state, self.new_ccpa_consent_state)
+            if is_ccpa
+            else (self.old_gdpr_consent_state, self.new_gdpr_consent_state)
+        )
+        has_decision = any(record is not None and record.consented is not None for record in (before, after))
+        return has_decision and (is_ccpa or self.purpose is not None)
+
+
 class EventFields(msgspec.Struct, gc=False):
     """An event's head: its type and ids."""
 
@@ -128,7 +152,7 @@ class FastMessage(msgspec.Struct, gc=False):
     user_attribute_lists: dict[str, msgspec.Raw] | None = None
     integration_attributes: IgnoredObject | None = None
     consent_state: ConsentFields | None = None
-    system_notifications: Annotated[list[IgnoredObject], msgspec.Meta(max_length=0)] | None = None
+    system_notifications: Annotated[list[NoticeFields], BOUNDED] | None = None
     runtime_environment: DeviceFields | None = None
     platform_fields: PlatformFields | None = None
 
@@ -179,14 +203,15 @@ def _drop_settings(account: msgspec.Raw, body: bytes) -> bytes | None:
 def _make_part(message: FastMessage, stored: bytes) -> Part:
     user = User(mpid=read_mpid({"mpid": message.mpid}), identities=_make_identities(message.user_identities or ()))
     device = read_stamp({"stamp": message.device_application_stamp}, "stamp")
-    told = bool(user.identities) + bool(message.user_attributes or message.user_attribute_lists)
+    stated = bool(user.identities) + bool(message.user_attributes or message.user_attribute_lists)
+    stated += any(notice.is_change for notice in message.system_notifications or ())
     return build_part(
         message.id,
         0,
         dedupe=f"{message.id}/0",
         user=user,
         user_key=user_key(user, device),
-        facts=len(message.events) + told,
+        facts=len(message.events) + stated,
         refs=(known_id(message.source_id), *_list_event_ids(message.events)),
         body=stored,
     )
