@@ -32,11 +32,12 @@ def correct_times(batch: Batch, body: bytes, received_ms: int) -> tuple[Batch, M
     ``body`` is the document that the batch was decoded from.
     """
     bound = received_ms + DAY_MS
+    times = _list_times(batch)
     notes: dict[str, Skip] = {}
-    seconds = {sane_ms(int(found)) for found in SECONDS.findall(body)}
-    if seconds:
+    if any(time_ms % 1000 == 0 for time_ms in times):  # as one that was in seconds is
+        seconds = {sane_ms(int(found)) for found in SECONDS.findall(body)}
         notes.update(_note(batch, seconds.__contains__, TIME_IN_SECONDS))
-    if all(one.time_ms is None or one.time_ms <= bound for one in _list_timed(batch)):
+    if not times or max(times) <= bound:
         return batch, notes
     notes.update(_note(batch, lambda time_ms: time_ms > bound, FUTURE_TIME))
     return (
@@ -50,8 +51,13 @@ def correct_times(batch: Batch, body: bytes, received_ms: int) -> tuple[Batch, M
     )
 
 
-def _list_timed(batch: Batch) -> list[Event | AttributeChange | IdentityChange]:
-    return [*batch.events, *batch.attribute_changes, *batch.identity_changes]
+def _list_times(batch: Batch) -> list[int]:
+    timed: list[Event | AttributeChange | IdentityChange] = [
+        *batch.events,
+        *batch.attribute_changes,
+        *batch.identity_changes,
+    ]
+    return [one.time_ms for one in timed if one.time_ms is not None]
 
 
 def _note(batch: Batch, is_wrong: Callable[[int], bool], skip: Skip) -> Iterator[tuple[str, Skip]]:
