@@ -180,7 +180,7 @@ class MemoryJournal:
             self._store.sealed[connection] = replace(known, trouble=trouble)
 
     async def reseal(self, print: bytes, sealed: SealedSettings) -> None:
-        """Replace settings by the same ones, sealed anew; see the port."""
+        """Replace settings by the same ones, sealed again; see the port."""
         known = self._store.sealed.get(sealed.connection)
         if known is not None and known.print == print:
             self._store.sealed[sealed.connection] = replace(known, print=sealed.print, sealed=sealed.sealed)
@@ -218,7 +218,7 @@ class MemoryJournal:
         return len(gone)
 
     async def backlog(self) -> list[Backlog]:
-        """Return what waits, by connection; see the port."""
+        """Return the backlog; see the port."""
         return lookup.list_backlog(self._store, now_ms())
 
     async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:

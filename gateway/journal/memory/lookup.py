@@ -67,7 +67,7 @@ def find_receipt(store: Store, seq: int, connection: str) -> Receipt | None:
 
 
 def list_backlog(store: Store, at_ms: int) -> list[Backlog]:
-    """Return what waits or is closed, by connection."""
+    """Return the backlog and the closed gates by connection."""
     batches: Counter[str] = Counter()
     oldest: dict[str, int] = {}
     groups: dict[tuple[str, bool, str, str], list[WaitingLane]] = {}

@@ -1,6 +1,6 @@
-"""Storing batches: everything that many posts bring, in one statement, which is one round trip and one commit.
+"""Storing batches: the batches of many posts in one statement, which is one round trip and one commit.
 
-Two nodes never wait for each other in a circle: rows that others may want too are taken in one order.
+Two nodes never deadlock: rows that several nodes may need are locked in one order.
 """
 
 from __future__ import annotations
@@ -76,14 +76,14 @@ CONFLICTS = """
 
 
 async def conflicting(connection: Connection, entries: Sequence[Entry], salt: bytes) -> list[Entry]:
-    """Return those of these batches that are stored with another document."""
+    """Return the batches that are stored with another document."""
     keys = [salt_dedupe(one.dedupe, salt) for one in entries]
     given = ([one.user for one in entries], keys, [one.body for one in entries])
     return [entries[row["n"] - 1] for row in await connection.fetch(CONFLICTS, *given)]
 
 
 async def accept(connection: Connection, accepts: Sequence[Accept], shard: int) -> list[int]:
-    """Carry out Accepts, each commit as many as have the same connections; says of each how many batches were new."""
+    """Carry out Accepts, one commit for those with the same connections; return how many batches of each were new."""
     spread: dict[tuple[str, ...], list[int]] = {}
     for index, one in enumerate(accepts):
         if one.sealed:
@@ -103,7 +103,7 @@ async def accept(connection: Connection, accepts: Sequence[Accept], shard: int) 
 async def _store(
     connection: Connection, entries: Sequence[Entry], connections: tuple[str, ...], shard: int
 ) -> set[bytes]:
-    """Store batches and their work; returns the ``dedupe`` of those that were new."""
+    """Store batches and their work; return the ``dedupe`` of the new ones."""
     given = (*_columns(entries), connections, shard, *_index(entries))
     if all(entry.wish is None and entry.again is None for entry in entries):
         return {dedupe for _, dedupe in await connection.fetch(ACCEPT, *given)}
@@ -134,6 +134,6 @@ def _columns(entries: Sequence[Entry]) -> tuple[list[object], ...]:
 
 
 def _index(entries: Sequence[Entry]) -> tuple[int, bytes, bytes]:
-    """Return the index of these batches: the last one's place, the ids, and the place of the batch of each id."""
+    """Return the index of these batches: the seq of the last one, the ids, and the batch of each id."""
     refs = [(place, ref) for place, entry in enumerate(entries) for ref in entry.refs]
     return len(entries) - 1, b"".join(ref for _, ref in refs), array("Q", [place for place, _ in refs]).tobytes()

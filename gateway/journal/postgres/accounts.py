@@ -1,4 +1,4 @@
-"""Accounts: customers' settings as they came, sealed, and what is wrong with them."""
+"""Accounts: customers' sealed settings, and their problems."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ FORGET = """
 
 
 async def keep(connection: Connection, sealed: Sequence[SealedSettings]) -> None:
-    """Keep settings that are newer than those known, and let what waits for better ones go on."""
+    """Keep settings that are newer than the known ones, and make the connection's refused lanes due."""
     for one in sealed:
         async with connection.transaction():
             row = (one.connection, one.print, one.sealed, one.told_ms, one.received_ms)
@@ -58,17 +58,17 @@ async def keep(connection: Connection, sealed: Sequence[SealedSettings]) -> None
 
 
 async def note(connection: Connection, name: str, mark: bytes, trouble: str) -> None:
-    """Note what is wrong with the settings of this print."""
+    """Record the problem of the settings with this print."""
     await connection.execute(NOTE, name, mark, trouble)
 
 
 async def reseal(connection: Connection, mark: bytes, new: SealedSettings) -> None:
-    """Keep in place of the settings of this print the same, sealed anew."""
+    """Replace the settings of this print by the same settings, sealed again."""
     await connection.execute(RESEAL, new.connection, mark, new.print, new.sealed)
 
 
 async def forget(connection: Connection, before_ms: int) -> None:
-    """Forget settings that came long ago and that nothing waits for; the next message brings them again."""
+    """Forget old settings for which nothing waits; the next message has them again."""
     await connection.execute(FORGET, before_ms)
 
 

@@ -117,8 +117,8 @@ SHORTEN = f"""{NAMES}, late AS MATERIALIZED (
 async def claim(connection: Connection, order: Claim, *, takes_over: bool, held: Sequence[int]) -> list[Lane]:
     """Claim lanes; with ``takes_over`` also those whose lease has expired.
 
-    A process never takes the lanes that it still holds (``held``) from itself. The items are read after the claim, as
-    others may have finished some before.
+    A process never claims the lanes that it still holds (``held``). The items are read after the claim, because other
+    nodes may have finished some before.
     """
     given = (order.connection, order.now_ms, takes_over, order.lanes, order.lease_ms, order.owner, order.fence, held)
     taken = await connection.fetch(TAKE, *given)
@@ -137,22 +137,22 @@ async def claim(connection: Connection, order: Claim, *, takes_over: bool, held:
 
 
 async def renew(connection: Connection, keys: Iterable[Key], lease_ms: int) -> None:
-    """Let the leases of these lanes begin anew, as far as they are still those claimed."""
+    """Renew the leases of these lanes that are still claimed as given."""
     await connection.execute(RENEW, *_columns(keys), lease_ms)
 
 
 async def let_go(connection: Connection, keys: Iterable[Key]) -> None:
-    """Give these lanes back as they were."""
+    """Release these lanes unchanged."""
     await connection.execute(LET_GO, *_columns(keys))
 
 
 async def retry_refused(connection: Connection) -> None:
-    """Have what was refused tried again at once: the settings may be others now."""
+    """Make refused lanes due: the settings may have changed."""
     await connection.execute(RETRY_REFUSED)
 
 
 async def wake(connection: Connection, name: str, reason: WaitReason, now_ms: int) -> None:
-    """Make the lanes of the connection of that name due that wait for this reason."""
+    """Make the lanes of a connection due that wait for this reason."""
     await connection.execute(ROUSE, name, reason.code, reason.detail, now_ms)
 
 
@@ -161,8 +161,8 @@ async def reschedule_after_clock_jump(
 ) -> int:
     """Make lanes due that were put off until after then.
 
-    A lease that ends much later than those of ``lease_ms`` do was given before the server's clock was set back: it
-    begins anew, so that whoever lives renews it, and what a dead one held is taken over.
+    A lease that ends much later than ``lease_ms`` from now was given before the server's clock was set back. It is
+    shortened: a node that lives renews it, and the lanes of a dead node are taken over.
     """
     await connection.execute(SHORTEN, lease_ms)
     return len(await connection.fetch(RECALL, after_ms, now_ms, limit))

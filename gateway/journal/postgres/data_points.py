@@ -1,4 +1,4 @@
-"""The catalog of data points: names that were seen, and never a value."""
+"""The catalog of data points: the names that were seen, never a value."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ALL = """
 
 
 async def note(connection: Connection, points: Sequence[DataPoint], most: int) -> None:
-    """Add what was seen to the catalog; beyond so many data points, forget those that were seen longest ago."""
+    """Add data points to the catalog; beyond ``most`` of them, forget those that were seen longest ago."""
     told = [point for point in points if "\0" not in point.name + point.attribute]  # no text may hold it here
     rows = sorted(map(msgspec.structs.astuple, told))  # in one order, lest two nodes wait for each other
     if not rows:

@@ -1,6 +1,6 @@
 """Erasures: withholding and removing a user's data in the journal, and the receipt.
 
-PostgreSQL keeps what was removed in its files until their place is needed again or a vacuum has passed.
+PostgreSQL keeps removed data in its files until a vacuum, or until the space is used again.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ Place = tuple[int, int]
 
 
 async def begin(connection: Connection, requests: Sequence[tuple[int, Entry]], connections: Sequence[str]) -> None:
-    """Begin the erasures that were just stored: withhold what waits in their lanes, and record the requests."""
+    """Begin the erasures that were just stored: withhold the waiting items of their lanes, and record the requests."""
     lanes = [(entry.user, seq, entry.scope) for seq, entry in requests]
     await connection.execute(BEGIN, *map(list, zip(*lanes, strict=True)), connections)
     rows = make_request_rows(requests, connections)
@@ -101,7 +101,7 @@ async def begin(connection: Connection, requests: Sequence[tuple[int, Entry]], c
 
 
 async def erase(connection: Connection, order: Erase) -> bool:
-    """Carry out an Erase; whether nothing of the user's waits any more."""
+    """Carry out an Erase; return whether nothing of the user waits any more."""
     lanes = list(hash_lanes(order.names, order.salt))
     async with connection.transaction():
         found = await indexing.seqs(connection, [hash_ref(name, order.salt) for name in order.names])
@@ -119,8 +119,8 @@ async def erase(connection: Connection, order: Erase) -> bool:
 async def remove(connection: Connection, places: Sequence[Place], *, dead: bool) -> list[int]:
     """Remove the documents of the batches that wait on no connection; return these batches.
 
-    Those with dead letters only if ``dead``. The batches are held first: of two nodes that each finish the work of
-    one connection, the later then sees what the earlier did.
+    Batches with dead letters are included only if ``dead``. The batches are locked first: of two nodes that each finish
+    the work of one connection, the later one then sees the work of the earlier one.
     """
     if not places:
         return []
@@ -130,7 +130,7 @@ async def remove(connection: Connection, places: Sequence[Place], *, dead: bool)
 
 
 async def finish(connection: Connection, name: str, user: int, seq: int) -> None:
-    """Complete an erasure on a connection: forget what was remembered of the user there."""
+    """Complete an erasure on a connection: forget the memories of the user there."""
     await connection.execute(FORGET, name, [user], seq)
 
 

@@ -1,4 +1,4 @@
-"""Gates shared between dispatchers: each publishes that it is there, and what a destination said of its limits."""
+"""Gates shared between dispatchers: each publishes that it runs, and the limits that a destination reported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.journal.shared_limits import MAX_MS, OPERATOR, PAUSED, ClosedGate, 
 
 @dataclass(frozen=True, slots=True)
 class ExchangeGates:
-    """One of the dispatchers of a connection tells of closings; it counts as one for ``lease_ms``."""
+    """Publish the gates that a dispatcher of a connection closed; it counts as a dispatcher for ``lease_ms``."""
 
     connection: str
     owner: str
@@ -92,7 +92,7 @@ async def exchange(connection: Connection, order: ExchangeGates) -> SharedLimits
 
 
 async def pause(connection: Connection, name: str, left_ms: int | None) -> bool:
-    """Have nothing sent for so long (None: until told otherwise), or again (0); whether that ended a pause."""
+    """Pause a connection for ``left_ms`` (None: until resumed), or resume it (0); return whether a pause ended."""
     if left_ms is None:
         await connection.execute(FOREVER, name, OPERATOR, PAUSED.code, PAUSED.detail)
     elif left_ms:
@@ -103,19 +103,19 @@ async def pause(connection: Connection, name: str, left_ms: int | None) -> bool:
 
 
 async def closed(connection: Connection) -> dict[str, list[Gate]]:
-    """Every gate that is closed, by connection; an older journal tells of none."""
+    """Return every closed gate by connection; an older journal has none."""
     if await connection.fetchval("SELECT to_regclass('rests')") is None:
         return {}
     return group_gates(await connection.fetch(CLOSED))
 
 
 async def leave(connection: Connection, owner: str) -> None:
-    """Be none of the dispatchers any more."""
+    """Stop counting as a dispatcher."""
     for statement in LEAVE:
         await connection.execute(statement, owner)
 
 
 async def forget(connection: Connection) -> None:
-    """Forget dispatchers of long ago, gates that are open again, and what is said of a time that has yet to come."""
+    """Forget old dispatchers, gates that are open again, and closures too far in the future."""
     for statement in FORGET:
         await connection.execute(statement)

@@ -41,7 +41,7 @@ class GroupCommit:
         return future
 
     async def close(self) -> None:
-        """Carry out what waits, and take nothing more."""
+        """Carry out the waiting operations, and refuse new ones."""
         self._closing = True
         if self._working is not None:
             await self._working

@@ -1,4 +1,4 @@
-"""The ids by which batches are found: a row for each commit, put on shelves later by one node at a time."""
+"""The ids by which batches are found: one row for each commit, put on shelves later by one node at a time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def seqs(connection: Connection, wanted: Sequence[bytes]) -> list[int]:
 
 
 async def keep_shelving(link: PostgresLink, ids_a_run: int = IDS_A_RUN) -> None:
-    """Put ids on shelves whenever enough of them have come, for as long as nobody stops it."""
+    """Put ids on shelves whenever there are enough of them, until stopped."""
     while True:
         shelved = False
         with suppress(JournalUnavailable):
@@ -56,7 +56,7 @@ async def keep_shelving(link: PostgresLink, ids_a_run: int = IDS_A_RUN) -> None:
 
 
 async def shelve(connection: Connection, ids_a_run: int) -> bool:
-    """Put one run of ids on shelves, if there are enough and no other node is at it; whether it was done."""
+    """Put one run of ids on shelves, if there are enough and no other node does so; return whether it was done."""
     async with connection.transaction():
         if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", TURN):
             return False
@@ -72,7 +72,7 @@ async def shelve(connection: Connection, ids_a_run: int) -> bool:
 
 
 async def forget(connection: Connection, upto: int) -> None:
-    """Forget the ids of batches that are gone; runs that end here give what is left of them back to wait again."""
+    """Forget the ids of removed batches; the ids left of runs that end here wait for new shelves."""
     await connection.execute("SELECT pg_advisory_xact_lock($1)", TURN)
     await connection.execute(GONE, upto)
     runs = await connection.fetch("SELECT run, first_seq, last_seq FROM ref_runs WHERE last_seq <= $1", upto)
@@ -100,7 +100,7 @@ async def _a_run(connection: Connection, size: int) -> ShelfRun | None:
 
 
 async def _add(connection: Connection, ids: Ids) -> None:
-    """Have ids wait again, given in the order of batches, as one row; there may be none: other runs lie in between."""
+    """Let ids, in the order of batches, wait as one row; there may be none, as other runs lie in between."""
     if ids:
         first, last = ids[0][0], ids[-1][0]
         offsets = array("Q", [seq - first for seq, _ in ids]).tobytes()

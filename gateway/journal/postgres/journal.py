@@ -153,7 +153,7 @@ class PostgresJournal:
         return claimed
 
     async def settle(self, settlement: Settlement) -> bool:
-        """Record what became of a lane; see the port. Raises TypeError for what is no JSON."""
+        """Record a settlement; see the port. Raises TypeError for a value that is no JSON."""
         msgspec.json.encode((settlement.memos, settlement.progress))  # nobody else in the commit may suffer for it
         held = await self._steps.submit(settle.Settle(settlement, _now_ms()))
         if settlement.release or not held:
@@ -171,7 +171,7 @@ class PostgresJournal:
         return await self._aside.run(claim.reschedule_after_clock_jump, after_ms, now_ms, limit, self._lease_ms)
 
     async def is_dealt_with(self, connection: str, ref: bytes, before_seq: int) -> bool:
-        """Return whether nothing older is left of batches in which an id was found; see the port."""
+        """Return whether no older item waits of batches with an id; see the port."""
         return await self._aside.run(lookup.is_dealt_with, connection, ref, before_seq)
 
     async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
@@ -180,7 +180,7 @@ class PostgresJournal:
         return await self._aside.run(prune.prune, order)
 
     async def erase(self, connection: str, names: Sequence[str], *, everywhere: bool, seq: int) -> bool:
-        """Let nothing older be sent of a user, and keep nothing of it; see the port."""
+        """Withhold a user's older items, and remove their documents; see the port."""
         order = erase.Erase(connection, self.salt, tuple(names), everywhere, seq)
         return await self._aside.run(erase.erase, order)
 
@@ -189,11 +189,11 @@ class PostgresJournal:
         return await self._looks.submit(lookup.CheckTombstone(connection, tuple(names)))
 
     async def crashed(self, connection: str, user: int, seq: int, doing: str) -> None:
-        """Count that a process died of a piece of work; see the port."""
+        """Count a crash of the process on an item; see the port."""
         await self._aside.run(_execute, CRASHED, user, connection, seq, doing)
 
     async def backlog(self) -> list[Backlog]:
-        """Return what waits, by connection; see the port."""
+        """Return the backlog; see the port."""
         return await self._aside.run(lookup.backlog)
 
     async def room(self) -> int | None:
@@ -201,11 +201,11 @@ class PostgresJournal:
         return None
 
     async def ping(self) -> None:
-        """Return if the journal can be written now; see the port."""
+        """Write to the journal; see the port."""
         await self._aside.run(_execute, PING, str(_now_ms()))
 
     async def shared_memory(self, connection: str) -> dict[str, Any]:
-        """Return what a plugin remembers for its connection; see the port."""
+        """Return the shared memories of a connection; see the port."""
         return await self._looks.submit(lookup.SharedMemory(connection))
 
     async def lane_is_empty(self, connection: str, user: int, before_seq: int) -> bool:
@@ -213,7 +213,7 @@ class PostgresJournal:
         return await self._looks.submit(lookup.CheckLaneEmpty(user, connection, before_seq))
 
     async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[FoundBatch]:
-        """Batches that an id was found in; see the port."""
+        """Return the batches with these ids; see the port."""
         return await self._aside.run(lookup.find, wanted, limit)
 
     async def erasures(self, *, limit: int) -> list[FoundBatch]:
@@ -229,11 +229,11 @@ class PostgresJournal:
         return await self._aside.run(accounts.sealed, None)
 
     async def note_trouble(self, connection: str, print: bytes, trouble: str) -> None:
-        """Note what is wrong with the settings of an account; see the port."""
+        """Record the problem of an account's settings; see the port."""
         await self._aside.run(accounts.note, connection, print, trouble)
 
     async def reseal(self, print: bytes, sealed: SealedSettings) -> None:
-        """Keep settings sealed anew; see the port."""
+        """Replace settings by the same ones, sealed again; see the port."""
         await self._aside.run(accounts.reseal, print, sealed)
 
     async def due(self, connection: str, now_ms: int) -> list[tuple[str, bytes | None]]:
@@ -264,25 +264,25 @@ class PostgresJournal:
         return await self._aside.run(replay.pick, selection, self.salt, (after_seq, upto, limit), surveys)
 
     async def begin_replay(self, new: Replay) -> None:
-        """Note a new replay; see the port."""
+        """Record a new replay; see the port."""
         await self._aside.run(replay.begin, new)
 
     async def replays(self) -> list[Replay]:
-        """Every replay that is known; see the port."""
+        """Return every known replay; see the port."""
         return await self._aside.run(replay.replays)
 
     async def advance_replay(self, id: str, *, cursor: int, done: bool) -> bool:
-        """Note how far a replay has come; see the port."""
+        """Record the progress of a replay; see the port."""
         return await self._aside.run(replay.advance, id, cursor, done)
 
     async def abort_replay(self, id: str) -> bool:
-        """Have nothing more sent of a replay; see the port."""
+        """Abort a replay; see the port."""
         is_known = await self._aside.run(replay.abort, id)
         self._hints.give()
         return is_known
 
     async def withdrawn(self, user: int, again: ReplayOrigin) -> str:
-        """Why what was stored again is not sent; see the port."""
+        """Return why a redelivered batch must not be sent; see the port."""
         return await self._reading.run(replay.withdrawn, user, again)
 
     async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
@@ -310,7 +310,7 @@ class PostgresJournal:
         return await self._reading.run(gates.exchange, order)
 
     async def pause(self, connection: str, left_ms: int | None) -> bool:
-        """Have nothing sent for a while, or again; see the port."""
+        """Pause or resume a connection; see the port."""
         return await self._aside.run(gates.pause, connection, left_ms)
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Links: connections to the server, made when they are needed, and anew after they were lost."""
+"""Links: connections to the server, opened when they are needed, and opened again after they were lost."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def connect(address: Address) -> Connection:
 class PostgresLink:
     """One connection, used by one at a time.
 
-    After trouble it is given up, for nobody knows what became of what was asked; the next to come connects anew.
+    It is closed after an error, because the result of its last statement is unknown; the next user opens a new one.
     """
 
     def __init__(self, address: Address) -> None:
@@ -76,7 +76,7 @@ class PostgresLink:
         self.since = time.monotonic()
 
     async def run(self, work: Callable[..., Awaitable[T]], *arguments: Any) -> T:
-        """Do some work on the connection, once more if others stood in its way.
+        """Do some work on the connection; repeat it once after a conflict with another node.
 
         Raises JournalUnavailable and JournalRejected.
         """
@@ -97,7 +97,7 @@ class PostgresLink:
                 raise
 
     async def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         async with self._lock:
             if self._connection is not None:
                 try:

@@ -1,4 +1,4 @@
-"""Looking things up in the journal."""
+"""Look-ups in the journal."""
 
 from __future__ import annotations
 
@@ -147,13 +147,13 @@ async def salt(connection: Connection) -> bytes:
 
 
 async def next_due_ms(connection: Connection, connections: Sequence[str]) -> int | None:
-    """When a lane of these connections that nobody has claimed is due next; None where there is none."""
+    """Return when the next unclaimed lane of these connections is due; None if there is none."""
     due: int | None = await connection.fetchval(NEXT_DUE, connections)
     return due
 
 
 async def backlog(connection: Connection) -> list[Backlog]:
-    """Return what waits or is closed, by connection."""
+    """Return the backlog and the closed gates by connection."""
     waiting = group_waiting(await connection.fetch(LANES))
     oldest = {name: (batches, at_ms) for name, batches, at_ms in await connection.fetch(OLDEST)}
     trouble = {one.connection: one.trouble for one in await accounts.sealed(connection, None)}

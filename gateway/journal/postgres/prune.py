@@ -1,4 +1,4 @@
-"""Forgetting what is old and finished."""
+"""Pruning: old, finished batches are removed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TURN = 7_166_405_236_113  # advisory lock: one node at a time prunes
 
 @dataclass(frozen=True, slots=True)
 class Prune:
-    """Forget, of ``limit`` batches behind one, those that are finished and older than these times."""
+    """Forget, among the next ``limit`` batches, those that are finished and older than these times."""
 
     before_ms: int
     dead_before_ms: int
@@ -38,7 +38,7 @@ FORGETTING = tuple(
 
 
 async def prune(connection: Connection, order: Prune) -> int | None:
-    """Forget; returns where to go on, or None once a younger batch was met or another node is at it."""
+    """Prune; return where to go on, or None once a younger batch was met or while another node prunes."""
     async with connection.transaction():
         if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", TURN):
             return None

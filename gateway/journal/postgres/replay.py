@@ -1,4 +1,4 @@
-"""Replays in PostgreSQL: what is selected, what is stored again of it, and how far that has come."""
+"""Replays in PostgreSQL: the selection, the redelivered batches, and the progress."""
 
 from __future__ import annotations
 
@@ -101,18 +101,18 @@ Place = tuple[int, int]
 
 
 async def begin(connection: Connection, one: Replay) -> None:
-    """Note a new replay."""
+    """Record a new replay."""
     selection = msgspec.json.encode(one.selection).decode()
     await connection.execute(BEGIN, one.id, one.created_ms, selection, one.rate)
 
 
 async def advance(connection: Connection, id: str, cursor: int, done: bool) -> bool:  # noqa: FBT001  # as a column
-    """Note how far a replay has come; False where it was aborted."""
+    """Record the progress of a replay; return False if it was aborted."""
     return await connection.fetchval(ADVANCE, id, cursor, done) is not None
 
 
 async def abort(connection: Connection, id: str) -> bool:
-    """Have nothing more sent of a replay; False where it is not known."""
+    """Abort a replay; return False if it is unknown."""
     async with connection.transaction():
         is_known = await connection.fetchval(ABORT, id) is not None
         await connection.execute(AT_ONCE, id)
@@ -120,23 +120,23 @@ async def abort(connection: Connection, id: str) -> bool:
 
 
 async def add(connection: Connection, stored: Sequence[tuple[int, Entry, ReplayOrigin]]) -> None:
-    """Batches have just been stored again: of which ones they are is noted."""
+    """Record the origins of batches that were just stored again."""
     rows = [(entry.user, again.of, seq, entry.scope, again.replay, entry.facts) for seq, entry, again in stored]
     await connection.execute(REPLAYED, *map(list, zip(*rows, strict=True)))
 
 
 async def forget(connection: Connection, before_ms: int) -> None:
-    """Forget replays of long ago of which nothing is left."""
+    """Forget old replays whose batches are all gone."""
     await connection.execute(FORGET, before_ms)
 
 
 async def replays(connection: Connection) -> list[Replay]:
-    """Every replay that is known."""
+    """Return every known replay."""
     return [make_replay(row) for row in await connection.fetch(ALL)]
 
 
 async def withdrawn(connection: Connection, user: int, again: ReplayOrigin) -> str:
-    """Why what was stored again is not to be sent any more."""
+    """Return why a redelivered batch must not be sent."""
     is_aborted, is_erased = await connection.fetchrow(WITHDRAWN, again.replay, user, again.of)
     return why_withdrawn(is_aborted=is_aborted, is_erased=is_erased)
 
@@ -190,6 +190,6 @@ async def _surveyed(connection: Connection, one: PickedFacts) -> PickedFacts:
 
 
 async def _at(connection: Connection, statement: str, places: Sequence[Place], *given: Any) -> list[Any]:
-    """Return the rows that a statement finds for these keys."""
+    """Return the rows of a statement for these keys."""
     users, seqs = [user for user, _ in places], [seq for _, seq in places]
     return list(await connection.fetch(statement, users, seqs, *given)) if places else []

@@ -1,11 +1,11 @@
 """The schema of the journal in PostgreSQL, and its history.
 
 A released script is never edited; a change is a new script at the end. Nodes are upgraded one after another,
-so a script may only add what older code can leave alone. One that cannot do so names, in ``OLDEST``, the
-oldest version whose code may still work on what it made; nodes older than that must be stopped before.
+so a script may only add what older code can ignore. For any other script, ``OLDEST`` names the oldest version
+whose code may still work on the new schema; older nodes must be stopped first.
 
-Every key leads with the hash of the lane's user, so that the tables can be partitioned by it; refs, their
-shelves and ``counts`` know no users.
+Every key begins with the hash of the lane's user, so that the tables can be partitioned by it; refs, their
+shelves and ``counts`` have no users.
 """
 
 from __future__ import annotations
@@ -241,9 +241,9 @@ NEWEST = "SELECT version, oldest FROM journal_versions ORDER BY version DESC LIM
 
 
 async def migrate(connection: Connection) -> None:
-    """Bring a database to the newest version, or make a new one; does nothing where it is up to date.
+    """Migrate a database to the newest version, or create it; do nothing if it is up to date.
 
-    Raises JournalUnusable where the server is too old, or a newer gateway made what this one cannot use.
+    Raises JournalUnusable if the server is too old, or a newer gateway made a schema that this one cannot use.
     """
     if await version(connection) >= len(MIGRATIONS):
         return

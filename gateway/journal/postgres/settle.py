@@ -1,6 +1,6 @@
 """Settlements of claimed lanes, many in a few statements.
 
-The answer to a commit may be lost with the connection, and the settlement be repeated: it is recorded and counted once.
+If the answer to a commit is lost with the connection, the settlement is repeated; it is recorded and counted once.
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ COUNT = """
 
 
 async def settle(connection: Connection, settles: Sequence[Settle], shard: int) -> list[bool]:
-    """Carry out Settles inside a transaction; says of each whether its claim still held.
+    """Carry out Settles inside a transaction; return for each whether its claim still held.
 
-    Their lanes are held from the start, so that what is then seen in them stays as it is.
+    Their lanes are locked first, so that their content does not change meanwhile.
     """
     held = {tuple(row) for row in await _execute(connection, HOLD, {_key(one): None for one in settles})}
     results = [(*_key(one), one.settlement.fence) in held for one in settles]
@@ -128,7 +128,7 @@ async def _remember(connection: Connection, settles: Sequence[Settle]) -> None:
 
 
 async def _execute(connection: Connection, statement: str, rows: Iterable[Any]) -> list[Any]:
-    """Run a statement over rows given as columns; not at all where there are none."""
+    """Run a statement over rows given as columns, unless there are none."""
     columns = list(map(list, zip(*rows, strict=True)))
     return list(await connection.fetch(statement, *columns)) if columns else []
 

@@ -1,8 +1,8 @@
 """Storing batches: many posts in one statement.
 
-With every statement SQLite gives up the interpreter's lock a few times, and a busy event loop keeps it for
-milliseconds each time. So what is stored together goes through a view of the connection's own, whose triggers write
-all the rows that are to be written; and where everything is new, as it nearly always is, that is the transaction.
+SQLite releases the interpreter's lock a few times in every statement, and a busy event loop then keeps it for
+milliseconds. So all batches of a commit are inserted into a temporary view, whose triggers write all the rows. If
+every batch is new, as nearly always, this one statement is the transaction.
 """
 
 from __future__ import annotations
@@ -98,22 +98,22 @@ CONFLICTS = "SELECT 1 FROM batches WHERE dedupe = ? AND body NOT IN (x'', ?)"
 
 
 def conflicting(database: sqlite3.Connection, entries: Sequence[Entry], salt: bytes) -> list[Entry]:
-    """Return those of these batches that are stored with another document."""
+    """Return the batches that are stored with another document."""
     keys = [(salt_dedupe(one.dedupe, salt), one.body) for one in entries]
     return [one for one, key in zip(entries, keys, strict=True) if database.execute(CONFLICTS, key).fetchone()]
 
 
 def prepare(database: sqlite3.Connection) -> None:
-    """Have a connection store batches from now on."""
+    """Prepare a connection for storing batches."""
     database.execute("PRAGMA temp_store = MEMORY")
     for statement in INTAKE:
         database.execute(statement)
 
 
 def store_new(database: sqlite3.Connection, operations: Sequence[SqliteOperation[Any]]) -> list[int] | None:
-    """Store what is nothing but a few new batches, in a transaction of its own; returns how many each operation had.
+    """Store a few new batches in a transaction of their own; return how many each operation had.
 
-    None, and nothing is stored, where it is anything else.
+    Return None, and store nothing, if there is any other operation or batch.
     """
     accepts = [operation for operation in operations if isinstance(operation, Accept) and operation.is_plain]
     if len(accepts) < len(operations):
@@ -137,7 +137,7 @@ def _spread(operations: Sequence[Accept]) -> dict[tuple[str, ...], list[Entry]]:
 
 
 def _store(database: sqlite3.Connection, entries: Sequence[Entry], connections: tuple[str, ...]) -> set[bytes]:
-    """Store batches for these connections; returns the ``dedupe`` of those that were new."""
+    """Store batches for these connections; return the ``dedupe`` of the new ones."""
     new = _unknown(database, entries)
     _insert(database, _rows(new, connections))
     if not all(entry.wish is None and entry.again is None for entry in new):
@@ -150,7 +150,7 @@ def _store(database: sqlite3.Connection, entries: Sequence[Entry], connections: 
 
 
 def _unknown(database: sqlite3.Connection, entries: Sequence[Entry]) -> list[Entry]:
-    """Those of these batches that are not stored yet, each once."""
+    """Return the batches that are not stored yet, each once."""
     new: dict[bytes, Entry] = {}
     for entry in entries:
         new.setdefault(entry.dedupe, entry)
@@ -190,7 +190,7 @@ def _row(entry: Entry) -> tuple[Any, ...]:
 
 
 def _insert(database: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Take rows in, as many at once as a statement does. Raises sqlite3.IntegrityError for a batch that is known."""
+    """Insert rows, MAX_ROWS in one statement. Raises sqlite3.IntegrityError for a known batch."""
     for start in range(0, len(rows), MAX_ROWS):
         some = rows[start : start + MAX_ROWS]
         values = [value for row in some for value in row]

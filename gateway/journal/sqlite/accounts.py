@@ -1,4 +1,4 @@
-"""Accounts: customers' settings as they came, sealed, and what is wrong with them."""
+"""Accounts: customers' sealed settings, and their problems."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from gateway.journal.types import SealedSettings
 
 @dataclass(frozen=True, slots=True)
 class NoteTrouble(SqliteOperation[None]):
-    """Note what is wrong with the settings of this print."""
+    """Record the problem of the settings with this print."""
 
     connection: str
     print: bytes
     trouble: str
 
     def run(self, database: sqlite3.Connection) -> None:
-        """Note it."""
+        """Record it."""
         database.execute(NOTE, (self.trouble, self.connection, self.print))
 
 
 @dataclass(frozen=True, slots=True)
 class Reseal(SqliteOperation[None]):
-    """Keep in place of the settings of this print the same, sealed anew."""
+    """Replace the settings of this print by the same settings, sealed again."""
 
     print: bytes
     sealed: SealedSettings
@@ -70,7 +70,7 @@ FORGET = """
 
 
 def keep(database: sqlite3.Connection, sealed: Sequence[SealedSettings]) -> None:
-    """Keep settings that are newer than those known, and let what waits for better ones go on."""
+    """Keep settings that are newer than the known ones, and make the connection's refused lanes due."""
     for one in sealed:
         row = (one.connection, one.print, one.sealed, one.told_ms, one.received_ms)
         if database.execute(KEEP, row).fetchall():
@@ -78,7 +78,7 @@ def keep(database: sqlite3.Connection, sealed: Sequence[SealedSettings]) -> None
 
 
 def forget(database: sqlite3.Connection, before_ms: int) -> None:
-    """Forget settings that came long ago and that nothing waits for; the next message brings them again."""
+    """Forget old settings for which nothing waits; the next message has them again."""
     database.execute(FORGET, (before_ms,))
 
 

@@ -1,8 +1,8 @@
-"""Arrivals: batches that are stored, and have yet to be put into lanes.
+"""Arrivals: stored batches that are not in their lanes yet.
 
-Storing batches appends to the file; putting them into the lanes of their users writes all over it. So that is left to
-the next transaction that looks for work, which does it for all that have come by then. Where there is none, for no
-dispatcher runs, those who store put away what was left, a little at a time.
+Storing batches appends to the file; putting them into their users' lanes writes to many places of it. So the next
+transaction that looks for work does that, for all batches that have arrived by then. If no dispatcher runs, the
+processes that store batches do it, a few at a time.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ AT_ONCE = 4
 
 @dataclass(frozen=True, slots=True)
 class MoveArrivals(SqliteOperation[None]):
-    """Put into lanes what has arrived: any operation does that is about neither storing nor settling."""
+    """Put arrived batches into lanes, as every operation does except storing and settling."""
 
     def run(self, database: sqlite3.Connection) -> None:
-        """Do nothing more than any of them."""
+        """Do nothing else."""
 
 
 PUT_UP_TO = (
@@ -46,14 +46,14 @@ FOR_ONE = "SELECT 1 FROM arrivals a, json_each(a.connections) c WHERE c.value = 
 
 
 def put(database: sqlite3.Connection) -> None:
-    """Put everything into lanes that has arrived."""
+    """Put every arrived batch into its lanes."""
     if any_left(database):
         for statement in PUT_ALL:
             database.execute(statement)
 
 
 def any_left(database: sqlite3.Connection, before_seq: int | None = None) -> bool:
-    """Return whether any batch, or any older than that, has yet to be put into lanes."""
+    """Return whether a batch (older than ``before_seq``) is not in its lanes yet."""
     (oldest,) = database.execute(OLDEST).fetchone()
     return oldest is not None and (before_seq is None or oldest < before_seq)
 

@@ -1,4 +1,4 @@
-"""Checkpoints: SQLite's write-ahead log folded into its database, beside the writers instead of in their way."""
+"""Checkpoints: SQLite's write-ahead log is written into the database beside the writers, without delaying them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from gateway.journal.sqlite import mark
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointLimits:
-    """The bounds of the log: how often it is looked at, and the sizes from which it is folded or emptied.
+    """The bounds of the log: how often it is checked, and the sizes at which it is checkpointed or emptied.
 
-    It keeps nothing for longer than ``oldest_s``: what was erased is in it, and in what it is to replace.
+    It is emptied after ``oldest_s`` at most, because erased data is still in it.
     """
 
     every_s: float = 0.5
@@ -28,10 +28,10 @@ class CheckpointLimits:
 
 
 class Checkpointer:
-    """A thread that folds the log whenever it has grown.
+    """A thread that checkpoints the log whenever it has grown.
 
-    Only a log that is emptied makes writers wait, and never for long: where somebody else is reading the
-    file, as a backup does, the log stays as it is for a while.
+    Writers wait only while the log is emptied, and never for long: if another program reads the file, as a backup
+    does, the log is emptied later.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Claiming lanes: whole users, each with its oldest work in order.
+"""Claims of lanes: each lane with its oldest items, in order.
 
-The claimant reads the claimed items afterwards: with every row that is read the interpreter's lock changes hands,
-and so long nobody else could write.
+The items are read after the transaction, because the interpreter's lock changes hands with every row, and no other
+process can write until the transaction ends.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Claim(SqliteOperation[int]):
 
 @dataclass(frozen=True, slots=True)
 class ReleaseClaims(SqliteOperation[None]):
-    """Give back the lanes that were claimed under these fences, as they were."""
+    """Release the lanes that were claimed under these fences, unchanged."""
 
     fences: tuple[int, ...]
 
@@ -90,7 +90,7 @@ MEMORY = """
 def read(database: sqlite3.Connection, connection: str, fence: int, most: int) -> list[Lane]:
     """Return the lanes claimed under a fence, longest due first, each with at most ``most`` items.
 
-    In most there is one batch, of which nothing has become yet: that alone is read, and its lane not even looked at.
+    Most lanes have one batch without progress: for these the batch alone is read, and not the lane.
     """
     given: dict[str, Any] = {"connection": connection, "fence": fence, "items": most}
     taken = database.execute(TAKEN, given).fetchall()

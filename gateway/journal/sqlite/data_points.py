@@ -1,4 +1,4 @@
-"""The catalog of data points in SQLite: names that were seen, and never a value."""
+"""The catalog of data points in SQLite: the names that were seen, never a value."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ALL = """
 
 @dataclass(frozen=True, slots=True)
 class NoteDataPoints(SqliteOperation[None]):
-    """Add what was seen to the catalog; beyond so many data points, forget those that were seen longest ago."""
+    """Add data points to the catalog; beyond ``most`` of them, forget those that were seen longest ago."""
 
     points: tuple[DataPoint, ...]
     most: int

@@ -28,7 +28,7 @@ class Erase(SqliteOperation[bool]):
     seq: int
 
     def run(self, database: sqlite3.Connection) -> bool:
-        """Return whether nothing of the user's waits."""
+        """Return whether nothing of the user waits."""
         known = {name: _json(getattr(self, name)) for name in ("lanes", "found")}
         given = {"connection": self.connection, "seq": self.seq, "everywhere": self.everywhere, **known}
         waiting = [user for (user,) in database.execute(WAITING, given).fetchall()]
@@ -124,7 +124,7 @@ TOUCHED = """
 
 @contextmanager
 def thoroughly(database: sqlite3.Connection) -> Iterator[None]:
-    """Overwrite what is deleted meanwhile, instead of leaving it in the file until its place is needed."""
+    """Overwrite deleted data meanwhile, instead of leaving it in the file until the space is used again."""
     database.execute("PRAGMA secure_delete = ON").fetchone()
     try:
         yield
@@ -133,7 +133,7 @@ def thoroughly(database: sqlite3.Connection) -> Iterator[None]:
 
 
 def begin(database: sqlite3.Connection, requests: Sequence[tuple[int, Entry]], connections: Sequence[str]) -> None:
-    """Begin the erasures that were just stored: withhold what waits in their lanes, and record the requests."""
+    """Begin the erasures that were just stored: withhold the waiting items of their lanes, and record the requests."""
     given = {"seqs": _json([seq for seq, _ in requests]), "connections": _json(connections)}
     database.execute(BEGIN, given)
     rows = make_request_rows(requests, connections)
@@ -143,13 +143,13 @@ def begin(database: sqlite3.Connection, requests: Sequence[tuple[int, Entry]], c
 def remove(database: sqlite3.Connection, seqs: Iterable[int], *, dead: bool) -> set[int]:
     """Remove the documents of the batches that wait on no connection; return these batches.
 
-    Those with dead letters only if ``dead``.
+    Batches with dead letters are included only if ``dead``.
     """
     return {seq for (seq,) in database.execute(REMOVE, (_json(list(seqs)), dead)).fetchall()}
 
 
 def finish(database: sqlite3.Connection, connection: str, user: int, seq: int) -> None:
-    """Complete an erasure on a connection: forget what was remembered of the user there."""
+    """Complete an erasure on a connection: forget the memories of the user there."""
     given = {"connection": connection, "user": user, "seq": seq}
     forgotten = database.execute(FORGET, given).rowcount
     database.execute(COUNT, (forgotten, seq, connection))

@@ -1,4 +1,4 @@
-"""The file that a journal in SQLite is: opening it, making it, bringing an older one up to date."""
+"""The file of a journal in SQLite: it is opened, created and migrated here."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def _make(path: Path) -> None:
 
 
 def prepare(url: str, *, patience_s: float = PREDECESSOR_S) -> None:
-    """Make the journal, or bring an older one up to date. Raises JournalUnusable and JournalUnavailable.
+    """Create the journal, or migrate an older one. Raises JournalUnusable and JournalUnavailable.
 
-    An older gateway could not work on it then: where one still delivers from it, it has so long to end.
+    An older gateway cannot work on a migrated journal: one that still delivers from it has ``patience_s`` to end.
     """
     path = path_of(url)
     _refuse_lone_log(path)
@@ -103,9 +103,9 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def doubts(url: str) -> list[str]:
-    """Return a line for whatever an operator should know of an existing journal before it is used.
+    """Return a line for each doubt about an existing journal that an operator should know of before it is used.
 
-    Raises JournalUnavailable, and JournalUnusable where it is no journal.
+    Raises JournalUnavailable, and JournalUnusable if it is no journal.
     """
     path = path_of(url)
     lines = [
@@ -142,7 +142,7 @@ def faults(url: str) -> list[str]:
 
 
 def inspect(url: str) -> bool:
-    """Return whether there is a journal yet, and bring it up to date. Raises JournalUnusable if none can be made."""
+    """Return whether there is a journal, and migrate it. Raises JournalUnusable if none can be created."""
     path = path_of(url)
     parent = path.resolve().parent
     if not parent.is_dir():
@@ -154,7 +154,7 @@ def inspect(url: str) -> bool:
 
 @contextmanager
 def _alone(path: Path, patience_s: float) -> Iterator[None]:
-    """Have no dispatcher work on a journal meanwhile. Raises JournalUnusable where one does for longer than that."""
+    """Keep dispatchers from a journal. Raises JournalUnusable if one still works on it after ``patience_s``."""
     until = time.monotonic() + patience_s
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Gates that are closed, as the dispatcher tells its successor and operators; and what operators pause."""
+"""Closed gates, recorded for the next dispatcher and for operators; and pauses by operators."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.journal.sqlite.operations import SqliteOperation
 
 @dataclass(frozen=True, slots=True)
 class PublishGates(SqliteOperation[None]):
-    """A dispatcher tells of closings."""
+    """Publish the gates that a dispatcher closed."""
 
     connection: str
     owner: str
@@ -35,7 +35,7 @@ class PublishGates(SqliteOperation[None]):
 
 @dataclass(frozen=True, slots=True)
 class Pause(SqliteOperation[bool]):
-    """An operator pauses a connection for so long (None: until told otherwise), or ends a pause (0)."""
+    """Pause a connection for ``left_ms`` (None: until resumed), or resume it (0)."""
 
     connection: str
     left_ms: int | None
@@ -90,7 +90,7 @@ FORGET = (
 
 
 def apply_remote(database: sqlite3.Connection, connection: str, owner: str, now_ms: int) -> SharedLimits:
-    """Return what another dispatcher published of a connection before, and what an operator wants."""
+    """Return the closures that another dispatcher published before, and whether an operator paused the connection."""
     names = msgspec.json.encode(governing(connection)).decode()
     given = {"connection": connection, "owner": owner, "names": names, **_now(now_ms)}
     told = database.execute(HEAR, given).fetchall()
@@ -101,17 +101,17 @@ def apply_remote(database: sqlite3.Connection, connection: str, owner: str, now_
 
 
 def closed(database: sqlite3.Connection, now_ms: int) -> dict[str, list[Gate]]:
-    """Every gate that is closed, by connection."""
+    """Return every closed gate by connection."""
     return group_gates(database.execute(CLOSED, _now(now_ms)))
 
 
 def succeed(database: sqlite3.Connection) -> None:
-    """Forget the connections that a former dispatcher closed: a new one finds out by itself."""
+    """Forget the connections that an earlier dispatcher closed: the new one finds out by itself."""
     database.execute(SUCCEED, (OPERATOR,))
 
 
 def forget(database: sqlite3.Connection, now_ms: int) -> None:
-    """Forget gates that are open again, and what is said of a time that has yet to come."""
+    """Forget gates that are open again, and closures too far in the future."""
     for statement in FORGET:
         database.execute(statement, _now(now_ms))
 

@@ -34,7 +34,7 @@ class Committer:
     """Committer of operations: those that arrive during a commit share the next one.
 
     A thread writes while the event loop continues. For every statement that thread must get the interpreter back from
-    the busy loop, and holds the writers' lock meanwhile. Where that costs too much, the loop writes by itself
+    the busy loop, and holds the writers' lock meanwhile. If that costs too much, the loop writes by itself
     (``write_here``). After a slow transaction the thread writes again for a while.
 
     ``turn`` is the lock of the writers, which another process may hold. Operations that wait for it for longer than

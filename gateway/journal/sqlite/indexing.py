@@ -1,4 +1,4 @@
-"""Indexing: ids put on shelves beside the writers, whenever enough of them have come."""
+"""Indexing: ids are put on shelves beside the writers, whenever there are enough of them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Indexer:
 
 
 def index(database: sqlite3.Connection, turn: Callable[[], AbstractContextManager[None]], ids_a_run: int) -> bool:
-    """Put one run of ids on shelves, if there are enough; whether there were. Only the writing itself takes a turn."""
+    """Put one run of ids on shelves; return false if there are too few. Only the write takes the writers' lock."""
     run = refs.a_run(database, ids_a_run)
     if run is None:
         return False

@@ -106,7 +106,7 @@ class SqliteJournal:
         return claimed
 
     async def settle(self, settlement: Settlement) -> bool:
-        """Record what became of a lane; see the port. Raises TypeError for what is no JSON."""
+        """Record a settlement; see the port. Raises TypeError for a value that is no JSON."""
         msgspec.json.encode((settlement.memos, settlement.progress))  # nobody else in the commit may suffer for it
         shares = any(memo.shared for memo in settlement.memos)
         self._sharing[settlement.connection] += shares
@@ -127,7 +127,7 @@ class SqliteJournal:
         return await self._do(lookup.RescheduleAfterClockJump(after_ms, now_ms, limit))
 
     async def is_dealt_with(self, connection: str, ref: bytes, before_seq: int) -> bool:
-        """Return whether nothing older is left of batches in which an id was found; see the port."""
+        """Return whether no older item waits of batches with an id; see the port."""
         return await self._do(lookup.CheckRefFinished(connection, ref, before_seq))
 
     async def prune(self, *, before_ms: int, dead_before_ms: int, after_seq: int, limit: int) -> int | None:
@@ -135,7 +135,7 @@ class SqliteJournal:
         return await self._do(lookup.Prune(before_ms, dead_before_ms, after_seq, limit))
 
     async def erase(self, connection: str, names: Sequence[str], *, everywhere: bool, seq: int) -> bool:
-        """Let nothing older be sent of a user, and keep nothing of it; see the port."""
+        """Withhold a user's older items, and remove their documents; see the port."""
         found = tuple(self._read(refs.seqs, [hash_ref(name, self.salt) for name in names]))
         return await self._do(erase.Erase(connection, hash_lanes(names, self.salt), found, everywhere, seq))
 
@@ -144,11 +144,11 @@ class SqliteJournal:
         return self._read(erase.tombstone, connection, names)
 
     async def crashed(self, connection: str, user: int, seq: int, doing: str) -> None:
-        """Count that a process died of a piece of work; see the port."""
+        """Count a crash of the process on an item; see the port."""
         await self._do(lookup.Crashed(connection, user, seq, doing))
 
     async def backlog(self) -> list[Backlog]:
-        """Return what waits, by connection; see the port."""
+        """Return the backlog; see the port."""
         return await asyncio.to_thread(self._look_aside, lookup.backlog, _now_ms())
 
     async def room(self) -> int | None:
@@ -160,11 +160,11 @@ class SqliteJournal:
         return disk.f_bavail * disk.f_frsize + self._read(lookup.free_bytes)
 
     async def ping(self) -> None:
-        """Return if the journal can be written now; see the port."""
+        """Write to the journal; see the port."""
         await self._do(lookup.Ping(_now_ms()))
 
     async def shared_memory(self, connection: str) -> dict[str, Any]:
-        """Return what a plugin remembers for its connection; see the port."""
+        """Return the shared memories of a connection; see the port."""
         if self._owner is None or self._sharing[connection]:
             return self._read(lookup.shared_memory, connection)
         if connection not in self._shared:
@@ -177,7 +177,7 @@ class SqliteJournal:
         return self._read(lookup.lane_is_empty, connection, user, before_seq)
 
     async def find(self, wanted: Sequence[bytes], *, limit: int = 100) -> list[FoundBatch]:
-        """Batches that an id was found in; see the port."""
+        """Return the batches with these ids; see the port."""
         return self._read(lookup.find, wanted, limit)
 
     async def erasures(self, *, limit: int) -> list[FoundBatch]:
@@ -193,11 +193,11 @@ class SqliteJournal:
         return self._read(accounts.sealed, None)
 
     async def note_trouble(self, connection: str, print: bytes, trouble: str) -> None:
-        """Note what is wrong with the settings of an account; see the port."""
+        """Record the problem of an account's settings; see the port."""
         await self._do(accounts.NoteTrouble(connection, print, trouble))
 
     async def reseal(self, print: bytes, sealed: SealedSettings) -> None:
-        """Keep settings sealed anew; see the port."""
+        """Replace settings by the same ones, sealed again; see the port."""
         await self._do(accounts.Reseal(print, sealed))
 
     async def due(self, connection: str, now_ms: int) -> list[tuple[str, bytes | None]]:
@@ -225,30 +225,30 @@ class SqliteJournal:
     async def pick(
         self, selection: Selection, *, after_seq: int, upto: int, limit: int, surveys: bool = False
     ) -> tuple[list[PickedFacts], int | None]:
-        """Return the facts that a selection matches; see the port. A survey's tables are made once, beside the file."""
+        """Return the facts that a selection matches; see the port. The temporary tables of a survey are made once."""
         if self._aside is None:
             self._aside = connect(self._path)
         look = partial(replay.pick, surveys=surveys)
         return await asyncio.to_thread(self._read_on, self._aside, look, selection, self.salt, (after_seq, upto, limit))
 
     async def begin_replay(self, new: Replay) -> None:
-        """Note a new replay; see the port."""
+        """Record a new replay; see the port."""
         await self._do(replay.Begin(new))
 
     async def replays(self) -> list[Replay]:
-        """Every replay that is known; see the port."""
+        """Return every known replay; see the port."""
         return await asyncio.to_thread(self._look_aside, replay.replays)
 
     async def advance_replay(self, id: str, *, cursor: int, done: bool) -> bool:
-        """Note how far a replay has come; see the port."""
+        """Record the progress of a replay; see the port."""
         return await self._do(replay.Advance(id, cursor, done))
 
     async def abort_replay(self, id: str) -> bool:
-        """Have nothing more sent of a replay; see the port."""
+        """Abort a replay; see the port."""
         return await self._do(replay.Abort(id))
 
     async def withdrawn(self, user: int, again: ReplayOrigin) -> str:  # noqa: ARG002  # batches are found without it
-        """Why what was stored again is not sent; see the port."""
+        """Return why a redelivered batch must not be sent; see the port."""
         return self._read(replay.withdrawn, again)
 
     async def wait(self, connections: Sequence[str], *, now_ms: int, timeout_s: float) -> None:
@@ -272,7 +272,7 @@ class SqliteJournal:
         return True
 
     def _own(self) -> int:
-        """Lock out other dispatchers and free what a dead one held; returns the descriptor that has the lock."""
+        """Lock out other dispatchers and release a dead one's claims; return the descriptor of the lock."""
         descriptor = dispatching(self._path)
         try:
             with self._turn_of_its_own():
@@ -285,17 +285,17 @@ class SqliteJournal:
         return descriptor
 
     async def exchange(self, connection: str, closings: Sequence[ClosedGate]) -> SharedLimits:
-        """Tell and hear what is closed; see the port. The only other dispatchers are those that were here before."""
+        """Publish and return closed gates; see the port. Other dispatchers can only be earlier ones."""
         if closings:
             await self._do(gates.PublishGates(connection, self._name, tuple(closings), _now_ms()))
         return self._read(gates.apply_remote, connection, self._name, _now_ms())
 
     async def pause(self, connection: str, left_ms: int | None) -> bool:
-        """Have nothing sent for a while, or again; see the port."""
+        """Pause or resume a connection; see the port."""
         return await self._do(gates.Pause(connection, left_ms, _now_ms()))
 
     async def close(self) -> None:
-        """Finish what is in hand and let go of the file."""
+        """Finish the open operations and close the file."""
         await self._committer.close()
         if self._indexer is not None:
             self._indexer.close()
@@ -317,12 +317,12 @@ class SqliteJournal:
         return writing(self._path)
 
     async def _put_away(self, before_seq: int | None = None) -> None:
-        """Have everything, or everything older than that, in its lane."""
+        """Put every batch (older than ``before_seq``) into its lanes."""
         if self._read(arrivals.any_left, before_seq):
             await self._do(arrivals.MoveArrivals())
 
     async def _let_go(self) -> None:
-        """Let go of lanes that were claimed and could not be read."""
+        """Release lanes that were claimed and could not be read."""
         if self._unread:
             unread = tuple(self._unread)
             await self._do(claim.ReleaseClaims(unread))
@@ -349,7 +349,7 @@ class SqliteJournal:
             raise JournalUnavailable(f"{self._path}: {error}") from error
 
     def _look_aside(self, look: Callable[..., T], *arguments: Any) -> T:
-        """Look at what takes its time, on a connection of its own."""
+        """Read on a connection of its own, for reads that take long."""
         with closing(connect(self._path)) as database:
             return self._read_on(database, look, *arguments)
 

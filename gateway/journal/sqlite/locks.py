@@ -1,4 +1,4 @@
-"""Turns: one writer and one dispatcher at a time, across processes, by locks on files beside the journal."""
+"""Locks: one writer and one dispatcher at a time, across processes, by locks on files beside the journal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gateway.journal.types import JournalUnavailable
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Wait for one's turn to write. SQLite's own waiting polls, and starves one of two busy processes."""
+    """Hold the lock of the writers. SQLite's own waiting polls, and starves one of two busy processes."""
     descriptor = os.open(f"{path}-writer.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -23,7 +23,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def dispatching(path: Path) -> int:
-    """Be the one that dispatches; the descriptor that has the lock. Raises BlockingIOError where another is."""
+    """Lock the journal for one dispatcher; return the lock's descriptor. Raises BlockingIOError if another has it."""
     descriptor = os.open(f"{path}-dispatch.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -51,5 +51,5 @@ class WriterLock:
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Give the lock up for good."""
+        """Close the lock."""
         os.close(self._descriptor)

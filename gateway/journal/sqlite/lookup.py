@@ -1,4 +1,4 @@
-"""Looking things up in the journal, and forgetting what is old."""
+"""Look-ups in the journal, and the removal of old batches."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class RescheduleAfterClockJump(SqliteOperation[int]):
 
 @dataclass(frozen=True, slots=True)
 class Crashed(SqliteOperation[None]):
-    """Count that a process died of a piece of work."""
+    """Count a crash of the process on an item."""
 
     connection: str
     user: int
@@ -101,7 +101,7 @@ class CheckRefFinished(SqliteOperation[bool]):
 
 @dataclass(frozen=True, slots=True)
 class Prune(SqliteOperation[int | None]):
-    """Forget, of ``limit`` batches behind one, those that are finished and older than these times."""
+    """Forget, among the next ``limit`` batches, those that are finished and older than these times."""
 
     before_ms: int
     dead_before_ms: int
@@ -211,7 +211,7 @@ def lane_is_empty(database: sqlite3.Connection, connection: str, user: int, befo
 
 
 def backlog(database: sqlite3.Connection, now_ms: int) -> list[Backlog]:
-    """Return what waits or is closed, by connection."""
+    """Return the backlog and the closed gates by connection."""
     waiting = group_waiting(database.execute(WAITING))
     oldest = {connection: (batches, at_ms) for connection, batches, at_ms in database.execute(OLDEST)}
     trouble = dict(database.execute(TROUBLE).fetchall())

@@ -22,7 +22,7 @@ def mark_of(path: Path) -> Path:
 
 
 def read(path: Path) -> int:
-    """Return a journal's mark, 0 where it has none that can be read."""
+    """Return a journal's mark, 0 if it has none that can be read."""
     with suppress(OSError, ValueError):
         return int(mark_of(path).read_text())
     return 0

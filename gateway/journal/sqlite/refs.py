@@ -1,8 +1,8 @@
-"""The ids by which batches are found: written as they come, and put on shelves later.
+"""The ids by which batches are found: written in order of arrival, and put on shelves later.
 
-An index written with each batch would be the dearest part of taking it in. So the ids of a commit travel as one row of
-``refs``, which can only be scanned; and what has become a run of many is laid out anew, one shelf for each first byte
-of a hash, so that whoever looks an id up reads one shelf of each run and what has come since.
+An index written with each batch would be the most expensive part of storing it. So the ids of a commit are one row of
+``refs``, which can only be scanned. Later, a run of many ids is sorted onto shelves, one for each first byte of a hash.
+A look-up reads one shelf of each run, and the rows that have come since.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def a_run(database: sqlite3.Connection, size: int) -> ShelfRun | None:
 
 
 def put(database: sqlite3.Connection, run: ShelfRun, shelves: Sequence[tuple[bytes, bytes]]) -> None:
-    """Put a run on shelves, in place of the rows that it was made of."""
+    """Put a run on shelves, and remove the rows that it was made of."""
     bounds = min(run.seqs), max(run.seqs)
     number = database.execute("INSERT INTO ref_runs (first_seq, last_seq) VALUES (?, ?)", bounds).lastrowid or 0
     held_at = [(shelf << RUN_BITS | number, *held) for shelf, held in enumerate(shelves) if held[0]]
@@ -82,7 +82,7 @@ def put(database: sqlite3.Connection, run: ShelfRun, shelves: Sequence[tuple[byt
 
 
 def forget(database: sqlite3.Connection, upto: int) -> None:
-    """Forget the ids of batches that are gone; runs that end here give what is left of them back to wait again."""
+    """Forget the ids of removed batches; the ids left of runs that end here wait for new shelves."""
     database.execute(GONE, {"upto": upto})
     for run, first, last in database.execute("SELECT * FROM ref_runs WHERE last_seq <= ?", (upto,)).fetchall():
         left = {seq for (seq,) in database.execute("SELECT seq FROM batches WHERE seq BETWEEN ? AND ?", (first, last))}

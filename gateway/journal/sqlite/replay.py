@@ -1,4 +1,4 @@
-"""Replays in SQLite: what is selected, what is stored again of it, and how far that has come."""
+"""Replays in SQLite: the selection, the redelivered batches, and the progress."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from gateway.journal.types import Entry, hash_ref
 
 @dataclass(frozen=True, slots=True)
 class Begin(SqliteOperation[None]):
-    """Note a new replay."""
+    """Record a new replay."""
 
     replay: Replay
 
     def run(self, database: sqlite3.Connection) -> None:
-        """Note it, of all that the journal holds now."""
+        """Record it, for everything that the journal holds now."""
         one = self.replay
         database.execute(BEGIN, (one.id, one.created_ms, msgspec.json.encode(one.selection).decode(), one.rate))
 
 
 @dataclass(frozen=True, slots=True)
 class Advance(SqliteOperation[bool]):
-    """Note how far a replay has come, unless it was aborted."""
+    """Record the progress of a replay, unless it was aborted."""
 
     id: str
     cursor: int
@@ -53,7 +53,7 @@ class Advance(SqliteOperation[bool]):
 
 @dataclass(frozen=True, slots=True)
 class Abort(SqliteOperation[bool]):
-    """Have nothing more sent of a replay."""
+    """Abort a replay."""
 
     id: str
 
@@ -128,25 +128,25 @@ FORGET = """
 
 
 def add(database: sqlite3.Connection, stored: Sequence[tuple[int, Entry, ReplayOrigin]]) -> None:
-    """Batches have just been stored again: of which ones they are is noted."""
+    """Record the origins of batches that were just stored again."""
     rows = [(seq, again.of, entry.scope, again.replay, entry.facts) for seq, entry, again in stored]
     database.execute(REPLAYED, (_json(rows),))
 
 
 def forget(database: sqlite3.Connection, seqs: Sequence[int], before_ms: int) -> None:
-    """Forget what was stored again and is gone, and replays of long ago of which nothing is left."""
+    """Forget the origins of removed batches, and old replays whose batches are all gone."""
     if seqs:
         database.execute("DELETE FROM replayed WHERE seq IN (SELECT value FROM json_each(?))", (_json(seqs),))
     database.execute(FORGET, (before_ms,))
 
 
 def replays(database: sqlite3.Connection) -> list[Replay]:
-    """Every replay that is known."""
+    """Return every known replay."""
     return [make_replay(row) for row in database.execute(ALL).fetchall()]
 
 
 def withdrawn(database: sqlite3.Connection, again: ReplayOrigin) -> str:
-    """Why what was stored again is not to be sent any more."""
+    """Return why a redelivered batch must not be sent."""
     is_aborted, is_erased = database.execute(WITHDRAWN, (again.replay, again.of)).fetchone()
     return why_withdrawn(is_aborted=is_aborted, is_erased=is_erased)
 

@@ -276,9 +276,9 @@ MIGRATIONS = (
 
 
 def migrate(database: sqlite3.Connection) -> None:
-    """Bring a database to the newest version, or make a new one; does nothing where it is up to date.
+    """Migrate a database to the newest version, or create it; do nothing if it is up to date.
 
-    Raises JournalUnusable where a newer gateway wrote it, or SQLite is too old.
+    Raises JournalUnusable if a newer gateway wrote it, or SQLite is too old.
     """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         wanted = ".".join(map(str, OLDEST_SQLITE))

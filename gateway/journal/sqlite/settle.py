@@ -114,7 +114,7 @@ def _record_done(
 
 
 def _execute(database: sqlite3.Connection, statement: str, rows: Iterable[Any]) -> list[Any]:
-    """Run a statement over rows given as JSON; not at all where there are none."""
+    """Run a statement over rows given as JSON, unless there are none."""
     given = list(rows)
     if not given:
         return []
