@@ -43,7 +43,7 @@ class Clock:
             logger.warning("the clock was set", by_s=by_ms / 1000)
 
     def ago_ms(self, span_ms: int) -> int:
-        """Return the wall clock's time ``span_ms`` ago, or earlier: what is older than that by its own time is old.
+        """Return the wall clock's time ``span_ms`` ago, or earlier: anything with an earlier time of its own is old.
 
         A jump into the future therefore makes nothing older until as much time has really passed.
         """

@@ -45,7 +45,7 @@ class PluginFault(Exception):
 class FactPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The plan of one fact: its calls in order, what is deliberately not sent, and what to remember.
 
-    ``cause`` is the setting that decided that there are no calls. ``kept_back`` is what the filter took out. ``detail``
+    ``cause`` is the setting that decided that there are no calls. ``kept_back`` is what the filter removed. ``detail``
     holds a reason of the plugin's by which the fact is not counted.
     """
 
@@ -90,7 +90,7 @@ def plan(  # noqa: PLR0913  # planning needs all of them
 ) -> list[FactPlan]:
     """Return the plan of each fact, as the connection's plugin makes it.
 
-    ``kept_back`` has, by fact, what the filter took out. ``replay`` is the id of the replay that sends the batch again.
+    ``kept_back`` has, by fact, what the filter removed. ``replay`` is the id of the replay that sends the batch again.
 
     Raises PluginFault if a hook raises or returns no valid plan; then nothing of the batch is sent.
     """

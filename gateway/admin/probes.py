@@ -30,7 +30,7 @@ class CachedBacklog:
         self._lock = asyncio.Lock()
 
     async def read(self) -> list[Backlog]:
-        """Return what waits now, or waited a little ago. Raises JournalUnavailable."""
+        """Return the present backlog, or one that is a few seconds old. Raises JournalUnavailable."""
         async with self._lock:
             if time.monotonic() - self._read_at > BACKLOG_EVERY_S:
                 self._backlog = await self._journal.backlog()

@@ -1,4 +1,4 @@
-"""``gateway erasures``: the erasures that reached nobody at a destination, for somebody to look after."""
+"""``gateway erasures``: the erasures that reached nobody at a destination, to be checked by people."""
 
 from __future__ import annotations
 

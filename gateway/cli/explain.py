@@ -1,4 +1,4 @@
-"""``gateway explain``: what became of a message, an event or a user, from the ledger."""
+"""``gateway explain``: the outcomes of a message, an event or a user, from the ledger."""
 
 from __future__ import annotations
 

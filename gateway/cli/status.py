@@ -185,7 +185,7 @@ def _waiting_row(one: Row, row: Row, closed_for: Mapping[str, str]) -> tuple[Any
 
 
 def _why_unstarted(row: Row, closed_for: Mapping[str, str]) -> str:
-    """Return why lanes wait that nobody has claimed yet: the problem of the whole connection, or their turn."""
+    """Return why unclaimed lanes wait: the problem of the whole connection, or their turn."""
     return row["trouble"] or _closed_reason(row, closed_for) or "their turn"
 
 

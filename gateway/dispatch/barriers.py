@@ -60,7 +60,7 @@ class LaneLookup:
         return Wait(seconds=min(MAX_WAIT_MS, max(MIN_WAIT_MS, age_ms // 4)) / 1000, reason=OTHER_LANES)
 
     def read_shared_memory(self) -> Awaitable[Mapping[str, Any]]:
-        """Return what the plugin remembers for its whole connection."""
+        """Return the shared memories of the connection."""
         return self.journal.shared_memory(self.lane.connection)
 
     async def _is_first(self, item: Item, batch: Batch) -> bool:

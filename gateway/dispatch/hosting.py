@@ -140,7 +140,7 @@ class HostedDispatcher:
         return self.make_dispatcher(self.hosted.connect_account(name.partition("/")[2], given), None)
 
     def _replace(self, old: Dispatcher, new: Dispatcher | None) -> None:
-        """Stop the dispatcher with the old settings; the new one keeps what is known of the rate limits."""
+        """Stop the dispatcher with the old settings; the new one keeps the learned rate limits."""
         logger.info("account settings changed", connection=old.connection.name)
         old.is_replaced = True
         old.stopped.set()

@@ -1,4 +1,4 @@
-"""The planner: turns one item of a connection into its plan, whatever the rules or the plugin do wrong."""
+"""The planner: turns one item of a connection into its plan, also if the rules or the plugin fail."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Lookup(Protocol):
         """Return how long the item waits for work in other lanes, or None if it need not."""
 
     def read_shared_memory(self) -> Awaitable[Mapping[str, Any]]:
-        """Return what the plugin remembers for its whole connection."""
+        """Return the shared memories of the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class NoLookup:
 
 
 async def prepare(item: Item, remembered: Mapping[str, Any], planner: ItemPlanner, lookup: Lookup) -> Prepared | Wait:
-    """Prepare one item; ``remembered`` is what the plugin remembers of the lane's user.
+    """Prepare one item; ``remembered`` are the plugin's memories of the lane's user.
 
     Return Wait if older work in other lanes comes first. Raises JournalUnavailable.
     """
@@ -100,7 +100,7 @@ def _add_note(fact: FactPlan, notes: Mapping[str, Skip]) -> FactPlan:
 
 
 def _keep_replayed(item: Item, plan: ItemPlan, settled: Sequence[Outcome]) -> Sequence[Outcome]:
-    """Return the outcomes of the facts for which an item was stored again, with one for each that is gone."""
+    """Return the outcomes of the facts for which an item was stored again, with an outcome for each missing one."""
     if item.again is None:
         return settled
     asked = item.again.facts

@@ -36,7 +36,7 @@ class Pace:
     free_at: float = float("-inf")
 
     async def take(self, facts: int) -> None:
-        """Wait until so many facts may be stored."""
+        """Wait until this number of facts may be stored."""
         await self.sleep(max(0.0, self.free_at - self.clock()))
         self.free_at = max(self.free_at, self.clock()) + facts / self.rate
 
@@ -86,7 +86,7 @@ class ReplayLookup:
         return None
 
     async def read_shared_memory(self) -> Mapping[str, Any]:
-        """Return what the plugin remembers for its whole connection."""
+        """Return the shared memories of the connection."""
         return await self.journal.shared_memory(self.picked.connection)
 
 

@@ -26,7 +26,7 @@ class WithheldFact(msgspec.Struct, frozen=True, kw_only=True):
 class GovernedBatch(msgspec.Struct, frozen=True, kw_only=True):
     """A batch as the plugin sees it, the facts that may be sent, and those that are withheld.
 
-    ``kept_back`` has, by fact, the names of what the filter took out of it.
+    ``kept_back`` has, by fact, the names of what the filter removed from it.
     """
 
     batch: Batch

@@ -89,7 +89,7 @@ class Governor:
         return skip or (self._too_old if self._is_too_old(event, batch, ago_ms) else None)
 
     def _filter_fact(self, fact: Fact, batch: Batch, seen: Batch, kept_back: dict[str, KeptBackNames]) -> Fact | str:
-        """Return the filtered fact, or the setting that switches it off; note in ``kept_back`` what is taken out."""
+        """Return the filtered fact, or the setting that switches it off; note in ``kept_back`` what is removed."""
         off: KeptBackNames = ()
         kept: Any = None
         name, stated = next(iter(fact.arguments.items()))

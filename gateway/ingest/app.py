@@ -27,7 +27,7 @@ def create(  # noqa: PLR0913  # an application is made of as much
     router: AccountRouter | None = None,
     backpressure: Callable[[], str] = lambda: "",
 ) -> Router:
-    """Return the application, without middleware: the endpoint does what it needs by itself.
+    """Return the application, without middleware: the endpoint does without it.
 
     ``connections`` are those that can be used; ``configured`` names all of them, since work is kept for the others too.
     ``problems`` says why the others cannot be used. ``router`` is there if some connections have their settings from

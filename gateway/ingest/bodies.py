@@ -93,7 +93,7 @@ def _this_task() -> asyncio.Task[Any]:
 
 
 class Body:
-    """A body being read. Use it as a context manager: leaving it gives back what was taken of the allowance."""
+    """A body being read. Use it as a context manager: leaving it returns its part of the allowance."""
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]], most: int, allowance: Allowance) -> None:
         fields = dict(headers)
@@ -171,7 +171,7 @@ def is_zlib(body: bytes) -> bool:
 def inflate(body: bytes, most: int, wbits: int = ANY_HEADER) -> bytes:
     """Inflate all members of a compressed body, up to one byte beyond the bound.
 
-    Raises zlib.error for what is not compressed, or cut short, or goes on behind its end.
+    Raises zlib.error for a body that is not compressed, is cut short, or has bytes after its end.
     """
     inflated = bytearray()
     inflater = zlib.decompressobj(wbits=wbits)

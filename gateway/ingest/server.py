@@ -54,7 +54,7 @@ class Deadline:
         return self._at != float("inf")
 
     def set(self, seconds: float) -> None:
-        """Close the connection after so many seconds, unless it is set anew or stopped."""
+        """Close the connection after this many seconds, unless it is set again or stopped."""
         self._at = self._loop.time() + seconds
         if self._timer is not None and self._timer.when() > self._at:
             self._timer.cancel()
@@ -85,7 +85,7 @@ class Deadline:
 
 
 class ClientConnection(TCPServer):
-    """One connection. It ends when the client has ended it and what was asked is answered."""
+    """One connection. It ends when the client has closed it and every request is answered."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
@@ -124,7 +124,7 @@ class ClientConnection(TCPServer):
             await self._initiate_server_close()
 
     async def protocol_send(self, event: Event) -> None:
-        """Send what the protocol says, and note when it waits for a request."""
+        """Send the protocol's events, and note when it waits for a request."""
         if isinstance(event, Updated):
             self._has_head_begun = False
             if event.idle and (self._is_at_end or self.context.terminated.is_set()):
@@ -158,7 +158,7 @@ class Server:
         self._is_full = False
 
     async def serve(self, descriptor: int, until: Callable[[], Awaitable[object]]) -> None:
-        """Serve the listening socket of this descriptor until ``until`` returns, then finish what is under way."""
+        """Serve the listening socket of this descriptor until ``until`` returns, then finish the open requests."""
         listener = socket.socket(fileno=descriptor)
         server = await asyncio.start_server(self._accept, sock=listener, backlog=self._config.backlog)
         try:

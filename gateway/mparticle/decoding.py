@@ -74,8 +74,8 @@ DIALECTS = {
 def decode(dialect: str, body: bytes, *, message: str, part: int) -> Batch:
     """Return the batch of a part that ``read`` accepted. ``dialect`` is the post's; ``message`` and ``part`` name it.
 
-    Unreadable parts are quarantined in the batch: an event, a whole batch that came with others, or a message that
-    nobody looked at so closely when it was accepted.
+    Unreadable parts are quarantined in the batch: an event, a whole batch of an array, or a message with
+    a member that the endpoint did not read.
     """
     if body.startswith(b"["):
         problems = msgspec.json.decode(body, type=tuple[list[str], msgspec.Raw])[0]
@@ -157,7 +157,7 @@ def add_events(batch: Batch, events: Sequence[msgspec.Raw], dialect: Dialect) ->
 def _read_in_order(
     batch: Batch, events: Sequence[msgspec.Raw], dialect: Dialect
 ) -> tuple[list[EventFact], list[Quarantined]]:
-    """Return what the events state, sorted by time; one without a time stays behind the one it followed."""
+    """Return the events and changes, sorted by time; one without a time stays behind the one it followed."""
     timed: list[tuple[float, EventFacts]] = []
     quarantined = []
     latest = -inf

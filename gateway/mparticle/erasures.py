@@ -84,7 +84,7 @@ def _read_extension(fields: Fields) -> tuple[Identities, bool | None]:
 def parse_moment(posted: Any) -> int | None:
     """Return a time in milliseconds, from seconds or from ISO 8601.
 
-    None for what is neither, or lies outside of 1970 to 9999: no erasure may fail for its time.
+    None for anything else, and for a time outside of 1970 to 9999: no erasure may fail for its time.
     """
     try:
         time_ms = round(posted * 1000) if isinstance(posted, (int, float)) else iso_ms(posted)

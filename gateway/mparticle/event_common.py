@@ -1,4 +1,4 @@
-"""EventFacts: what an entry in a message's list of events turns out to be, and what every dialect says of it alike."""
+"""Entries of a message's list of events: each is an event or states changes. Both dialects share these fields."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Fields: values taken out of a JSON object, each with its type checked and its place known.
 
-Every reader removes what it reads, so that what remains are the fields nobody asked for. Absent, null and
+Every reader removes the field that it reads, so that the unread fields remain. Absent, null and
 empty are the same: None, or an empty container. Some languages write an empty object as ``[]`` or an empty array
 as ``{}``; each is read as the empty container that is expected. mParticle writes numbers and booleans as strings
 here and there, and partners the other way round; both are taken.
@@ -117,7 +117,7 @@ def scalar(value: Any, *path: str | int) -> str:
 
 
 def token(fields: Fields, name: str) -> str | None:
-    """Return an id of somebody, as it was spelled; a number as ``as_token`` spells it."""
+    """Return an id of a user, spelled as posted; a number as ``as_token`` spells it."""
     value = fields.pop(name, None)
     if value is None or type(value) is str:
         return value or None
@@ -211,7 +211,7 @@ def time(fields: Fields, name: str) -> int | None:
 def sane_ms(time: float) -> int | None:
     """Return a time in milliseconds; one that can only be in seconds is taken for such.
 
-    None for zero, which senders write for want of a time, and for whatever lies outside of 1970 to 9999.
+    None for zero, which senders write if they have no time, and for any time outside of 1970 to 9999.
     """
     if SECONDS_FROM <= time < SECONDS_UNTIL:
         return int(time * 1000)

@@ -65,7 +65,7 @@ def _check_range(fields: Fields, without: Collection[Path]) -> Fields:
 
 
 def _remove(fields: Fields, path: Path) -> None:
-    """Take out the value at a path, where there still is one; the other elements of an array keep their places."""
+    """Remove the value at a path, if there still is one; the other elements of an array keep their places."""
     *outer, last = path
     holder: Any = fields
     try:

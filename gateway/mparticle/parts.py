@@ -33,9 +33,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
     ``message`` and ``number`` name it, ``user_key`` says whose lane it belongs to, and ``dedupe`` (which has the
     user in it, for an id alone may be used twice) is equal for what mParticle posts again and for nothing else.
-    ``facts`` is how many facts it holds, what cannot be read included. ``refs`` are the ids by which somebody may
-    look for it. ``wish``: it asks that the user be forgotten. ``body`` is a JSON document in the dialect posted that
-    holds this user alone and none of the customer's settings.
+    ``facts`` is how many facts it holds, unreadable ones included. ``refs`` are the ids by which it can be found.
+    ``wish``: it asks that the user be forgotten. ``body`` is a JSON document in the dialect posted that holds this user
+    alone and none of the customer's settings.
     """
 
     message: str

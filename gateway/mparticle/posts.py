@@ -54,7 +54,7 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(body: bytes) -> Post:
-    """Tell what a body is and split it by user, its events left unread. Raises Malformed."""
+    """Recognise a body and split it by user; its events are not read. Raises Malformed."""
     body = check_sound(body)
     fast = parse_fast(body)
     if fast is None:

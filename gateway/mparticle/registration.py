@@ -1,4 +1,4 @@
-"""Registration: what this gateway is to mParticle, derived from what its plugins declare."""
+"""Registration: the description of this gateway for mParticle, derived from the declarations of its plugins."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ MOST = 20
 
 
 class Reopen(Protocol):
-    """Opens a message anew, without the values that lie at some paths. Raises Unreadable."""
+    """Opens a message again, without the values at some paths. Raises Unreadable."""
 
     def __call__(self, *, without: Collection[Path]) -> Fields:
         """Its fields."""
@@ -47,7 +47,7 @@ def read_tolerantly(
 ) -> Batch:
     """Return the batch of a message, with its unreadable values quarantined; ``outer`` is the path of the message.
 
-    Reading starts anew without the part that was wrong, so that readers need not know of it. Raises Unreadable
+    Reading starts again without the wrong part, so that readers need not know of it. Raises Unreadable
     where that part is one that cannot be done without, and where the rest says nothing: neither the batch, nor
     what the message holds ``beside`` it.
     """

@@ -1,4 +1,4 @@
-"""Addresses that a customer may name: public ones alone, so that nobody can reach the network of the gateway by it.
+"""Addresses that a customer may name: only public ones, so that nobody can reach the gateway's own network.
 
 A name is checked in the form in which it is resolved (IDNA), and the addresses that it leads to again when they are
 dialled: who owns the name decides about them.

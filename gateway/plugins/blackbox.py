@@ -113,7 +113,7 @@ class Blackbox:
         self._pid = os.getpid()
 
     def note_subject(self, connection: bytes, doing: bytes, user: int, seq: int, members: Sequence[int] = ()) -> None:
-        """Note what the next hook works on. Call it while no hook runs."""
+        """Note the subject of the next hook. Call it while no hook runs."""
         if members:
             written = array("q", members).tobytes()
             self._memory[MEMBERS_AT : MEMBERS_AT + len(written)] = written

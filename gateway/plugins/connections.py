@@ -150,7 +150,7 @@ class HostedConnection:
         )
 
     def find_problems(self) -> list[str]:
-        """Return what is wrong with the settings that all accounts share, each problem with its full key."""
+        """Return the problems of the settings that all accounts share, each with its full key."""
         try:
             self.plugin.destination.settings.model_validate(self.configured.settings)
         except ValidationError as error:

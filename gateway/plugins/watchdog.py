@@ -66,7 +66,7 @@ class Watchdog:
             signal.signal(signal.SIGALRM, _interrupt)
 
     def note_subject(self, doing: bytes, user: int, seq: int, members: Sequence[int] = ()) -> None:
-        """Note what the next hook works on; see Blackbox."""
+        """Note the subject of the next hook; see Blackbox."""
         if self._box is not None:
             self._box.note_subject(self._name, doing, user, seq, members)
 

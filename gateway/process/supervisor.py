@@ -84,7 +84,7 @@ def bind(address: str, *, shared: bool = True) -> socket.socket:
 
 @dataclass(slots=True)
 class Child:
-    """A process of one role, kept alive until told to stop."""
+    """A process of one role, started again until it is stopped."""
 
     name: str
     command: Sequence[str]
@@ -112,7 +112,7 @@ class Child:
             await _until(self.stopping, rest)
 
     def stop(self) -> None:
-        """Ask the process to finish what it has in hand."""
+        """Ask the process to finish its open work."""
         self.stopping.set()
         self._signal(signal.SIGTERM)
 
@@ -190,7 +190,7 @@ def _make_ingest(base: Sequence[str], listener: socket.socket) -> tuple[Child, H
 async def supervise(
     settings: Configuration, file: Path | None, listeners: Sequence[socket.socket], *, dispatch: bool
 ) -> None:
-    """Run every role until SIGTERM or SIGINT, then stop: no new posts, what is in hand finished, within a bound."""
+    """Run every role until SIGTERM or SIGINT, then stop: take no new posts, and finish open work within a bound."""
     base = [sys.executable, "-P", "-m", "gateway", "serve", "--supervised", *(["-c", str(file)] if file else [])]
     ingests = [_make_ingest(base, listener) for listener in listeners]
     children = [child for child, _ in ingests]

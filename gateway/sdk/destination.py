@@ -1,4 +1,4 @@
-"""Destination: what a plugin declares at start; title, settings, capabilities, defaults and rate limits."""
+"""Destination: the declaration of a plugin at the start; title, settings, capabilities, defaults and rate limits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Settings(BaseModel):
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):
-    """The defaults of a connection, for what its configuration does not say.
+    """The defaults of a connection, for settings that its configuration does not have.
 
     ``new_data_points``: whether data points that no filter names are sent. ``login_identities``: a user
     without any of these is not sent; empty sends everyone. ``max_age_hours``: older events are not sent.

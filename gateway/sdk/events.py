@@ -133,8 +133,8 @@ class Impression(Event, frozen=True, kw_only=True, omit_defaults=True):
 class Attribution(Event, frozen=True, kw_only=True, omit_defaults=True):
     """An install or re-engagement was attributed to a campaign.
 
-    A type of its own in Firehose; in Events batches a custom event whose custom type is ``attribution``, with whatever
-    ``name`` the customer gave it: what a destination takes of custom events it may take of these too.
+    A type of its own in Firehose; in Events batches a custom event whose custom type is ``attribution``, with any
+    ``name`` of the customer's. A destination may treat it like a custom event.
     """
 
     name: str | None = None

@@ -279,7 +279,7 @@ class Alias(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An event, or another part of a message, that could not be read: set aside with where and what the ``problem`` is.
+    """An event, or another part of a message, that could not be read: set aside with the ``problem`` and its place.
 
     ``type`` is the event's type, or ``message`` for what is no event. Nothing is sent for it. If a batch
     has many, the last stands for several ``facts``.

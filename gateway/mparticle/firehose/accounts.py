@@ -1,4 +1,4 @@
-"""Accounts: whose a Firehose message is, and with what settings, where one gateway serves several customers."""
+"""Accounts: the account of a Firehose message and its settings, if one gateway serves several customers."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def read_subscription(batch: Batch, fields: Fields) -> Batch:
 
 
 def read_member(batch: Batch, profile: msgspec.Raw) -> Batch:
-    """One user's profile of a membership message; quarantined where it cannot be read, for the others' sake."""
+    """One user's profile of a membership message; quarantined if it cannot be read, so that the others are."""
     outer = "user_profiles", batch.part
     try:
         return read_tolerantly(partial(_read_profile, batch), partial(open_object, profile), *outer)

@@ -93,7 +93,7 @@ def _read_common(fields: Fields, index: int, batch: Batch) -> Common:
 
 
 def _read_attribute_changes(fields: Fields, time_ms: int | None) -> tuple[AttributeChange, ...]:
-    """Read the attributes lost, then those set; a name that is in both was set anew."""
+    """Read the attributes lost, then those set; a name in both was set again."""
     added, removed = attributes(fields, "added"), attributes(fields, "removed")
     return (
         *(

@@ -57,7 +57,7 @@ def plan_membership(
 
 
 def _find_list(audience_id: str, audience_name: str, memory: Memory) -> str:
-    """Return the name of the list that the audience was first given, whatever the audience is called now."""
+    """Return the name of the list, which is the audience's first name, even if the audience was renamed."""
     remembered = memory.shared.get(_make_key(audience_id))
     return remembered if isinstance(remembered, str) else make_list_name(audience_id, audience_name)
 

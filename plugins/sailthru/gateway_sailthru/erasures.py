@@ -45,7 +45,7 @@ def plan_erasure(
 
 
 def skip_if_erased(batch: Batch, memory: Memory, plan: Plan, *, time_ms: int | None = None) -> Plan:
-    """Return the plan, or a Skip if its fact is older than the user's erasure: Sailthru would create them anew."""
+    """Return the plan, or a Skip if its fact is older than the user's erasure: Sailthru would create them again."""
     erased_ms = memory.user.get(ERASED)
     stated_ms = batch.received_ms if time_ms is None else time_ms
     if erased_ms is not None and stated_ms is not None and stated_ms <= erased_ms:

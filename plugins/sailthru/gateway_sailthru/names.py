@@ -1,4 +1,4 @@
-"""Names: what attributes, lists and events are called at Sailthru."""
+"""Names of attributes, lists and events at Sailthru."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _hash(name: str) -> str:
 
 
 def assign_vars(names: Iterable[str], settings: SailthruSettings) -> dict[str, str]:
-    """Return which attribute each var belongs to, whatever the order of the attributes.
+    """Return the attribute that each var belongs to, independent of the order of the attributes.
 
     If several attributes claim a var, mParticle's own (``$City``) come first or last, as the settings say. Then come
     names that need no change, then code points decide.

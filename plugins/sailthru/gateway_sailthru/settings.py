@@ -1,4 +1,4 @@
-"""Settings: what a Sailthru connection can be told."""
+"""Settings: the configuration of a Sailthru connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of a delivery: what a call is for, kept in its memo from call to follow-up call."""
+"""The steps of a delivery: the purpose of a call, kept in its memo from call to follow-up call."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def _look_on(memo: CallMemo, settings: SessionMSettings) -> Plan:
 
 
 def _is_gone(meaning: Meaning, reply: Reply) -> bool:
-    """Return whether a deletion took effect although the answer is not ok: it may be empty, or find nobody."""
+    """Return whether a deletion took effect although the answer is not ok: it may be empty, or find no user."""
     if meaning.word == "declined":
         return meaning.code == "not_found" or reply.status == 404
     return meaning.word == "unclear" and not reply.body

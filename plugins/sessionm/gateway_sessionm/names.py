@@ -28,7 +28,7 @@ def normalise(key: str) -> str:
 
 
 def is_reserved(key: str) -> bool:
-    """Return whether the attribute has a field of its own at SessionM, in whatever casing it is spelt."""
+    """Return whether the attribute has a field of its own at SessionM, in any spelling of upper and lower case."""
     return key.lower() in SPELLINGS
 
 
