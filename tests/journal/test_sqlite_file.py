@@ -115,3 +115,15 @@ async def test_a_damaged_file_is_refused_also_if_sqlite_describes_it_in_no_text(
     with pytest.raises((JournalUnusable, JournalUnavailable), match=r"gateway\.db: "):
         file.prepare(url)
     assert file.faults(url)[0].startswith(str(path))
+
+
+async def test_a_journal_that_cannot_be_opened_leaves_no_thread_and_no_open_file(stored, url, path):
+    await stored([1])
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DROP TABLE origin")
+        database.commit()
+    before = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(JournalUnavailable, match="no such table: origin"):
+            SqliteJournal(url)
+    assert (threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))) == before

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.journal.sqlite import mark
+from gateway.journal.sqlite.file import STORAGE_ERRORS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ class Checkpointer:
         """End the thread."""
         self._closing.set()
         self._thread.join()
-        with suppress(sqlite3.Error, OSError, MemoryError):
+        with suppress(*STORAGE_ERRORS, OSError, MemoryError):
             self._mark()
         self._database.close()
 
@@ -64,7 +65,7 @@ class Checkpointer:
         limits, rest, empty = self._limits, self._limits.every_s, time.monotonic()
         while not self._closing.wait(rest):
             rest = limits.every_s
-            with suppress(sqlite3.Error, OSError, MemoryError):  # busy or full now; the next round tries again
+            with suppress(*STORAGE_ERRORS, OSError, MemoryError):  # busy or full now; the next round tries again
                 self._mark()
                 size = self._log.stat().st_size
                 is_to_end = size > limits.too_long_bytes or (size > 0 and time.monotonic() > empty + limits.oldest_s)

@@ -7,7 +7,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 
 from gateway.journal.sqlite import mark, schema
@@ -39,12 +39,14 @@ def connect(path: Path, *, patience_s: float = PATIENCE_S, makes: bool = False) 
         database = sqlite3.connect(url, timeout=patience_s, isolation_level=None, check_same_thread=False, uri=True)
     except STORAGE_ERRORS as error:
         raise JournalUnavailable(f"{path}: {error}") from error
-    try:
-        for pragma in PRAGMAS:
-            database.execute(f"PRAGMA {pragma}")
-    except STORAGE_ERRORS as error:
-        database.close()
-        raise JournalUnavailable(f"{path}: {error}") from error
+    with ExitStack() as unusable:
+        unusable.callback(database.close)
+        try:
+            for pragma in PRAGMAS:
+                database.execute(f"PRAGMA {pragma}")
+        except STORAGE_ERRORS as error:
+            raise JournalUnavailable(f"{path}: {error}") from error
+        unusable.pop_all()
     return database
 
 

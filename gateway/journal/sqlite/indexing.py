@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, suppress
 
 from gateway.journal.shelves import laid_out
 from gateway.journal.sqlite import refs
+from gateway.journal.sqlite.file import STORAGE_ERRORS
 
 EVERY_S = 2.0
 PAUSE_S = 0.05
@@ -41,7 +42,7 @@ class Indexer:
         rest = EVERY_S
         while not self._closing.wait(rest):
             rest = EVERY_S
-            with suppress(sqlite3.Error, OSError, MemoryError):  # busy or full now; the next round tries again
+            with suppress(*STORAGE_ERRORS, OSError, MemoryError):  # busy or full now; the next round tries again
                 rest = PAUSE_S if index(self._database, self._turn, self._ids_a_run) else EVERY_S
 
 

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any, TypeVar
 
@@ -66,14 +66,17 @@ class SqliteJournal:
 
     def __init__(self, url: str) -> None:
         self._path = path_of(url)
-        self._writer = connect(self._path)
-        self._read_on(self._writer, accept.prepare)
-        self._reader = connect(self._path)
-        at = self._path.stat()
-        self._file = at.st_dev, at.st_ino
-        self._turn = WriterLock(self._path)
+        with ExitStack() as unusable:
+            self._writer = unusable.enter_context(closing(connect(self._path)))
+            self._read_on(self._writer, accept.prepare)
+            self._reader = unusable.enter_context(closing(connect(self._path)))
+            self.salt: bytes = self._read(refs.salt)
+            at = self._path.stat()
+            self._file = at.st_dev, at.st_ino
+            self._turn = unusable.enter_context(closing(WriterLock(self._path)))
+            self._checkpointer = Checkpointer(self._path, connect, self._turn_of_its_own)
+            unusable.pop_all()
         self._committer = Committer(self._transact, self._turn)
-        self._checkpointer = Checkpointer(self._path, connect, self._turn_of_its_own)
         self._owner: int | None = None
         self._name = secrets.token_hex(8)
         self._shared: dict[str, bytes] = {}  # shared memories that the dispatcher has read; only it writes them
@@ -81,7 +84,6 @@ class SqliteJournal:
         self._unread: set[int] = set()  # fences of claims whose lanes could not be read
         self._indexer: Indexer | None = None
         self._aside: sqlite3.Connection | None = None
-        self.salt: bytes = self._read(refs.salt)
 
     async def accept(
         self, new: Sequence[Entry], connections: Sequence[str], sealed: Sequence[SealedSettings] = ()
