@@ -1,4 +1,4 @@
-"""The clock: the wall clock's time, and how much of it has really passed."""
+"""The clock: the wall clock, corrected for jumps by a steady clock."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Clock:
             logger.warning("the clock was set", by_s=by_ms / 1000)
 
     def ago_ms(self, span_ms: int) -> int:
-        """Return the wall clock's time ``span_ms`` ago, or earlier: anything with an earlier time of its own is old.
+        """Return the wall clock's time ``span_ms`` ago, corrected for jumps: an earlier time is at least that old.
 
         A jump into the future therefore makes nothing older until as much time has really passed.
         """

@@ -44,8 +44,8 @@ class Wait:
 class CallResult:
     """The result of a call: its ``reply`` and how it was ``judged``; a CallOutcome if it could not be built.
 
-    ``wait``: a gate closed because of it. ``by`` is the id of a call made for several lanes; ``first`` marks one of
-    them.
+    ``wait`` is set if the call closed a gate. ``by`` is the id of a call made for several lanes; ``first`` is true for
+    exactly one of them.
     """
 
     judged: Verdict | FactPlan | CallOutcome
@@ -96,7 +96,7 @@ class CallExecutor:
         return CallResult(judged=judged, reply=reply, wait=self._apply_to_gates(call, judged))
 
     async def _wait_while_suspended(self) -> None:
-        """Wait while the plugin is suspended for the time it has taken from others."""
+        """Wait while the plugin is suspended because it took too much time from other connections."""
         while not self.stopping():
             closed = self.gates.connection.closed(self.gates.clock())
             if closed is None or closed.reason != SLOW:
@@ -104,7 +104,7 @@ class CallExecutor:
             await self.gates.sleep(min(POLL_INTERVAL_S, closed.until - self.gates.clock()))
 
     def _apply_to_gates(self, call: Call, judged: Verdict | FactPlan) -> Wait | None:
-        """Apply a judged reply to the gates. The lane worker handles refusals, and retries of its lane alone."""
+        """Apply a judged reply to the gates. The lane worker handles refusals, and retries of its lane only."""
         word = judged.word if isinstance(judged, Verdict) else "planned"
         if word == "refused":
             return None

@@ -31,7 +31,7 @@ ROUND_EVERY_S = 0.05
 NO_ROOM_S = 0.1
 TROUBLE_S = 1.0
 MAX_IDLE_S = 600.0
-"""The dispatcher of an account is closed after so long without work."""
+"""The dispatcher of an account is closed after this many seconds without work."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class HostedDispatcher:
 
     @property
     def working(self) -> set[asyncio.Task[None]]:
-        """The lanes in hand, of all accounts."""
+        """The tasks of the lanes that are being worked on, of all accounts."""
         return {task for one in self._list_dispatchers() for task in one.working}
 
     async def close(self) -> None:
@@ -105,7 +105,7 @@ class HostedDispatcher:
         return NO_ROOM_S if due and not taken else ROUND_EVERY_S
 
     async def _find_worker(self, name: str, mark: bytes | None) -> AccountWorker:
-        """Return the worker of an account with the settings of this print; make it if there is none."""
+        """Return the worker of an account whose settings have this print; create it if there is none."""
         known = self.workers.get(name)
         if known is not None and known.print == mark:
             return known

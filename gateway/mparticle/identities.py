@@ -91,7 +91,7 @@ def read_mapping(fields: Fields, name: str, rename: Callable[[str], str] = str) 
 
 
 def read_record(fields: Fields) -> Identity | None:
-    """One identity as Events batches write it out, with when mParticle first knew it."""
+    """Read one identity of an Events batch, with the time at which mParticle first saw it."""
     type = names.identity(required(text(fields, "identity_type"), "identity_type"))
     value = token(fields, "identity")
     since_ms = time(fields, "timestamp_unixtime_ms")

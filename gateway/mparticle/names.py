@@ -1,4 +1,4 @@
-"""The correspondence of names: Firehose's and OpenDSR's spellings to those of Events batches, which are canonical."""
+"""The mapping of names: from the spellings of Firehose and OpenDSR to those of Events batches, which are canonical."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ IDENTITIES: Mapping[str, str] = MappingProxyType(
 )
 DEVICE_IDENTITIES = frozenset({*FIREHOSE_DEVICE_IDENTITIES.values(), "push_token", "amp_id"})
 USER_IDENTITIES = frozenset({*FIREHOSE_USER_IDENTITIES.values(), "alias", "facebook_custom_audience_id"})
-"""The canonical identity types of users; the last two are known to Events batches alone."""
+"""The canonical identity types of users; the last two occur only in Events batches."""
 
 PUSH_TOKENS: Mapping[str | None, str] = MappingProxyType(
     {
@@ -132,7 +132,7 @@ PLAIN_EVENTS = frozenset(
         "validation_result",
     }
 )
-"""Types of Events batches that carry nothing a destination reads."""
+"""Event types of Events batches that hold no data for destinations."""
 
 EVENTS = frozenset({*FIREHOSE_EVENTS.values(), *PLAIN_EVENTS, "unknown"})
 """The canonical event types."""

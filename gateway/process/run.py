@@ -19,9 +19,9 @@ Role = Callable[[Configuration, asyncio.Event], Awaitable[None]]
 
 
 def run_role(role: Role, file: Path | None, *, supervised: bool, heartbeat: int | None = None) -> None:
-    """Run one role as this process's whole business, until SIGTERM or SIGINT.
+    """Run one role in this process until SIGTERM or SIGINT.
 
-    A supervisor holds the other end of standard input: should it die, its children stop by themselves. ``heartbeat`` is
+    A supervisor holds the other end of standard input: if it dies, its children stop by themselves. ``heartbeat`` is
     the file descriptor of a Heartbeat that it watches.
     """
     settings = load(file)
@@ -64,7 +64,7 @@ def _watch(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop  # noqa: PLC0415  # not everywhere
+        import uvloop  # noqa: PLC0415  # not available on every platform
     except ImportError:
         return None
     return uvloop.new_event_loop

@@ -78,7 +78,7 @@ class Filter(Section):
 
     @property
     def partners(self) -> tuple[str, ...]:
-        """The names in ``user_identities`` that are no type of mParticle's: partner identities, or misspelt."""
+        """The names in ``user_identities`` that are no type of mParticle's: partner identities, or misspelt names."""
         return tuple(name for name in self.user_identities if name != EVERY and names.identity(name) not in IDENTITIES)
 
 

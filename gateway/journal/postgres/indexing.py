@@ -72,7 +72,7 @@ async def shelve(connection: Connection, ids_a_run: int) -> bool:
 
 
 async def forget(connection: Connection, upto: int) -> None:
-    """Forget the ids of removed batches; the ids left of runs that end here wait for new shelves."""
+    """Forget the ids of removed batches; the other ids of a run that ends by ``upto`` return to ``refs``."""
     await connection.execute("SELECT pg_advisory_xact_lock($1)", TURN)
     await connection.execute(GONE, upto)
     runs = await connection.fetch("SELECT run, first_seq, last_seq FROM ref_runs WHERE last_seq <= $1", upto)

@@ -266,7 +266,7 @@ async def version(connection: Connection) -> int:
     if await connection.fetchval("SELECT to_regclass('journal_versions')") is None:
         if not await connection.fetchval(MAY_CREATE):
             raise JournalUnusable(
-                "there is no journal, and this user may not create tables in the first schema it uses"
+                "there is no journal, and this database user may not create tables in the current schema"
             )
         return 0
     row = await connection.fetchrow(NEWEST)

@@ -23,7 +23,7 @@ SHELVED = """
     JOIN ref_runs r ON r.run = s.place & :mask
     WHERE s.place BETWEEN :shelf AND :shelf | :mask AND instr(s.hashes, :wanted)
 """
-BOTH = f"{NEWEST} UNION ALL {SHELVED}"  # one look: ids move between the two
+BOTH = f"{NEWEST} UNION ALL {SHELVED}"  # one query, as ids move from one to the other
 MASK = (1 << RUN_BITS) - 1
 WAITING = "SELECT first_seq, hashes, offsets FROM refs ORDER BY first_seq"
 GONE = """
@@ -59,7 +59,7 @@ def seqs(database: sqlite3.Connection, wanted: Sequence[bytes]) -> list[int]:
 
 
 def a_run(database: sqlite3.Connection, size: int) -> ShelfRun | None:
-    """Return the oldest rows that wait for the shelves; None while they hold fewer ids than ``size``."""
+    """Return the oldest rows of ``refs`` as a run to be shelved; None if they hold fewer ids than ``size``."""
     rows: list[int] = []
     hashes = bytearray()
     seqs = array("q")
@@ -82,7 +82,7 @@ def put(database: sqlite3.Connection, run: ShelfRun, shelves: Sequence[tuple[byt
 
 
 def forget(database: sqlite3.Connection, upto: int) -> None:
-    """Forget the ids of removed batches; the ids left of runs that end here wait for new shelves."""
+    """Forget the ids of removed batches; the other ids of a run that ends by ``upto`` return to ``refs``."""
     database.execute(GONE, {"upto": upto})
     for run, first, last in database.execute("SELECT * FROM ref_runs WHERE last_seq <= ?", (upto,)).fetchall():
         left = {seq for (seq,) in database.execute("SELECT seq FROM batches WHERE seq BETWEEN ? AND ?", (first, last))}

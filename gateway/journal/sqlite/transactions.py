@@ -14,7 +14,7 @@ from gateway.journal.sqlite.operations import OTHERS, SqliteOperation
 
 def commit(database: sqlite3.Connection, operations: Sequence[SqliteOperation[Any]]) -> Sequence[Any]:
     """Carry out operations in a transaction; return a result for each."""
-    if database.in_transaction:  # there was no memory to end the last one with
+    if database.in_transaction:  # the last rollback failed for lack of memory
         database.execute("ROLLBACK")
     if (stored := accept.store_new(database, operations)) is not None:
         return stored

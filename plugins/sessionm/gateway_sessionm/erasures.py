@@ -10,7 +10,7 @@ from gateway_sessionm.settings import SessionMSettings
 from gateway_sessionm.user_keys import CONFIRMED, collect_keys, find_mpid
 
 FURTHER_MPID = "mpid"
-"""The identity type of the MPIDs, all but the first, of a user who asks to be forgotten."""
+"""The identity type of an erasure's further MPIDs, all but the first."""
 
 
 def plan_erasure(user: User, settings: SessionMSettings) -> Iterator[Call | Skip | Remember]:

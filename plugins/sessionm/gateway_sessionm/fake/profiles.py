@@ -18,7 +18,7 @@ MIN_AGE = 13
 
 
 def check_new(users: Users, user: Mapping[str, Any], now: datetime) -> None:
-    """Check that such a customer may be created. Raises ApiError if not."""
+    """Check that this customer may be created. Raises ApiError if not."""
     if not user.get("external_id") and not user.get("email"):
         raise ApiError("missing_data", "external_id or email is required")
     if user.get("email") and users.find_by_email(str(user["email"])) is not None:

@@ -45,7 +45,7 @@ class Seed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class FakeSessionM(FakeVendor):
-    """SessionM's Core API in memory, as far as it is public."""
+    """SessionM's Core API in memory, as far as it is publicly documented."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class FakeSessionM(FakeVendor):
         return self._answer_error(ApiError(code, "scripted"), {"retry-after": "1"} if code == "rate_limited" else None)
 
     def record(self, request: Request, answer: Answer | None) -> dict[str, Any]:
-        """Return the journal's entry of a request, without key and secret."""
+        """Return the record of a request, without key and secret."""
         try:
             body = msgspec.json.decode(request.body) if request.body else None
         except (msgspec.DecodeError, RecursionError):
@@ -100,7 +100,7 @@ class FakeSessionM(FakeVendor):
         }
 
     def seed(self, data: dict[str, Any]) -> None:
-        """Store users, event names and definitions without the checks that a request meets."""
+        """Store users, event names and definitions without the checks that apply to a request."""
         seed = msgspec.convert(data, Seed)
         self.seeded.events += seed.events
         self.seeded.attributes |= seed.attributes
