@@ -55,7 +55,7 @@ class CallResult:
     first: bool = True
 
     @property
-    def is_no(self) -> bool:
+    def is_permanent_failure(self) -> bool:
         """True if the destination will never accept the call, or it cannot be made."""
         return isinstance(self.judged, CallOutcome) or (
             isinstance(self.judged, Verdict) and self.judged.word == "rejected"

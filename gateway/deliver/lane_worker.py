@@ -243,7 +243,7 @@ class LaneWorker:
     ) -> CallOutcome | Wait | FollowUps:
         """Return the end, the wait or the next chain that a call's result leads to."""
         judged, by = answer.judged, _find_shared_call(chain, answer)
-        if by and answer.is_no:  # the shared call was rejected: each lane makes its own
+        if by and answer.is_permanent_failure:  # the shared call was rejected: each lane makes its own
             alone = chain.instead or replace(call, pool="")
             return FollowUps(next=(alone,), covers=chain.covers, length=chain.length + 1)
         ended: CallOutcome | Wait | None

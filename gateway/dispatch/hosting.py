@@ -18,7 +18,7 @@ import msgspec
 from gateway.clock import now_ms
 from gateway.dispatch.dispatcher import Dispatcher
 from gateway.dispatch.planner import ItemPlanner, NoAccountPlanner
-from gateway.ingest.accounts import written
+from gateway.ingest.accounts import encode_settings
 from gateway.journal.port import Journal
 from gateway.journal.types import JournalUnavailable, SealedSettings
 from gateway.journal.wait_reasons import REFUSED
@@ -194,6 +194,6 @@ async def reseal_all(journal: Journal, sealer: Sealer, connection: str) -> None:
 
 def reseal(kept: SealedSettings, plain: bytes, sealer: Sealer) -> SealedSettings:
     """Return the same settings, sealed under the first key."""
-    plain = written(msgspec.json.decode(plain))
+    plain = encode_settings(msgspec.json.decode(plain))
     name = kept.connection
     return msgspec.structs.replace(kept, sealed=sealer.seal(plain, name), print=sealer.print(plain, name))

@@ -66,7 +66,7 @@ class AccountRouter:
         """Return the name of an account, made of its settings if it has no id; empty for no account."""
         if of.id is not None:
             return of.id
-        return f"~{self.sealer.print(written(of.settings), '').hex()[:16]}" if of.settings else ""
+        return f"~{self.sealer.print(encode_settings(of.settings), '').hex()[:16]}" if of.settings else ""
 
     def _to_keep(
         self, name: str, known: SealedSettings | None, settings: Mapping[str, Any], told_ms: int, now_ms: int
@@ -77,7 +77,7 @@ class AccountRouter:
         """
         if not settings:
             return None
-        plain = written(settings)
+        plain = encode_settings(settings)
         print_ = self.sealer.print(plain, name)
         if known is not None:
             is_known = known.print == print_ and now_ms - known.received_ms < KEPT_AGAIN_MS
@@ -87,8 +87,8 @@ class AccountRouter:
         return SealedSettings(connection=name, print=print_, sealed=sealed, told_ms=told_ms, received_ms=now_ms)
 
 
-def written(settings: Mapping[str, Any]) -> bytes:
-    """Return settings as they are sealed: the same bytes for the same settings."""
+def encode_settings(settings: Mapping[str, Any]) -> bytes:
+    """Return settings as JSON to be sealed: equal settings give equal bytes."""
     return msgspec.json.encode(settings, order="deterministic")
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.ingest.accounts import KEPT_AGAIN_MS, AccountRouter, written
+from gateway.ingest.accounts import KEPT_AGAIN_MS, AccountRouter, encode_settings
 from gateway.journal.types import SealedSettings
 from gateway.mparticle.posts import read
 from gateway.sealing import Sealer
@@ -26,7 +26,7 @@ class Known:
 
 
 def kept(settings=SETTINGS, connection="loyalty/7", *, told_ms=NOW, received_ms=NOW, trouble=""):
-    sealer, plain = Sealer([b"n" * 32]), written(settings)
+    sealer, plain = Sealer([b"n" * 32]), encode_settings(settings)
     return SealedSettings(
         connection=connection,
         print=sealer.print(plain, connection),

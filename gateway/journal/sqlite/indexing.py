@@ -48,7 +48,7 @@ class Indexer:
 
 def index(database: sqlite3.Connection, turn: Callable[[], AbstractContextManager[None]], ids_a_run: int) -> bool:
     """Put one run of ids on shelves; return false if there are too few. Only the write takes the writers' lock."""
-    run = refs.a_run(database, ids_a_run)
+    run = refs.read_next_run(database, ids_a_run)
     if run is None:
         return False
     shelves = laid_out(run)

@@ -58,7 +58,7 @@ def seqs(database: sqlite3.Connection, wanted: Sequence[bytes]) -> list[int]:
     return sorted(found)
 
 
-def a_run(database: sqlite3.Connection, size: int) -> ShelfRun | None:
+def read_next_run(database: sqlite3.Connection, size: int) -> ShelfRun | None:
     """Return the oldest rows of ``refs`` as a run to be shelved; None if they hold fewer ids than ``size``."""
     rows: list[int] = []
     hashes = bytearray()
