@@ -34,8 +34,8 @@ def correct_times(batch: Batch, body: bytes, received_ms: int) -> tuple[Batch, M
     bound = received_ms + DAY_MS
     times = _list_times(batch)
     notes: dict[str, Skip] = {}
-    if any(time_ms % 1000 == 0 for time_ms in times):  # as one that was in seconds is
-        seconds = {sane_ms(int(found)) for found in SECONDS.findall(body)}
+    if any(time_ms % 1000 == 0 for time_ms in times):  # one that was in seconds is such a number
+        seconds = {1000 * given for given in map(int, SECONDS.findall(body)) if sane_ms(given) == 1000 * given}
         notes.update(_note(batch, seconds.__contains__, TIME_IN_SECONDS))
     if not times or max(times) <= bound:
         return batch, notes

@@ -43,7 +43,8 @@ class EndpointProtocol(H11Protocol):
             (b"connection", b"close"),
         ]
         headers = list(chain(own, self.config.response_headers("h11")))
+        is_head = self._is_head and self.connection.our_state is not h11.IDLE  # idle: the next request was not read
         await self._send_h11_event(h11.Response(status_code=status_code, headers=headers))
-        if not self._is_head:  # whose answer has a head alone
+        if not is_head:
             await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())

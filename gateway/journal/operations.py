@@ -14,9 +14,9 @@ class Operation(Generic[T]):
     __slots__ = ()
 
 
-def group_by_kind(operations: Iterable[Operation[Any]]) -> dict[type[Operation[Any]], list[int]]:
-    """Return the places of operations among the others, by kind and in order."""
-    kinds: dict[type[Operation[Any]], list[int]] = {}
+def group_by_kind(operations: Iterable[Operation[Any]]) -> dict[Any, list[int]]:
+    """Return the places of operations among the others, by their class and in order."""
+    kinds: dict[Any, list[int]] = {}
     for place, operation in enumerate(operations):
         kinds.setdefault(type(operation), []).append(place)
     return kinds

@@ -1,7 +1,7 @@
 """Poison: posts that the journal can never store, beside others that it must store.
 
-What mParticle posts holds no such value any more, so the gateway's processes are given one: ``install`` wraps the
-reading of posts from the outside, as failpoints are.
+No post holds such a value after it was read, so the harness puts one in: ``install`` wraps the reading of posts from
+the outside, as failpoints are.
 """
 
 from __future__ import annotations

@@ -58,6 +58,11 @@ def test_a_fact_whose_time_was_given_in_seconds_is_noted(written, is_noted):
     assert notes == ({"e": TIME_IN_SECONDS} if is_noted else {})
 
 
+def test_an_early_time_in_milliseconds_is_not_taken_for_seconds():
+    said = batch(custom_event(id="e", time_ms=900_000_000))
+    assert correct_times(said, b'{"timestamp_ms":900000000}', NOW) == (said, {})
+
+
 @pytest.mark.parametrize("dialect", ["firehose", "events"])
 async def test_the_ledger_shows_a_time_in_seconds_in_either_dialect(bench, dialect):
     here = bench()

@@ -130,3 +130,11 @@ async def test_an_error_has_no_body_in_an_answer_to_head():
         head, _, body = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
         assert (head.partition(b"\r\n")[0], body) == (b"HTTP/1.1 505 ", b"")
     assert unhandled == []
+
+
+async def test_nonsense_after_a_request_with_head_is_answered_with_a_body():
+    async with serving() as (connect, _):
+        reader, _ = await connect(HEAD.replace(b"GET", b"HEAD") + b"nonsense\r\n\r\n")
+        first, second, body = (await asyncio.wait_for(reader.read(), 5)).split(b"\r\n\r\n")
+        assert [one.partition(b"\r\n")[0] for one in (first, second)] == [b"HTTP/1.1 200 ", b"HTTP/1.1 400 "]
+        assert body == b'{"error":"Bad Request"}'

@@ -53,7 +53,7 @@ def index(database: sqlite3.Connection, turn: Callable[[], AbstractContextManage
         return False
     shelves = laid_out(run)
     with turn():
-        if database.in_transaction:  # there was no memory to end the last one with
+        if database.in_transaction:  # the last rollback failed for lack of memory
             database.execute("ROLLBACK")
         database.execute("BEGIN IMMEDIATE")
         try:

@@ -32,7 +32,7 @@ def commit(database: sqlite3.Connection, operations: Sequence[SqliteOperation[An
 def carry_out(database: sqlite3.Connection, operations: Sequence[SqliteOperation[Any]]) -> list[Any]:
     """Carry out operations inside a transaction; return a result for each."""
     results: list[Any] = [None] * len(operations)
-    kinds: dict[Any, list[int]] = dict(group_by_kind(operations))
+    kinds = group_by_kind(operations)
     are_in_lanes = False
     for kind in sorted(kinds, key=lambda kind: kind.turn):
         if kind.turn == OTHERS and not are_in_lanes:
